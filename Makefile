@@ -1,0 +1,33 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both install into .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: demo test lint bench install clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("archscout needs Python 3.11 or later, but this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[export,dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/archscout search --data bundled --budget 2m30s --seed 0 --out runs/demo --overwrite
+
+test: install
+	$(BIN)/python -m pytest -q -n $(WORKERS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/naswot.py
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache
