@@ -1,0 +1,145 @@
+"""Finds plug-ins: the folder is the registry, the file name is the plug-in's name.
+
+Listing reads each file's first docstring line and imports nothing. Making imports that one file, takes its public dataclass and
+checks the settings' names. Outsiders register under the entry-point group `archscout.<room>`, or hand in a path to a `.py` file.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass
+from hashlib import blake2b
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from archscout.core.errors import UnknownName, UserError, suggestion
+
+ROOMS = ("spaces", "strategies", "estimators", "data")
+_HERE = Path(__file__).parent
+
+
+def names(room: str) -> list[str]:
+    """The names of all plug-ins of a room."""
+    return sorted({**_files(room), **_entries(room)})
+
+
+def summary(room: str, name: str) -> str:
+    """The first line of a plug-in's docstring, read without importing it."""
+    path = _files(room).get(name)
+    if path is None:
+        return f"from the package {_entries(room)[name].value.split(':')[0]}"
+    text = ast.get_docstring(ast.parse(path.read_text("utf8"))) or ""
+    return text.split("\n", 1)[0]
+
+
+def plugin(room: str, name: str) -> type[Any]:
+    """The class of a plug-in: a name of `names(room)`, or a path to a Python file that holds one public dataclass.
+
+    Raises UnknownName with a suggestion.
+    """
+    if name.endswith(".py"):
+        return _only_class(load_file(Path(name)), name)
+    entry = _entries(room).get(name)
+    if name in _files(room):
+        return _only_class(importlib.import_module(f"archscout.{room}.{_module(name)}"), name)
+    if entry is not None:
+        loaded: type[Any] = entry.load()
+        return loaded
+    raise UnknownName(f"there is no {_singular(room)} '{name}'; {suggestion(name, names(room))}")
+
+
+def check(room: str, name: str) -> None:
+    """Raises UnknownName, with a suggestion, where there is no such plug-in; imports nothing of the plug-in."""
+    if name.endswith(".py"):
+        if not Path(name).expanduser().is_file():
+            raise UserError(f"there is no plug-in file '{name}'; give the path to a Python file with one dataclass")
+    elif name not in names(room):
+        raise UnknownName(f"there is no {_singular(room)} '{name}'; {suggestion(name, names(room))}")
+
+
+def make(room: str, name: str, **settings: Any) -> Any:
+    """The plug-in with these settings. Raises UnknownName for an unknown plug-in or setting."""
+    made = plugin(room, name)
+    known = [field.name for field in fields(made)] if is_dataclass(made) else []
+    for setting in settings:
+        if setting not in known:
+            raise UnknownName(f"'{name}' has no setting '{setting}'; {suggestion(setting, known)}")
+    try:
+        return made(**settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the settings of '{name}' do not fit: {error}") from error
+
+
+def record(made: Any) -> dict[str, Any]:
+    """A plug-in as name and settings, for the store and for cache keys."""
+    module = type(made).__module__
+    settings = asdict(made) if is_dataclass(made) and not isinstance(made, type) else {}
+    return {"plugin": f"{module.removeprefix('archscout.')}.{type(made).__name__}", "settings": settings}
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a user's plug-in file under a name that follows from its path."""
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"there is no plug-in file '{path}'; give the path to a Python file with one dataclass")
+    name = f"archscout_file_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"the plug-in file '{path}' cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def loaded_files() -> list[str]:
+    """The paths of the user's plug-in files imported so far; workers import them first."""
+    return [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith("archscout_file_")]
+
+
+def _files(room: str) -> dict[str, Path]:
+    if room not in ROOMS:
+        raise UnknownName(f"there are no plug-ins called '{room}'; {suggestion(room, ROOMS)}")
+    return {path.stem.replace("_", "-"): path for path in (_HERE / room).glob("[a-z]*.py")}
+
+
+def _entries(room: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=f"archscout.{room}")}
+
+
+def _module(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _singular(room: str) -> str:
+    return {"spaces": "search space", "strategies": "strategy", "estimators": "estimator", "data": "data set"}[room]
+
+
+def _only_class(module: ModuleType, name: str) -> type[Any]:
+    found = list(_public_dataclasses(module))
+    if len(found) != 1:
+        listed = ", ".join(cls.__name__ for cls in found) or "none"
+        raise UserError(f"the plug-in '{name}' should hold one public dataclass, but {listed} came")
+    return found[0]
+
+
+def _public_dataclasses(module: ModuleType) -> Iterator[type[Any]]:
+    for value in vars(module).values():
+        if (
+            isinstance(value, type)
+            and is_dataclass(value)
+            and value.__module__ == module.__name__
+            and not value.__name__.startswith("_")
+        ):
+            yield value

@@ -1,0 +1,95 @@
+"""The family of errors.
+
+    ArchscoutError            anything that archscout says on purpose
+    ├── UserError             the input cannot be used: exit code 2, one sentence, no traceback
+    │   ├── UnknownName       a plug-in, data set or setting that does not exist ("did you mean ...")
+    │   ├── LimitError        nothing in the space meets the limits
+    │   ├── DataError         the data cannot be read or makes no task
+    │   └── RunError          a run folder that is in use, foreign, damaged or not writable
+    ├── ReplayMismatch        the log of a run and the strategy disagree: code or settings changed
+    ├── StrategyError         a strategy broke its contract (for instance waiting for nothing)
+    ├── StorageError          the disk is full or the store cannot be written: exit code 1
+    └── CandidateError        one architecture could not be judged; becomes a typed failure, never stops a run
+        ├── NotFinite         its value is NaN or infinite
+        └── OverLimit         it does not meet the limits of the problem
+
+Every message says what was wanted, what came, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ArchscoutError(Exception):
+    """Anything that archscout says on purpose."""
+
+    exit_code = 1
+
+
+class UserError(ArchscoutError):
+    """The input cannot be used."""
+
+    exit_code = 2
+
+
+class UnknownName(UserError):
+    """A name that does not exist."""
+
+
+class LimitError(UserError):
+    """Nothing in the space meets the limits."""
+
+
+class DataError(UserError):
+    """The data cannot be read or makes no task."""
+
+
+class RunError(UserError):
+    """A run folder that is in use, foreign, damaged or not writable."""
+
+
+class ReplayMismatch(ArchscoutError):
+    """The log of a run and the strategy disagree."""
+
+
+class StrategyError(ArchscoutError):
+    """A strategy broke its contract."""
+
+
+class StorageError(ArchscoutError):
+    """The store cannot be written."""
+
+
+class CandidateError(ArchscoutError):
+    """One architecture could not be judged."""
+
+
+class NotFinite(CandidateError):
+    """The value of an architecture is NaN or infinite."""
+
+
+class OverLimit(CandidateError):
+    """An architecture does not meet the limits of its problem."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A tail for a message about an unknown name: the closest known names, or all of them."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=2, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
+    return "known: " + (", ".join(names) or "none")
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived. Not an Exception, so that no candidate's error handling swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+        self.hint = ""
+
+    def __str__(self) -> str:
+        return self.hint

@@ -1,0 +1,66 @@
+"""What is known of an architecture: an estimate, or a typed failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Literal, get_args
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import NotFinite
+
+FailureKind = Literal["nan", "error", "timeout", "oom", "killed", "over_limit"]
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a judge says of an architecture.
+
+    value: higher is better, always finite (anything else raises NotFinite: the one door where NaN is stopped).
+    cost_seconds: what it cost, or for a recorded benchmark what it would have cost.
+    metrics: further facts, such as params, macs, latency_ms.
+    """
+
+    value: float
+    cost_seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isfinite(self.value):
+            raise NotFinite(f"the value is {self.value}, but values must be finite")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an architecture has no estimate."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One landed proposal: exactly one of `estimate` and `failure`, with the judge and fidelity that it belongs to."""
+
+    architecture: Architecture
+    estimate: Estimate | None
+    failure: Failure | None = None
+    judge: str = "main"
+    fidelity: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.estimate is None) == (self.failure is None):
+            raise ValueError("an observation holds exactly one of an estimate and a failure")
+
+    @property
+    def value(self) -> float:
+        """The estimate's value; minus infinity for a failure, so that ranking puts failures last."""
+        return self.estimate.value if self.estimate else float("-inf")
+
+
+def best_of(observations: list[Observation]) -> Observation | None:
+    """The best observation that is no failure; the earliest of equals. None where there is none."""
+    judged = [observation for observation in observations if observation.estimate]
+    return max(judged, key=lambda observation: observation.value, default=None)

@@ -1,0 +1,42 @@
+"""What a strategy may say to the driver: propose, wait, or report progress."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from archscout.core.architecture import Architecture
+from archscout.core.evidence import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Judge this. `judge` names one of the run's judges; `fidelity` (for `train`: epochs) is None for the judge's own."""
+
+    architecture: Architecture
+    judge: str = "main"
+    fidelity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """I need results before I can think. With nothing in flight this is an error of the strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a strategy that owns its loop has come.
+
+    best: the answer if it were stopped now.
+    metrics: numbers for the log.
+    state: optionally a flat mapping of names to arrays, integers and floats, from which `search` can go on.
+    """
+
+    best: Architecture | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    state: Mapping[str, Any] | None = None
+
+
+Move = Propose | Wait | Progress
+Search = Generator[Move, Sequence[Observation], Architecture | None]

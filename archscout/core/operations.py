@@ -1,0 +1,256 @@
+"""A network as a graph of primitive operations: the one description from which everything else follows.
+
+A space writes its network once, with a `GraphBuilder`. From the graph come the parameter and MAC counts (no torch, tens of
+microseconds), the module for training and export (`nn.network`), the functional executor for scoring many untrained networks
+(`nn.executor`), and the drawing in the report.
+
+Shapes are (C, H, W) for feature maps and (C,) for vectors, without the batch. MACs are multiply-accumulates of convolutions and
+linear layers for one input, without bias, normalisation, pooling and additions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+Kind = Literal[
+    "input", "conv", "batch_norm", "relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool",
+    "linear", "add", "multiply", "concat", "zero", "shift",
+]  # fmt: skip
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One primitive. `inputs` are positions of earlier operations; `shape` is that of the output.
+
+    conv: no padding mode but zeros; `avg_pool` never counts padding; `global_pool` gives (C,) or, with `keep`, (C, 1, 1);
+    `zero` is the input (strided) times nought; `shift` drops the first row and column and pads the last (the second half of
+    DARTS' factorised reduction); `multiply` broadcasts a (C, 1, 1) gate.
+    """
+
+    name: str
+    kind: Kind
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...]
+    kernel: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    bias: bool = False
+    affine: bool = True
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class OperationGraph:
+    """A network: operations in an order in which every input comes first; `output` is the position of the logits.
+
+    marks: named positions, such as the ends of the stages ("stage1", ...), for taps and drawings.
+    """
+
+    operations: tuple[Operation, ...]
+    output: int
+    marks: Mapping[str, int] = field(default_factory=dict)
+
+    def input_shape(self, operation: Operation) -> tuple[int, ...]:
+        """The shape of the first input of `operation`."""
+        return self.operations[operation.inputs[0]].shape
+
+    def weight_shape(self, operation: Operation) -> tuple[int, ...] | None:
+        """The shape of the main weight of a convolution, linear layer or affine batch norm; None for the others."""
+        match operation.kind:
+            case "conv":
+                return (operation.shape[0], self.input_shape(operation)[0] // operation.groups, *operation.kernel)
+            case "linear":
+                return (operation.shape[0], self.input_shape(operation)[0])
+            case "batch_norm" if operation.affine:
+                return (operation.shape[0],)
+            case _:
+                return None
+
+    @cached_property
+    def params(self) -> int:
+        """Trainable parameters."""
+        total = 0
+        for operation in self.operations:
+            shape = self.weight_shape(operation)
+            if shape is not None:
+                has_bias = operation.bias or operation.kind == "batch_norm"
+                total += prod(shape) + (shape[0] if has_bias else 0)
+        return total
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions and linear layers for one input."""
+        total = 0
+        for operation in self.operations:
+            if operation.kind in ("conv", "linear"):
+                shape = self.weight_shape(operation)
+                assert shape is not None
+                total += prod(shape) * prod(operation.shape[1:])
+        return total
+
+    def live(self) -> OperationGraph:
+        """The same network without what the logits do not depend on.
+
+        The input of a `zero` counts as not needed (its value is nought whatever comes), so its operation reads the network's
+        input instead, through which only its shape is known.
+        """
+        needed = {0, self.output}
+        for position in range(len(self.operations) - 1, -1, -1):
+            if position in needed and self.operations[position].kind != "zero":
+                needed.update(self.operations[position].inputs)
+        place: dict[int, int] = {}
+        kept: list[Operation] = []
+        for position in sorted(needed):
+            operation = self.operations[position]
+            place[position] = len(kept)
+            inputs = (0,) if operation.kind == "zero" else tuple(place[i] for i in operation.inputs)
+            kept.append(replace(operation, inputs=inputs))
+        marks = {name: place[position] for name, position in self.marks.items() if position in place}
+        return OperationGraph(tuple(kept), place[self.output], marks)
+
+
+class GraphBuilder:
+    """Writes an operation graph, checking shapes on the way. Every method returns the position of the operation it added.
+
+    Names are dotted paths, made unique by the caller through `scope`; they become the names of the module's weights.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self._operations = [Operation("input", "input", (), tuple(shape))]
+        self._scope: list[str] = []
+        self._names: set[str] = {"input"}
+        self._marks: dict[str, int] = {}
+        self.input = 0
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Prefix the names of everything added inside with `name` and a dot."""
+        self._scope.append(name)
+        try:
+            yield
+        finally:
+            self._scope.pop()
+
+    def shape(self, position: int) -> tuple[int, ...]:
+        """The shape of the operation at `position`."""
+        return self._operations[position].shape
+
+    def mark(self, name: str, position: int) -> int:
+        """Name a position, for taps and drawings."""
+        self._marks[name] = position
+        return position
+
+    def finish(self, output: int) -> OperationGraph:
+        """The graph whose result is the operation at `output`."""
+        return OperationGraph(tuple(self._operations), output, dict(self._marks))
+
+    def _add(self, name: str, operation: Operation) -> int:
+        path = full = ".".join([*self._scope, name])
+        count = 1
+        while full in self._names:
+            count += 1
+            full = f"{path}_{count}"
+        self._names.add(full)
+        self._operations.append(replace(operation, name=full))
+        return len(self._operations) - 1
+
+    def _window(
+        self, kind: Kind, name: str, x: int, channels: int, kernel: int | Pair, stride: int | Pair, padding: int | Pair | None,
+        dilation: int = 1, groups: int = 1, bias: bool = False,
+    ) -> int:  # fmt: skip
+        kernel, stride = _pair(kernel), _pair(stride)
+        same = (dilation * (kernel[0] - 1) // 2, dilation * (kernel[1] - 1) // 2)
+        padding = same if padding is None else _pair(padding)
+        _, height, width = self.shape(x)
+        out = tuple(
+            (extent + 2 * p - dilation * (k - 1) - 1) // s + 1
+            for extent, p, k, s in zip((height, width), padding, kernel, stride, strict=True)
+        )
+        if min(out) < 1:
+            raise ValueError(f"'{name}' would shrink a {height} x {width} map to nothing; the network needs larger images")
+        return self._add(
+            name,
+            Operation("", kind, (x,), (channels, *out), kernel, stride, padding, (dilation, dilation), groups, bias),
+        )
+
+    def conv(
+        self, x: int, channels: int, kernel: int | Pair = 1, *, stride: int | Pair = 1, padding: int | Pair | None = None,
+        dilation: int = 1, groups: int = 1, bias: bool = False, name: str = "conv",
+    ) -> int:  # fmt: skip
+        """A convolution to `channels`; padding None keeps the extent (divided by the stride)."""
+        if self.shape(x)[0] % groups or channels % groups:
+            raise ValueError(f"{groups} groups do not divide {self.shape(x)[0]} and {channels} channels")
+        return self._window("conv", name, x, channels, kernel, stride, padding, dilation, groups, bias)
+
+    def max_pool(self, x: int, kernel: int, *, stride: int = 1, padding: int | None = None, name: str = "max_pool") -> int:
+        """The maximum over a window."""
+        return self._window("max_pool", name, x, self.shape(x)[0], kernel, stride, padding)
+
+    def avg_pool(
+        self, x: int, kernel: int, *, stride: int = 1, padding: int | Pair | None = None, name: str = "avg_pool"
+    ) -> int:
+        """The mean over a window, padding not counted."""
+        return self._window("avg_pool", name, x, self.shape(x)[0], kernel, stride, padding)
+
+    def batch_norm(self, x: int, *, affine: bool = True, name: str = "norm") -> int:
+        """Batch normalisation."""
+        return self._add(name, Operation("", "batch_norm", (x,), self.shape(x), affine=affine))
+
+    def activation(self, x: int, kind: Literal["relu", "silu", "sigmoid"] = "relu") -> int:
+        """A pointwise non-linearity."""
+        return self._add(kind, Operation("", kind, (x,), self.shape(x)))
+
+    def relu(self, x: int) -> int:
+        """max(x, 0)."""
+        return self.activation(x, "relu")
+
+    def add(self, *inputs: int) -> int:
+        """The sum of equal shapes; of one input, that input."""
+        if len(inputs) == 1:
+            return inputs[0]
+        shapes = {self.shape(i) for i in inputs}
+        if len(shapes) != 1:
+            raise ValueError(f"a sum needs equal shapes, but {sorted(shapes)} came")
+        return self._add("add", Operation("", "add", tuple(inputs), shapes.pop()))
+
+    def multiply(self, x: int, gate: int) -> int:
+        """A feature map times a (C, 1, 1) gate."""
+        return self._add("multiply", Operation("", "multiply", (x, gate), self.shape(x)))
+
+    def concat(self, *inputs: int) -> int:
+        """The channels of all inputs, one after another; of one input, that input."""
+        if len(inputs) == 1:
+            return inputs[0]
+        channels = sum(self.shape(i)[0] for i in inputs)
+        return self._add("concat", Operation("", "concat", tuple(inputs), (channels, *self.shape(inputs[0])[1:])))
+
+    def zero(self, x: int, *, stride: int = 1) -> int:
+        """The input, strided, times nought."""
+        channels, height, width = self.shape(x)
+        shape = (channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
+        return self._add("zero", Operation("", "zero", (x,), shape, stride=(stride, stride)))
+
+    def shift(self, x: int) -> int:
+        """The input moved one pixel up and left; the extent stays (the last row and column become zero)."""
+        return self._add("shift", Operation("", "shift", (x,), self.shape(x)))
+
+    def global_pool(self, x: int, *, keep: bool = False) -> int:
+        """The mean over the whole map: (C,), or (C, 1, 1) with `keep`."""
+        channels = self.shape(x)[0]
+        return self._add("pool", Operation("", "global_pool", (x,), (channels, 1, 1) if keep else (channels,), keep=keep))
+
+    def linear(self, x: int, features: int, *, bias: bool = True, name: str = "linear") -> int:
+        """A fully connected layer on a vector."""
+        return self._add(name, Operation("", "linear", (x,), (features,), bias=bias))
+
+
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else value

@@ -1,0 +1,53 @@
+"""The question: a space, a task, limits, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from archscout.core.protocols import Space
+
+LIMITS = ("params", "macs", "latency_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKind:
+    """What differs between kinds of task: the name of the metric and its direction."""
+
+    name: str
+    metric: str
+    higher_is_better: bool = True
+
+
+IMAGE_CLASSIFICATION = TaskKind("image-classification", "accuracy")
+TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Data and the question asked of it.
+
+    shape: (C, H, W) for images.
+    classes: K classes.
+    fingerprint: of the data and its split; equal fingerprints mean equal batches.
+    splits: "train" and "valid" -> a data set, opaque to core. The test split stays with the engine.
+    """
+
+    name: str
+    kind: TaskKind
+    shape: tuple[int, ...]
+    classes: int
+    fingerprint: str
+    splits: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched, for what, under which upper bounds (`params`, `macs`, `latency_ms`), on which device."""
+
+    space: Space
+    task: Task
+    limits: Mapping[str, float] = field(default_factory=dict)
+    device: str = "cpu"

@@ -1,0 +1,142 @@
+"""The six contracts of archscout, and the optional capabilities of a space.
+
+Plug-ins are frozen dataclasses: fields are the settings, the docstring is the help text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from archscout.core.architecture import Architecture, Decision
+from archscout.core.evidence import Estimate, Observation
+from archscout.core.moves import Search
+from archscout.core.operations import OperationGraph
+from archscout.core.problem import Problem, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Snapshot = Mapping[str, Any]
+
+
+@runtime_checkable
+class Space(Protocol):
+    """What may be built."""
+
+    @property
+    def name(self) -> str:
+        """The space's name, as in the text form of its architectures."""
+        ...
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The numbered questions."""
+        ...
+
+    def architecture(self, choices: Sequence[int]) -> Architecture:
+        """The architecture with these answers, checked and normalised (choices without effect become 0)."""
+        ...
+
+    def build(self, architecture: Architecture, task: Task) -> nn.Module:
+        """A freshly initialised network: images (B, C, H, W) -> logits (B, K)."""
+        ...
+
+
+@runtime_checkable
+class GraphSpace(Protocol):
+    """A space that states its networks as operation graphs, which are counted, drawn and scored without building modules."""
+
+    def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
+        """The whole network as a graph of primitive operations."""
+        ...
+
+
+@runtime_checkable
+class PublishedSpace(Protocol):
+    """A space whose architectures have a published text form."""
+
+    def genotype(self, architecture: Architecture) -> str:
+        """The published form."""
+        ...
+
+    def from_genotype(self, text: str) -> Architecture | None:
+        """The architecture that a published form or name stands for, or None where `text` is not of this space."""
+        ...
+
+
+@runtime_checkable
+class SignatureSpace(Protocol):
+    """A space that knows which of its architectures compute the same function."""
+
+    def signature(self, architecture: Architecture) -> str:
+        """Equal for isomorphic architectures."""
+        ...
+
+
+@runtime_checkable
+class DrawnSpace(Protocol):
+    """A space with its own way to draw and mutate; without it `core.draw` treats all decisions alike."""
+
+    def sample(self, rng: Any) -> Architecture:
+        """A random architecture."""
+        ...
+
+    def mutate(self, architecture: Architecture, rng: Any) -> Architecture:
+        """A legal architecture that differs from the given one."""
+        ...
+
+
+class Supernet(Protocol):
+    """A whole space in one module; which architecture it is depends on the gates."""
+
+    @property
+    def gate_shape(self) -> tuple[int, int]:
+        """(G, O): a row per operation choice, a column per option."""
+        ...
+
+    def __call__(self, x: Tensor, gates: Tensor, *, execute: str = "selected") -> Tensor:
+        """(B, ...), (G, O) -> logits."""
+        ...
+
+    def gates(self, architecture: Architecture) -> Tensor:
+        """(G, O), rows one-hot or all zero."""
+        ...
+
+    def derive(self, weights: Tensor) -> Architecture:
+        """The best architecture under (G, O)."""
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """How good is it? A pure function of (settings, problem, architecture, seed)."""
+
+    def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
+        """The judgement; raises where there is none (the driver makes a typed failure of it)."""
+        ...
+
+
+class Learner(Protocol):
+    """Learns a judge from evidence about one problem (the evidence may be empty)."""
+
+    def fit(self, problem: Problem, history: Sequence[Observation], *, seed: int) -> Estimator:
+        """A fitted judge."""
+        ...
+
+
+class MetaLearner(Protocol):
+    """Learns how to learn, from several problems."""
+
+    def fit(self, episodes: Sequence[tuple[Problem, Sequence[Observation]]], *, seed: int) -> Learner:
+        """A learner."""
+        ...
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """What next? A generator that yields moves and receives what has landed."""
+
+    def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
+        """The search itself; its return value is the answer, or None for the best observation."""
+        ...
