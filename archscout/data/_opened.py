@@ -1,0 +1,243 @@
+"""The door to data: a folder, a file, a named set, arrays or a map-style Dataset becomes an image-classification task."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from archscout import catalogue
+from archscout.core.errors import DataError, UnknownName, suggestion
+from archscout.core.problem import IMAGE_CLASSIFICATION, Task
+from archscout.data._augment import augmentation_of, flip_by_names
+from archscout.data._contents import SPLITS, FlipRule, Found, Place, Progress, Rows, digest
+from archscout.data._decode import decode, prepare_files
+from archscout.data._form import checked_size
+from archscout.data._prepared import Prepared, cache_folder, open_split, prepare, split_rows
+from archscout.nn.batches import Augmentation, ImageSplit
+
+__all__ = ["DataRequest", "OpenedData", "decode", "open_arrays", "open_data", "open_dataset", "prepare_files"]
+
+Channels = Literal["auto", 1, 3]
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What data are wanted, and in which form.
+
+    source: a folder, an .npz or .csv file, or the name of a data set. data_dir: where published sets lie (also
+    $ARCHSCOUT_DATA). image_size: "auto" or pixels, 8 to 256. seed: of the splits that are drawn. labels: a CSV file with the
+    columns file, label and perhaps split, for images in a folder. augment: "auto", "none" or a list such as
+    "shift=2,flip,cutout=8". limit_per_class: of each class at most so many images in each split. settings: of the data
+    plug-in, such as (("alphabet", "Greek"),).
+    """
+
+    source: str
+    data_dir: Path | None = None
+    image_size: str = "auto"
+    channels: Channels = "auto"
+    seed: int = 0
+    labels: Path | None = None
+    augment: str = "auto"
+    limit_per_class: int | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenedData:
+    """A task, and what a report and a user of the network need to know about its data.
+
+    test: the split that only the engine opens, once. preprocessing: how a new image is prepared (JSON). counts: images by split
+    and class. skipped: (path, reason). notes: plain sentences. bytes: of the prepared images. fingerprint: as of the task.
+    """
+
+    task: Task
+    test: ImageSplit | None
+    classes: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    augmentation: Augmentation
+    counts: dict[str, dict[str, int]]
+    skipped: list[tuple[str, str]]
+    notes: list[str]
+    bytes: int
+    fingerprint: str
+
+
+def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedData:
+    """Find, prepare (or take from the cache) and split the data. Raises DataError or UnknownName, one sentence each."""
+    checked_size(request.image_size)
+    plugin = _plugin(request)
+    place = Place(cache_folder(), _data_dir(request), progress)
+    return open_found(plugin.find(place), request, progress)
+
+
+def open_arrays(
+    x: Any,
+    y: Any,
+    *,
+    classes: Sequence[str] | None = None,
+    splits: Mapping[str, Any] | None = None,
+    name: str = "arrays",
+    image_size: str = "auto",
+    channels: Channels = "auto",
+    seed: int = 0,
+    augment: str = "auto",
+    limit_per_class: int | None = None,
+    progress: Progress | None = None,
+) -> OpenedData:
+    """A task from images and labels in memory.
+
+    x: (N, H, W), (N, H, W, C) or (N, C, H, W), NumPy or torch, whole numbers 0..255 (or 16 bits) or fractions 0..1.
+    y: (N,) whole numbers or names. Both may be mappings from "train", "valid" and "test" to such arrays.
+    classes: names for the labels 0 .. K - 1. splits: split -> row numbers or a mask, where x and y are single arrays.
+    """
+    from archscout.data._memory import found_arrays
+
+    request = DataRequest(name, None, image_size, channels, seed, None, augment, limit_per_class)
+    return open_found(found_arrays(x, y, classes, splits, name), request, progress)
+
+
+def open_dataset(
+    dataset: Any,
+    *,
+    classes: Sequence[str] | None = None,
+    splits: Mapping[str, Any] | None = None,
+    name: str = "dataset",
+    image_size: str = "auto",
+    channels: Channels = "auto",
+    seed: int = 0,
+    augment: str = "auto",
+    limit_per_class: int | None = None,
+    progress: Progress | None = None,
+) -> OpenedData:
+    """A task from a map-style Dataset of (image, label), or a mapping from split names to such data sets.
+
+    Images are Pillow images, arrays or tensors of any size and are read once, so random changes made by the Dataset are frozen;
+    leave them, and normalisation, to archscout. classes: defaults to the attribute `classes` of the Dataset where it has one.
+    """
+    from archscout.data._memory import found_dataset
+
+    request = DataRequest(name, None, image_size, channels, seed, None, augment, limit_per_class)
+    return open_found(found_dataset(dataset, classes, splits, name, progress), request, progress)
+
+
+def open_found(found: Found, request: DataRequest, progress: Progress | None = None) -> OpenedData:
+    """The last part of all ways in: prepare, split, describe."""
+    if request.limit_per_class is not None and request.limit_per_class < 1:
+        raise DataError(f"the limit of images per class is at least 1, but {request.limit_per_class} came")
+    prepared = prepare(found, request.image_size, request.channels, cache_folder(), progress)
+    meta = prepared.meta
+    height, width, channels = (int(meta["form"][key]) for key in ("height", "width", "channels"))
+    rule = FlipRule(*meta["flip"]) if meta["flip"] else flip_by_names(meta["classes"])
+    augmentation, stated = augmentation_of(request.augment, height, width, rule)
+    key, rows = split_rows(prepared, request.seed, request.limit_per_class)
+    folder = str(prepared.folder)
+    splits = {name: open_split(folder, key, name, augmentation if name == "train" else Augmentation()) for name in SPLITS}
+    classes = tuple(meta["classes"])
+    fingerprint = _fingerprint(prepared, rows, augmentation)
+    test = splits.pop("test")
+    return OpenedData(
+        task=Task(meta["name"], IMAGE_CLASSIFICATION, (channels, height, width), len(classes), fingerprint, splits),
+        test=test,
+        classes=classes,
+        preprocessing=_preprocessing(splits["train"], height, width, channels),
+        augmentation=augmentation,
+        counts={name: _counts(prepared.labels[rows[name]], classes) for name in SPLITS},
+        skipped=[(path, why) for path, why in meta["skipped"]],
+        notes=[*filter(None, meta["notes"]), *_split_notes(prepared, rows, request), stated],
+        bytes=int(test.images.nbytes),
+        fingerprint=fingerprint,
+    )
+
+
+def _plugin(request: DataRequest) -> Any:
+    source, path = request.source, Path(request.source).expanduser()
+    settings: dict[str, Any] = dict(request.settings)
+    if path.is_dir():
+        return catalogue.make("data", "folder", path=path, labels=request.labels, **settings)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return catalogue.make("data", "folder", path=path.parent, labels=request.labels or path, **settings)
+    if request.labels is not None:
+        raise DataError(f"a label file goes with a folder of images, but '{source}' is none; leave the label file out")
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return catalogue.make("data", "arrays", path=path, **settings)
+    if path.is_file() and path.suffix.lower() != ".py":
+        raise DataError(f"'{source}' is neither a folder of images nor an .npz or .csv file; give one of these")
+    named = [name for name in catalogue.names("data") if name not in ("folder", "arrays")]
+    if source in named or source.endswith(".py"):
+        return catalogue.make("data", source, **settings)
+    if source in ("folder", "arrays"):
+        raise DataError(f"'{source}' needs a path: give the {'folder of images' if source == 'folder' else '.npz file'} itself")
+    hint = suggestion(source, named)
+    if len(path.parts) > 1 or path.suffix or source.startswith((".", "~")):
+        raise DataError(f"there is no folder or file '{source}'; give an existing one, or a data set; {hint}")
+    raise UnknownName(f"there is no folder and no data set '{source}'; {hint}")
+
+
+def _data_dir(request: DataRequest) -> Path | None:
+    chosen = request.data_dir or os.environ.get("ARCHSCOUT_DATA")
+    if not chosen:
+        return None
+    folder = Path(chosen).expanduser()
+    if not folder.is_dir():
+        where = "--data-dir" if request.data_dir else "$ARCHSCOUT_DATA"
+        raise DataError(f"{where} names '{folder}', which is no folder; give the folder that holds the data sets")
+    return folder
+
+
+def _preprocessing(train: ImageSplit, height: int, width: int, channels: int) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "channels": channels,
+        "mode": "L" if channels == 1 else "RGB",
+        "height": height,
+        "width": width,
+        "orientation": "as stored by the camera (EXIF)",
+        "transparency": "on white",
+        "resize": "scale until the shorter side fits, then cut out the centre; not at all when the size is right",
+        "resampling": "bilinear with antialiasing (Pillow BILINEAR)",
+        "value_range": [0, 255],
+        "mean": list(train.mean),
+        "std": list(train.std),
+        "formula": "x = (pixel / 255 - mean) / std, per channel",
+        "layout": "NCHW",
+        "dtype": "float32",
+    }
+
+
+def _fingerprint(prepared: Prepared, rows: Mapping[str, Rows], augmentation: Augmentation) -> str:
+    """32 hex digits: of pixels, labels, classes, splits and augmentation, so not of the place where the data lie."""
+    meta = prepared.meta
+    parts = [meta["images"], prepared.labels.tolist(), *meta["classes"], augmentation]
+    return digest([*parts, *(f"{name}:{rows[name].tolist()}" for name in SPLITS)])
+
+
+def _counts(labels: Rows, classes: Sequence[str]) -> dict[str, int]:
+    return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
+
+
+def _split_notes(prepared: Prepared, rows: Mapping[str, Rows], request: DataRequest) -> list[str]:
+    given = [name for name in SPLITS if len(prepared.given.get(name, ()))]
+    drawn = [name for name in SPLITS if name not in given]
+    sizes = ", ".join(f"{len(rows[name]):,} {name}" for name in SPLITS)
+    how = []
+    if given:
+        how.append(f"{_listed(given)} as the data set gives {'it' if len(given) == 1 else 'them'}")
+    if drawn:
+        source = "the training images" if "train" in given else "all images" if not given else "the other images"
+        how.append(f"{_listed(drawn)} drawn from {source} class by class with seed {request.seed}")
+    notes = [f"Splits: {sizes} images; {'; '.join(how)}."]
+    if request.limit_per_class is not None:
+        notes.append(f"At most {request.limit_per_class} images of each class are used in each split, as asked for.")
+    if prepared.meta["skipped"]:
+        number = len(prepared.meta["skipped"])
+        notes.append(f"{number} file{'s' * (number > 1)} could not be used and {'were' if number > 1 else 'was'} left out.")
+    return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
