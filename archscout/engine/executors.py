@@ -1,0 +1,308 @@
+"""Where candidates are judged: in this process, or in a pool of processes that can be killed.
+
+A job is (estimator, problem, architecture, seed); estimators are pure, so where and when it runs makes no difference to its value.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from multiprocessing.connection import Connection, wait
+from time import monotonic, perf_counter
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from archscout.catalogue import loaded_files
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UserError
+from archscout.core.evidence import Estimate, Failure
+from archscout.core.problem import Problem
+from archscout.core.protocols import Estimator
+from archscout.engine import worker
+
+_LOOK_SECONDS = 0.1
+_WEIGH_SECONDS = 0.5  # weighing a process group costs milliseconds
+_LOADING_SECONDS = 120.0
+_RETRIES = 1
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One candidate under way; `outcome` is None until it is judged. seconds: what it took on this machine."""
+
+    estimator: Estimator
+    problem: Problem
+    architecture: Architecture
+    seed: int
+    outcome: Estimate | Failure | None = None
+    seconds: float = 0.0
+    deaths: int = 0
+
+
+class Executor(Protocol):
+    """Runs jobs."""
+
+    @property
+    def workers(self) -> int:
+        """How many jobs run at a time."""
+        ...
+
+    def submit(self, estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Job:
+        """Hand in a job."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> list[Job]:
+        """The jobs judged since the last call; waits for one at least, for `timeout` seconds at most."""
+        ...
+
+    def cancel(self) -> None:
+        """Drop everything under way."""
+        ...
+
+    def close(self) -> None:
+        """Drop everything and let go of all processes."""
+        ...
+
+
+class _Closing:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Inline(_Closing):
+    """Judges in this process, one candidate after another: fast for cheap judges, without time and memory limits."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self._queue: deque[Job] = deque()
+
+    def submit(self, estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Job:
+        """As `Executor.submit`."""
+        job = Job(estimator, problem, architecture, seed)
+        self._queue.append(job)
+        return job
+
+    def wait(self, timeout: float | None = None) -> list[Job]:
+        """As `Executor.wait`; a candidate is never cut short."""
+        if not self._queue:
+            return []
+        job = self._queue.popleft()
+        begun = perf_counter()
+        job.outcome = worker.judge(job.estimator, job.problem, job.architecture, job.seed)
+        job.seconds = perf_counter() - begun
+        return [job]
+
+    def cancel(self) -> None:
+        """As `Executor.cancel`."""
+        self._queue.clear()
+
+    def close(self) -> None:
+        """As `Executor.close`."""
+        self.cancel()
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    known: set[str] = field(default_factory=set)
+    job: Job | None = None
+    sent: float = 0.0
+    started: float | None = None
+    base: int = 0
+    weighed: float = 0.0
+
+    def kill(self) -> None:
+        """End the worker and everything it started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+            self.process.kill()
+        self.connection.close()
+        self.process.wait()
+
+
+class Pool(_Closing):
+    """A pool of worker processes, started when first needed.
+
+    workers: how many. timeout: seconds for one candidate, counted from when its worker has loaded the judge and the problem.
+    memory_mb: memory that one candidate, with all processes it starts, may take on top of what its worker held before.
+    threads: for the arithmetic of each worker.
+
+    A candidate beyond a limit is killed with its process group and typed `timeout` or `oom`; the candidate of a worker that dies
+    otherwise is tried once more, then typed `killed`. Other candidates do not notice.
+    """
+
+    def __init__(self, workers: int, *, timeout: float | None = None, memory_mb: float | None = None, threads: int = 1) -> None:
+        if workers < 1:
+            raise UserError(f"a pool needs at least one worker, but {workers} came")
+        self.workers = workers
+        self._timeout = timeout
+        self._memory_mb = memory_mb
+        self._threads = threads
+        self._queue: deque[Job] = deque()
+        self._team: list[_Worker] = []
+        self._done: list[Job] = []
+        self._packed: dict[int, tuple[Any, str, bytes]] = {}
+        self._lifeline: tuple[int, int] | None = None
+
+    def submit(self, estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Job:
+        """As `Executor.submit`. Raises UserError for a judge or problem that cannot travel to another process."""
+        self._pack(estimator)
+        self._pack(problem)
+        job = Job(estimator, problem, architecture, seed)
+        self._queue.append(job)
+        self._assign()
+        return job
+
+    def wait(self, timeout: float | None = None) -> list[Job]:
+        """As `Executor.wait`."""
+        deadline = None if timeout is None else monotonic() + timeout
+        while not self._done:
+            busy = [member for member in self._team if member.job is not None]
+            if not busy and not self._queue:
+                break
+            pause = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, max(0.0, deadline - monotonic()))
+            ready = wait([member.connection for member in busy], pause)
+            for member in busy:
+                if member.connection in ready:
+                    self._hear(member)
+                elif member.process.poll() is not None:
+                    self._lost(member)
+                else:
+                    self._check(member)
+            self._assign()
+            if deadline is not None and monotonic() >= deadline:
+                break
+        done, self._done = self._done, []
+        return done
+
+    def cancel(self) -> None:
+        """As `Executor.cancel`: busy workers are killed, idle ones stay."""
+        self._queue.clear()
+        self._done.clear()
+        self._dismiss([member for member in self._team if member.job is not None])
+
+    def close(self) -> None:
+        """As `Executor.close`."""
+        self._queue.clear()
+        self._done.clear()
+        self._dismiss(list(self._team))
+        if self._lifeline is not None:
+            for end in self._lifeline:
+                os.close(end)
+            self._lifeline = None
+
+    def _dismiss(self, members: Iterable[_Worker]) -> None:
+        for member in members:
+            self._team.remove(member)
+            member.kill()
+
+    def _pack(self, thing: Any) -> tuple[str, bytes]:
+        # Kept with the object itself, so that its id stays its own.
+        if id(thing) not in self._packed:
+            try:
+                data = pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
+            except Exception as error:
+                raise UserError(f"'{type(thing).__name__}' cannot travel to a worker process ({error}); use --workers 0") from error
+            if b"__main__" in data:
+                raise UserError(
+                    f"'{type(thing).__name__}' uses a class of the script itself, which worker processes cannot import; "
+                    "put the class into a file of its own, or use workers=0"
+                )
+            self._packed[id(thing)] = thing, blake2b(data, digest_size=16).hexdigest(), data
+        _, digest, data = self._packed[id(thing)]
+        return digest, data
+
+    def _assign(self) -> None:
+        while self._queue:
+            self._dismiss([member for member in self._team if member.job is None and member.process.poll() is not None])
+            idle = next((member for member in self._team if member.job is None), None)
+            if idle is None and len(self._team) >= self.workers:
+                return
+            if idle is None:
+                if self._lifeline is None:
+                    self._lifeline = os.pipe()
+                idle = _Worker(*worker.start(self._threads, self._lifeline[0], self._memory_mb))
+                self._team.append(idle)
+            self._send(idle, self._queue.popleft())
+
+    def _send(self, member: _Worker, job: Job) -> None:
+        objects = dict([self._pack(job.estimator), self._pack(job.problem)])
+        message = {
+            "path": sys.path,
+            "files": loaded_files(),
+            "objects": {digest: data for digest, data in objects.items() if digest not in member.known},
+            "estimator": self._pack(job.estimator)[0],
+            "problem": self._pack(job.problem)[0],
+            "architecture": job.architecture,
+            "seed": job.seed,
+        }
+        member.job, member.sent, member.started = job, monotonic(), None
+        try:
+            member.connection.send_bytes(pickle.dumps(message))
+        except OSError:
+            return  # it has just died; `wait` finds out
+        member.known.update(objects)
+
+    def _hear(self, member: _Worker) -> None:
+        try:
+            message = pickle.loads(member.connection.recv_bytes())
+        except (EOFError, OSError):
+            self._lost(member)
+            return
+        if isinstance(message, worker.Started):
+            member.started, member.base = message.clock, message.base
+            return
+        job = member.job
+        assert job is not None
+        job.outcome, job.seconds = message
+        member.job = None
+        self._done.append(job)
+
+    def _lost(self, member: _Worker) -> None:
+        job = member.job
+        assert job is not None
+        self._dismiss([member])
+        job.deaths += 1
+        if job.deaths <= _RETRIES:
+            self._queue.appendleft(job)
+            return
+        code = member.process.returncode
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        self._fail(member, Failure("killed", f"its process was ended {how}, {job.deaths} times"))
+
+    def _check(self, member: _Worker) -> None:
+        now = monotonic()
+        if member.started is None:
+            if now - member.sent > _LOADING_SECONDS + (self._timeout or 0.0):
+                self._dismiss([member])
+                self._fail(member, Failure("timeout", "the worker could not load the judge and the problem"))
+        elif self._timeout is not None and now - member.started > self._timeout:
+            self._dismiss([member])
+            self._fail(member, Failure("timeout", f"it took longer than {self._timeout:g} s"))
+        elif self._memory_mb is not None and now - member.weighed > _WEIGH_SECONDS:
+            member.weighed = now
+            if worker.resident(member.process.pid) - member.base > self._memory_mb * (1 << 20):
+                self._dismiss([member])
+                self._fail(member, Failure("oom", f"it needed more than {self._memory_mb:,.0f} MB"))
+
+    def _fail(self, member: _Worker, failure: Failure) -> None:
+        job = member.job
+        assert job is not None
+        job.outcome, job.seconds = failure, monotonic() - (member.started or member.sent)
+        self._done.append(job)

@@ -1,0 +1,122 @@
+"""What machine this is: for the manifest of a run, for `doctor`, and for the plan."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Check(NamedTuple):
+    """One line of `archscout doctor`."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+    required: bool = True
+
+
+def cores() -> int:
+    """The processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """The versions on which a run's numbers depend."""
+    found = {"python": platform.python_version()}
+    for package in ("archscout", "torch", "numpy", "scipy", "pillow", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def describe() -> dict[str, Any]:
+    """The machine, in words and numbers."""
+    import psutil
+
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+def cache_folder() -> Path:
+    """Where opened data and estimates are kept: $ARCHSCOUT_CACHE, or the user's cache folder."""
+    import platformdirs
+
+    chosen = os.environ.get("ARCHSCOUT_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("archscout"))
+
+
+def check_up() -> list[Check]:
+    """Everything `archscout doctor` looks at."""
+    facts = describe()
+    checks = [
+        Check("python", True, platform.python_version()),
+        Check("machine", True, f"{facts['processor']}, {facts['cores']} cores, {facts['memory_gib']} GiB"),
+        _try("torch", _torch, "install it with: pip install torch"),
+        _try("convolution", _convolution, "torch cannot compute here"),
+        _try("cache folder", _writable_cache, "set ARCHSCOUT_CACHE to a folder you can write"),
+    ]
+    for module, extra in (("onnx", "export"), ("onnxruntime", "export"), ("onnxscript", "export"), ("ray", "ray")):
+        there = find_spec(module) is not None
+        found = version(module) if there else "not installed"
+        checks.append(Check(module, there, found, f"optional: pip install 'archscout[{extra}]'", required=False))
+    return checks
+
+
+def _try(name: str, look: Callable[[], str], advice: str) -> Check:
+    try:
+        return Check(name, True, look())
+    except Exception as error:
+        return Check(name, False, f"{type(error).__name__}: {error}", advice)
+
+
+def _torch() -> str:
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return f"{torch.__version__} on {device}"
+
+
+def _convolution() -> str:
+    from time import perf_counter
+
+    import torch
+
+    image, kernel = torch.zeros(32, 32, 32, 32), torch.zeros(32, 32, 3, 3)
+    torch.nn.functional.conv2d(image, kernel, padding=1)
+    start = perf_counter()
+    torch.nn.functional.conv2d(image, kernel, padding=1)
+    seconds = perf_counter() - start
+    return f"{32 * 32**2 * 32 * 32 * 9 / seconds / 1e9:.0f} GMAC/s with {torch.get_num_threads()} threads"
+
+
+def _writable_cache() -> str:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".probe-{os.getpid()}"
+    probe.write_text("")
+    probe.unlink()
+    return str(folder)
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

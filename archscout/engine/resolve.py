@@ -1,0 +1,55 @@
+"""From what a person writes to a space and an architecture: text form, published form or published name."""
+
+from __future__ import annotations
+
+from archscout import catalogue
+from archscout.core.architecture import Architecture
+from archscout.core.errors import ArchscoutError, UserError
+from archscout.core.protocols import PublishedSpace, Space
+
+
+def resolve(text: str, space: str | None = None) -> tuple[Space, Architecture]:
+    """The space and the architecture that `text` names. Raises UserError.
+
+    text: `nas201:3.3.3.1.3.2`, a NAS-Bench-201 string, a DARTS genotype, or a name such as `DARTS_V2`.
+    space: a space's name or a `.py` file; needed for spaces of one's own, and for published forms that several spaces know.
+    """
+    if space is not None:
+        chosen: Space = catalogue.make("spaces", space)
+        return chosen, _in_space(text, chosen)
+    try:
+        parsed = Architecture.parse(text)
+    except UserError:
+        return _published(text)
+    owner: Space = catalogue.make("spaces", parsed.space)
+    return owner, owner.architecture(parsed.choices)
+
+
+def genotype_of(space: Space, architecture: Architecture) -> str | None:
+    """The published form, where the space has one."""
+    return space.genotype(architecture) if isinstance(space, PublishedSpace) else None
+
+
+def _in_space(text: str, space: Space) -> Architecture:
+    found = space.from_genotype(text) if isinstance(space, PublishedSpace) else None
+    if found is not None:
+        return found
+    parsed = Architecture.parse(text)
+    if parsed.space != space.name:
+        raise UserError(f"'{text}' belongs to the space '{parsed.space}', but '{space.name}' was asked for")
+    return space.architecture(parsed.choices)
+
+
+def _published(text: str) -> tuple[Space, Architecture]:
+    for name in catalogue.names("spaces"):
+        try:
+            space: Space = catalogue.make("spaces", name)
+        except ArchscoutError:
+            continue
+        found = space.from_genotype(text) if isinstance(space, PublishedSpace) else None
+        if found is not None:
+            return space, found
+    raise UserError(
+        f"'{text}' is no architecture that a space knows; give a text form such as nas201:3.3.3.1.3.2, "
+        "a NAS-Bench-201 string, or a DARTS genotype or its name"
+    )

@@ -1,0 +1,178 @@
+"""What every search space must do: a list of checks that take a space and a task and raise AssertionError.
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_my_space(check):
+    check(MySpace(...), image_task())
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from archscout.core.architecture import Architecture
+from archscout.core.draw import crossover, mutate, neighbours, sample
+from archscout.core.errors import UserError
+from archscout.core.problem import Task
+from archscout.core.protocols import GraphSpace, PublishedSpace, SignatureSpace, Space
+from archscout.core.seeds import generator, seeded
+from archscout.nn.batches import one_batch
+from archscout.nn.executor import execute
+from archscout.nn.measure import counts
+
+NETWORKS = 20
+"""Random networks that are built by a check."""
+
+
+def is_described(space: Space, task: Task) -> None:
+    """Decisions with distinct names and distinct options, and a name that the text form can carry."""
+    decisions = space.decisions
+    assert decisions, "a space needs decisions"
+    assert len({decision.name for decision in decisions}) == len(decisions), "two decisions share a name"
+    for decision in decisions:
+        assert len(set(decision.options)) == len(decision.options), f"'{decision.name}' lists an option twice"
+    assert Architecture.parse(f"{space.name}:0").space == space.name
+    assert pickle.loads(pickle.dumps(space)) == space, "a space must be a value: equal after pickling"
+
+
+def round_trips_as_text(space: Space, task: Task) -> None:
+    """`parse(str(a)) == a`, and the published form, where there is one, leads back."""
+    for architecture in _drawn(space, 100):
+        parsed = Architecture.parse(str(architecture))
+        assert parsed == architecture
+        assert space.architecture(parsed.choices) == architecture
+        if isinstance(space, PublishedSpace):
+            text = space.genotype(architecture)
+            assert space.from_genotype(text) == architecture, f"{text} does not lead back to {architecture}"
+    if isinstance(space, PublishedSpace):
+        assert space.from_genotype("no such architecture") is None
+
+
+def normalises_once(space: Space, task: Task) -> None:
+    """Any legal tuple gives an architecture of this space, and normalising that changes nothing more."""
+    rng = generator(0, "normalises")
+    for _ in range(200):
+        choices = [int(rng.integers(len(decision.options))) for decision in space.decisions]
+        architecture = space.architecture(choices)
+        assert architecture.space == space.name
+        assert all(type(choice) is int for choice in architecture.choices)
+        assert space.architecture(architecture.choices) == architecture, f"{choices} needs more than one normalisation"
+
+
+def refuses_illegal_choices(space: Space, task: Task) -> None:
+    """Too many, too few, too large and negative choices are UserErrors."""
+    zeros = [0] * len(space.decisions)
+    too_large = [*zeros[:-1], len(space.decisions[-1].options)]
+    for choices in ([], [*zeros, 0], zeros[:-1], too_large, [*zeros[:-1], -1]):
+        try:
+            space.architecture(choices)
+        except UserError:
+            continue
+        raise AssertionError(f"the choices {choices} should be refused with a UserError")
+
+
+def mutates(space: Space, task: Task) -> None:
+    """Mutation, crossover and neighbours are legal; a mutant and a neighbour differ from their parent."""
+    rng = generator(0, "mutates")
+    parents = _drawn(space, 100)
+    for parent in parents:
+        child = mutate(space, parent, rng)
+        assert child != parent
+        assert space.architecture(child.choices) == child, f"the mutant {child} is not normalised"
+        mixed = crossover(space, parent, child, rng)
+        assert space.architecture(mixed.choices) == mixed
+    assert len(set(parents)) > 1, "a hundred draws gave a single architecture"
+    around = neighbours(space, parents[0])
+    assert parents[0] not in around and len(set(around)) == len(around)
+
+
+def draws_by_seed(space: Space, task: Task) -> None:
+    """Equal seeds draw equal architectures, and a signature is a function of the architecture."""
+    one, other = _drawn(space, 20), _drawn(space, 20)
+    assert one == other
+    if isinstance(space, SignatureSpace):
+        assert [space.signature(a) for a in one] == [space.signature(a) for a in other]
+
+
+def trains(space: Space, task: Task) -> None:
+    """Random networks give finite logits (B, K) and finite gradients, and nothing depends on the batch in evaluation."""
+    x, y = one_batch(task, "train", 8, seed=0)
+    for architecture, network in _built(space, task):
+        network.train()
+        logits = network(x)
+        assert logits.shape == (len(x), task.classes), f"{architecture} gives {tuple(logits.shape)}"
+        F.cross_entropy(logits, y).backward()  # type: ignore[no-untyped-call]
+        assert torch.isfinite(logits).all(), f"{architecture} gives logits that are not finite"
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        assert gradients, f"{architecture} has no gradients"
+        assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients), f"{architecture}: gradients are not finite"
+        network.eval()
+        with torch.no_grad():
+            assert torch.allclose(network(x)[:1], network(x[:1]), rtol=1e-3, atol=1e-4), f"{architecture} mixes images"
+
+
+def builds_by_seed(space: Space, task: Task) -> None:
+    """Under one seed, two builds are equal; under another they differ."""
+    [architecture] = _drawn(space, 1)
+
+    def weights(seed: int) -> list[torch.Tensor]:
+        with seeded(seed):
+            return list(space.build(architecture, task).parameters())
+
+    one, same, other = weights(1), weights(1), weights(2)
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def counts_what_it_builds(space: Space, task: Task) -> None:
+    """The counts (from the graph where there is one) are those of the built module."""
+    x = torch.zeros(1, *task.shape)
+    for architecture, network in _built(space, task):
+        found = counts(space, architecture, task)
+        assert found["params"] == sum(p.numel() for p in network.parameters() if p.requires_grad), f"params of {architecture}"
+        network.eval()
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            network(x)
+        assert found["macs"] == counter.get_total_flops() // 2, f"macs of {architecture}"
+
+
+def executes_what_it_builds(space: Space, task: Task) -> None:
+    """Where a space states graphs, the functional executor gives the logits of the built module (double precision)."""
+    if not isinstance(space, GraphSpace):
+        return
+    x = one_batch(task, "train", 4, seed=0)[0].double()
+    for architecture, network in _built(space, task, 5):
+        network.double().train()
+        graph = space.operations(architecture, task)
+        with torch.no_grad():
+            difference = (execute(graph, dict(network.named_parameters()), x) - network(x)).abs().max()
+        assert difference < 1e-9, f"{architecture}: executor and module differ by {difference}"
+
+
+CHECKS = (
+    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed,
+    trains, builds_by_seed, counts_what_it_builds, executes_what_it_builds,
+)  # fmt: skip
+
+
+def check_space(space: Space, task: Task) -> None:
+    """All checks."""
+    for check in CHECKS:
+        check(space, task)
+
+
+def _drawn(space: Space, count: int) -> list[Architecture]:
+    rng = generator(0, "conformance", space.name)
+    return [sample(space, rng) for _ in range(count)]
+
+
+def _built(space: Space, task: Task, count: int = NETWORKS) -> Iterator[tuple[Architecture, nn.Module]]:
+    for number, architecture in enumerate(_drawn(space, count)):
+        with seeded(number):
+            yield architecture, space.build(architecture, task)
