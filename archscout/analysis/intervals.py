@@ -1,0 +1,96 @@
+"""How sure a counted accuracy is: intervals from sampling alone.
+
+One proportion: Wilson (1927). Two proportions: the hybrid score intervals of Newcombe 1998 (Statistics in Medicine 17, 873-890
+for independent samples, method 10; 17, 2635-2650 for paired ones, method 10). No bootstrap, so nothing here is random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+
+
+class Difference(NamedTuple):
+    """A difference of two accuracies (first less second) and its interval, all on the scale -1..1."""
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval leaves nought out."""
+        return self.low > 0 or self.high < 0
+
+
+def wilson(correct: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """The Wilson interval of `correct` out of `total`, both ends in 0..1.
+
+    level: the share of such intervals that hold the true accuracy. Raises ValueError for total 0 or correct outside 0..total.
+    """
+    interval = binomtest(int(correct), int(total)).proportion_ci(confidence_level=level, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def difference(first: ArrayLike | tuple[int, int], second: ArrayLike | tuple[int, int], level: float = 0.95) -> Difference:
+    """How much more often the first is right than the second.
+
+    Each is either a vector of 0/1 (N,), one entry per image in the same order (N must then agree: the interval is the paired
+    one, which is narrower where both err on the same images), or a tuple (correct, total) of independent samples.
+    Raises ValueError where the two do not go together.
+    """
+    if isinstance(first, tuple) and isinstance(second, tuple) and len(first) == len(second) == 2:
+        return _independent((int(first[0]), int(first[1])), (int(second[0]), int(second[1])), level)
+    if isinstance(first, tuple) or isinstance(second, tuple):
+        raise ValueError("a difference takes two (correct, total) tuples or two vectors of 0/1, but one of each came")
+    a, b = _vector(first), _vector(second)
+    if len(a) != len(b):
+        raise ValueError(f"paired vectors need one entry per image in both, but {len(a)} and {len(b)} entries came")
+    return _paired(a, b, level)
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """The t interval of the mean of a few values (seeds). Raises ValueError for fewer than two."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        raise ValueError(f"an interval of a mean needs at least two values, but {len(values)} came")
+    data = np.asarray(values, dtype=float)
+    half = float(t.ppf((1 + level) / 2, len(data) - 1)) * float(data.std(ddof=1)) / sqrt(len(data))
+    return float(data.mean()) - half, float(data.mean()) + half
+
+
+def _vector(values: ArrayLike) -> NDArray[np.bool_]:
+    vector = np.asarray(values)
+    if vector.ndim != 1 or not len(vector) or not np.isin(vector, (0, 1)).all():
+        raise ValueError(f"correctness is a vector of 0/1 with at least one entry, but {vector.dtype} {vector.shape} came")
+    return vector.astype(bool)
+
+
+def _independent(first: tuple[int, int], second: tuple[int, int], level: float) -> Difference:
+    p, q = first[0] / first[1], second[0] / second[1]
+    (p_low, p_high), (q_low, q_high) = wilson(*first, level), wilson(*second, level)
+    return Difference(p - q, p - q - sqrt((p - p_low) ** 2 + (q_high - q) ** 2), p - q + sqrt((p_high - p) ** 2 + (q - q_low) ** 2))
+
+
+def _paired(a: NDArray[np.bool_], b: NDArray[np.bool_], level: float) -> Difference:
+    n = len(a)
+    both, only_a, only_b = int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum())
+    neither = n - both - only_a - only_b
+    p, q = (both + only_a) / n, (both + only_b) / n
+    (p_low, p_high), (q_low, q_high) = wilson(both + only_a, n, level), wilson(both + only_b, n, level)
+    # phi is the correlation of the two outcomes, with Newcombe's correction towards nought.
+    product = both * neither - only_a * only_b
+    product_corrected = max(product - n / 2, 0.0) if product > 0 else float(product)
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    phi = product_corrected / sqrt(margins) if margins else 0.0
+
+    def reach(x: float, y: float) -> float:
+        return sqrt(max(x * x - 2 * phi * x * y + y * y, 0.0))
+
+    return Difference(p - q, p - q - reach(p - p_low, q_high - q), p - q + reach(p_high - p, q - q_low))

@@ -1,0 +1,304 @@
+"""From a job and what it found to the facts of the report page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archscout.analysis.intervals import wilson
+from archscout.core.architecture import Architecture
+from archscout.core.joint import member_space
+from archscout.core.protocols import GraphSpace
+from archscout.engine.finish import Trained, checkpoint_of
+from archscout.engine.job import Job
+from archscout.engine.machine import describe, versions
+from archscout.engine.run import Finding
+from archscout.engine.stages import RANDOM, SEARCHED
+from archscout.nn import checkpoint
+from archscout.nn.batches import batches_of
+from archscout.nn.measure import counts
+from archscout.nn.recipe import new_network
+from archscout.report.drawing import blocks
+from archscout.report.facts import (
+    Answer,
+    Comparison,
+    Contestant,
+    Curve,
+    Data,
+    Errors,
+    Mistake,
+    Repeat,
+    ReportFacts,
+    Skipped,
+    StageTime,
+    Trial,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from archscout.report.outcome import Verdict
+
+_MOST_TRIALS, _MISTAKES = 400, 12
+_WHAT = {
+    "screen": "architectures judged without training",
+    "compare": "short trainings, hand-made and random networks among them",
+    "finish": "the full training and the test",
+    "verify": "the others trained as long",
+}
+
+
+def gather(
+    job: Job, finding: Finding, summary: dict[str, Any], verdict: Verdict | None,
+    speed: tuple[float | None, float | None], notes: list[str],
+) -> ReportFacts:  # fmt: skip
+    """Everything that the page shows."""
+    best = Architecture.parse(summary["best"]["architecture"])
+    space = member_space(job.arena, best)
+    graph = space.operations(best, job.task) if isinstance(space, GraphSpace) else None
+    return ReportFacts(
+        run=str(job.folder),
+        task=job.task.name,
+        created=job.store.created,
+        budget=job.request.budget,
+        seconds=job.store.spent_seconds,
+        stopped=finding.stopped,
+        answer=_answer(job, finding, summary, speed),
+        data=_data(job),
+        repeat=_repeat(job),
+        comparison=_comparison(job, finding, verdict),
+        network=blocks(graph) if graph is not None else (),
+        trials=_trials(job, finding),
+        curves=tuple(_curve(t, "finish" if t is finding.finished else "verify") for t in _trained(finding)),
+        errors=_errors(job, finding.finished) if finding.finished else None,
+        stages=_stages(job),
+        plan=finding.plan.sentences,
+        limits=dict(job.request.limits),
+        notes=(*notes, *(finding.finished.remarks if finding.finished else ())),
+    )
+
+
+def _trained(finding: Finding) -> list[Trained]:
+    return finding.verified or ([finding.finished] if finding.finished else [])
+
+
+def _role(name: str) -> str:
+    return {SEARCHED: "searched", RANDOM: "random"}.get(name, "baseline")
+
+
+def _answer(job: Job, finding: Finding, summary: dict[str, Any], speed: tuple[float | None, float | None]) -> Answer:
+    best, done = summary["best"], finding.finished
+    files = {"results": "results.csv"}
+    if done is None:
+        return Answer(
+            "best by screening",
+            "searched",
+            best["architecture"],
+            best["params"],
+            best["macs"],
+            genotype=best["genotype"],
+            files=files,
+        )
+    weights = job.folder / "model.safetensors"
+    names = ("model.safetensors", "model.pt2", "model.onnx", "architecture.json", "labels.json", "preprocessing.json")
+    files |= {name.removeprefix("model."): name for name in names if (job.folder / name).exists()}
+    return Answer(
+        name=done.role if done.role != SEARCHED else "searched network",
+        role=_role(done.role),
+        architecture=best["architecture"],
+        params=best["params"],
+        macs=best["macs"],
+        metric=job.task.kind.metric,
+        genotype=best["genotype"],
+        test_value=done.test_value,
+        test_interval=tuple(summary["test_interval"]) if summary["test_interval"] else None,
+        test_correct=int(done.test_correct.sum()),
+        test_count=len(done.test_correct),
+        valid_value=done.valid_value,
+        valid_count=len(done.valid_correct),
+        latency_ms=speed[0],
+        latency_p95_ms=speed[1],
+        epochs=done.epochs,
+        train_seconds=done.seconds,
+        weights_bytes=weights.stat().st_size if weights.exists() else 0,
+        files=files,
+    )
+
+
+def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparison | None:
+    contest = finding.contest
+    if contest is None:
+        return None
+    tested = {t.architecture: t for t in finding.verified}
+    count = len(job.task.splits["valid"])
+    rows = []
+    number = 0
+    for c in contest.contestants:
+        number += c.role == SEARCHED
+        value = contest.value(c)
+        full = tested.get(c.architecture)
+        measured = counts(job.arena, c.architecture, job.task)
+        rows.append(
+            Contestant(
+                name=f"searched {number}" if c.role == SEARCHED else c.role,
+                role=_role(c.role),
+                architecture=str(c.architecture),
+                params=measured["params"],
+                macs=measured["macs"],
+                valid_value=value,
+                valid_interval=wilson(round(value * count), count) if value is not None else None,
+                test_value=full.test_value if full else None,
+                test_interval=wilson(int(full.test_correct.sum()), len(full.test_correct))
+                if full and len(full.test_correct)
+                else None,
+                epochs=contest.fidelity or 0.0,
+                chosen=finding.finished is not None and c.architecture == finding.finished.architecture,
+            )
+        )
+    full_cost = f"a full training of {finding.finished.seconds:.0f} s each" if finding.finished else ""
+    verified = verdict is not None and verdict.split == "test"
+    return Comparison(
+        search_won=verdict.won if verdict else None,
+        difference=verdict.gain.difference if verdict else None,
+        interval=(verdict.gain.low, verdict.gain.high) if verdict else None,
+        searched=str(verdict.searched.architecture) if verdict else "",
+        against=verdict.against.role if verdict else "",
+        split=verdict.split if verdict else "valid",
+        count=verdict.count if verdict else count,
+        cost=full_cost if verified else f"{contest.fidelity or 0:.3g} epochs each",
+        verified=verified,
+        contestants=tuple(rows),
+    )
+
+
+def _tested(full: Trained) -> tuple[float, float] | None:
+    return wilson(int(full.test_correct.sum()), len(full.test_correct)) if len(full.test_correct) else None
+
+
+def _trials(job: Job, finding: Finding) -> tuple[Trial, ...]:
+    """The best of each stage and every failure; the page counts them from the stages."""
+    roles = {c.architecture: c.role for c in finding.contest.contestants} if finding.contest else {}
+    found = []
+    for stage in job.store.stages:
+        rows = sorted(job.store.observations(stage), key=lambda row: -row.observation.value)
+        # A screening may hold thousands: the best, and the rest thinned evenly, show the same cloud.
+        kept = rows if len(rows) <= _MOST_TRIALS else rows[:100] + rows[100 :: max(1, len(rows) // 300)]
+        for row in kept:
+            o = row.observation
+            role = roles.get(o.architecture, SEARCHED) if stage == "compare" else SEARCHED
+            metrics = o.estimate.metrics if o.estimate else {}
+            sizes = metrics if "params" in metrics else counts(job.arena, o.architecture, job.task)
+            found.append(
+                Trial(
+                    architecture=str(o.architecture),
+                    stage=stage,
+                    judge=o.judge if stage == "screen" else "train",
+                    value=o.estimate.value if o.estimate else None,
+                    fidelity=o.fidelity,
+                    role=_role(role),
+                    name="" if role == SEARCHED else role,
+                    params=int(sizes["params"]),
+                    macs=int(sizes["macs"]),
+                    latency_ms=metrics.get("latency_ms"),
+                    seconds=row.seconds,
+                    failure=o.failure.kind if o.failure else None,
+                    message=o.failure.message if o.failure else "",
+                )
+            )
+    return tuple(found)
+
+
+def _curve(trained: Trained, stage: str) -> Curve:
+    history = trained.history
+    return Curve(
+        name="searched network" if trained.role == SEARCHED else trained.role,
+        role=_role(trained.role),
+        stage=stage,
+        epochs=tuple(report.epoch for report in history),
+        loss=tuple(report.train_loss for report in history),
+        valid=tuple(report.valid_value for report in history),
+    )
+
+
+def _errors(job: Job, done: Trained) -> Errors | None:
+    if not len(done.test_correct):
+        return None
+    matrix = tuple(tuple(int(n) for n in row) for row in done.confusion)
+    return Errors(job.opened.classes, matrix, tuple(_mistakes(job, done)))
+
+
+def _mistakes(job: Job, done: Trained) -> list[Mistake]:
+    """The test images that the network was surest of and wrong about."""
+    import torch
+    from PIL import Image
+
+    test = job.opened.test
+    assert test is not None
+    wrong = np.flatnonzero(~done.test_correct)[:256]
+    if not len(wrong):
+        return []
+    network = new_network(job.arena, done.architecture, job.task, seed=0)
+    network.load_state_dict(checkpoint.weights(checkpoint_of(job.folder, done.architecture)))
+    some = type(test)(test.images, test.labels, test.rows[wrong], test.mean, test.std)
+    with torch.inference_mode():
+        [(x, y)] = list(batches_of(some, len(wrong)))
+        sure, guess = network.eval()(x).softmax(1).max(1)
+    found = []
+    for k in torch.where(guess != y, sure, -1.0).argsort(descending=True)[:_MISTAKES].tolist():
+        pixels = np.asarray(some.images[some.rows[k]])
+        file = io.BytesIO()
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG")
+        png = base64.b64encode(file.getvalue()).decode()
+        found.append(Mistake(png, job.opened.classes[int(y[k])], job.opened.classes[int(guess[k])], float(sure[k])))
+    return found
+
+
+def _stages(job: Job) -> tuple[StageTime, ...]:
+    found = []
+    for name in job.store.stages:
+        rows = job.store.observations(name)
+        seconds = job.store.stage(name).seconds
+        if name in ("finish", "verify"):
+            records = [v for key, v in job.store.meta.items() if key.startswith("trained ")]
+            seconds = sum(r["seconds"] for r in (records[:1] if name == "finish" else records[1:]))
+        failed = sum(row.observation.failure is not None for row in rows)
+        found.append(StageTime(name, seconds, len(rows), failed, _WHAT.get(name, "")))
+    return tuple(found)
+
+
+def _data(job: Job) -> Data:
+    opened = job.opened
+    return Data(
+        name=job.task.name,
+        shape=job.task.shape,
+        fingerprint=job.task.fingerprint,
+        counts=opened.counts,
+        resizing=str(opened.preprocessing.get("resize", "")),
+        augmentation=str(opened.augmentation),
+        skipped=tuple(Skipped(str(file), reason) for file, reason in opened.skipped),
+        notes=tuple(opened.notes),
+    )
+
+
+def _repeat(job: Job) -> Repeat:
+    words = ["archscout", "search", "--data", job.request.data, "--budget", job.request.budget, "--seed", str(job.request.seed)]
+    defaults = type(job.request)(data="").as_dict()
+    for name, value in job.request.as_dict().items():
+        if name in ("data", "budget", "seed", "limits", "settings") or value == defaults[name]:
+            continue
+        words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    for name, bound in job.request.limits.items():
+        words += [f"--max-{name.removesuffix('_ms')}", f"{bound:g}"]
+    for name, text in job.request.settings.items():
+        words += ["--set", f"{name}={text}"]
+    folder = shlex.quote(str(job.folder))
+    commands = (
+        (shlex.join(words), "the same search again"),
+        (f"archscout predict {folder} --data PATH", "label new images"),
+        (f"archscout export {folder} --format onnx", "the network in another format"),
+    )
+    machine = {name: str(value) for name, value in describe().items()}
+    settings = {name: str(value) for name, value in {**job.store.meta["plan"]["recipe"]}.items()}
+    return Repeat(commands, job.request.seed, versions(), machine, settings)

@@ -1,0 +1,242 @@
+"""From what a search found to what is handed over: the model files, the summary (`--json`), the manifest, the report page."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archscout.analysis.intervals import Difference, difference, wilson
+from archscout.core.architecture import Architecture
+from archscout.core.evidence import Observation
+from archscout.core.joint import member_space
+from archscout.engine.finish import Trained, checkpoint_of
+from archscout.engine.job import Job
+from archscout.engine.machine import describe, versions
+from archscout.engine.resolve import genotype_of
+from archscout.engine.run import Finding
+from archscout.engine.stages import SEARCHED, Contestant, kept_weights, weights_folder
+from archscout.engine.threads import torch_threads
+from archscout.export.folder import FORMATS, load_model, save_model
+from archscout.nn import checkpoint
+from archscout.nn.evaluate import evaluate
+from archscout.nn.measure import counts, latency
+from archscout.nn.recipe import Recipe, new_network
+from archscout.report import page
+from archscout.report.gather import gather
+from archscout.store.files import write_json
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether search helped: the best searched network less the best other one, and on which images that was measured."""
+
+    won: bool | None
+    gain: Difference
+    searched: Contestant | Trained
+    against: Contestant | Trained
+    split: str
+    count: int
+
+
+def write_outcome(job: Job, finding: Finding) -> dict[str, Any]:
+    """Write everything that a finished run hands over; gives the summary."""
+    notes: list[str] = []
+    files: dict[str, Path | None] = dict.fromkeys(FORMATS)
+    speed: tuple[float | None, float | None] = (None, None)
+    if finding.finished is not None:
+        files, speed = _export(job, finding.finished, notes)
+    verdict = judge(job, finding)
+    best = finding.finished.architecture if finding.finished else finding.screened[0].architecture
+    summary = {
+        "run": str(job.folder),
+        "task": job.task.name,
+        "metric": job.task.kind.metric,
+        "best": {**facts_of(job, best), "latency_ms": speed[0]},
+        "test_value": finding.finished.test_value if finding.finished else None,
+        "test_interval": _interval(finding.finished.test_correct) if finding.finished else None,
+        "baselines": _baselines(job, finding),
+        "search_won": verdict.won if verdict else None,
+        "pareto": _pareto(job, finding),
+        "artifacts": {"report": str(job.folder / "report.html"), **{name: _text(files[name]) for name in FORMATS}},
+        "evaluations": sum(not o.failure or o.failure.kind != "over_limit" for o in _observations(job)),
+        "seconds": round(job.store.spent_seconds, 1),
+        "stopped": finding.stopped,
+    }
+    page.write(gather(job, finding, summary, verdict, speed, notes), job.folder)
+    summary["seconds"] = round(job.store.spent_seconds, 1)
+    _manifest(job)
+    write_json(job.folder / "summary.json", summary)
+    _sign(job, files)
+    shutil.rmtree(weights_folder(job), ignore_errors=True)
+    return summary
+
+
+def facts_of(job: Job, architecture: Architecture) -> dict[str, Any]:
+    """Text form, published form, parameters and MACs of an architecture of either space."""
+    space = member_space(job.arena, architecture)
+    found = counts(space, architecture, job.task)
+    genotype = genotype_of(space, architecture)
+    return {"architecture": str(architecture), "genotype": genotype, "params": found["params"], "macs": found["macs"]}
+
+
+def judge(job: Job, finding: Finding) -> Verdict | None:
+    """The best searched network against the best other one: by test images after `--verify`, else by validation images."""
+    if finding.contest is None:
+        return None
+    if len(finding.verified) > 1 and len(finding.verified[0].test_correct):
+        searched = [t for t in finding.verified if t.role == SEARCHED]
+        others = [t for t in finding.verified if t.role != SEARCHED]
+        if searched and others:
+            # Which one represents its side is chosen on validation images, so that the test images only measure.
+            mine, theirs = (max(group, key=lambda t: t.valid_value) for group in (searched, others))
+            gain = difference(mine.test_correct, theirs.test_correct)
+            return Verdict(_won(gain), gain, mine, theirs, "test", len(mine.test_correct))
+    best = finding.contest.best(SEARCHED)
+    rivals = [c for c in finding.contest.contestants if c.role != SEARCHED and finding.contest.value(c) is not None]
+    if best is None or not rivals:
+        return None
+    rival = max(rivals, key=lambda c: finding.contest.value(c) or 0.0)  # type: ignore[union-attr]
+    count = len(job.task.splits["valid"])
+    mine_right, their_right = _right(job, finding, best), _right(job, finding, rival)
+    if mine_right is not None and their_right is not None:
+        gain = difference(mine_right, their_right)
+    else:
+        gain = difference((_correct(finding, best, count), count), (_correct(finding, rival, count), count))
+    return Verdict(_won(gain), gain, best, rival, "valid", count)
+
+
+def _won(gain: Difference) -> bool | None:
+    return gain.difference > 0 if gain.decided else None
+
+
+def _correct(finding: Finding, contestant: Contestant, count: int) -> int:
+    assert finding.contest is not None
+    return round((finding.contest.value(contestant) or 0.0) * count)
+
+
+def _right(job: Job, finding: Finding, contestant: Contestant) -> NDArray[np.bool_] | None:
+    """Which validation images a contestant had right after its short training, from its kept weights; stored once known."""
+    assert finding.contest is not None
+    key = f"valid_correct {contestant.architecture}"
+    if key not in job.store.meta:
+        path = kept_weights(job, finding.plan, contestant.architecture, finding.contest.fidelity)
+        if path is None or not path.exists():
+            return None
+        network = new_network(job.arena, contestant.architecture, job.task, seed=0)
+        network.load_state_dict(checkpoint.weights(path))
+        right, _ = evaluate(network, job.task.splits["valid"], precision=Recipe(**finding.plan.recipe).precision)
+        job.store.meta[key] = np.flatnonzero(right).tolist()
+    right = np.zeros(len(job.task.splits["valid"]), bool)
+    right[job.store.meta[key]] = True
+    return right
+
+
+def _export(job: Job, finished: Trained, notes: list[str]) -> tuple[dict[str, Path | None], tuple[float, float]]:
+    """The model files, and the latency of one image (median and 95th percentile, in milliseconds)."""
+    network = new_network(job.arena, finished.architecture, job.task, seed=0)
+    network.load_state_dict(checkpoint.weights(checkpoint_of(job.folder, finished.architecture)))
+    network.eval()
+    files = save_model(
+        job.folder, network, job.arena, finished.architecture, job.task, job.opened.classes, job.opened.preprocessing,
+        formats=job.request.format_names(), note=notes.append,
+    )  # fmt: skip
+    if "latency_ms" not in job.store.meta:
+        loaded, _ = load_model(job.folder)
+        with torch_threads(1):
+            times = latency(loaded, job.task, repeats=30)
+        job.store.meta["latency_ms"] = [round(times[len(times) // 2], 4), round(times[int(len(times) * 0.95)], 4)]
+    p50, p95 = job.store.meta["latency_ms"]
+    return files, (p50, p95)
+
+
+def _interval(right: NDArray[np.bool_]) -> list[float] | None:
+    return list(wilson(int(right.sum()), len(right))) if len(right) else None
+
+
+def _baselines(job: Job, finding: Finding) -> list[dict[str, Any]]:
+    if finding.contest is None:
+        return []
+    tested = {t.architecture: t.test_value for t in finding.verified}
+    return [
+        {
+            "name": c.role,
+            "params": facts_of(job, c.architecture)["params"],
+            "valid_value": finding.contest.value(c),
+            "test_value": tested.get(c.architecture),
+        }
+        for c in finding.contest.contestants
+        if c.role != SEARCHED
+    ]
+
+
+def _pareto(job: Job, finding: Finding) -> list[dict[str, Any]]:
+    """The networks that no other beats in value, parameters and MACs at once: of the deciding rung, or of the screening."""
+    if finding.contest is not None:
+        judged = [(c.architecture, c.role, finding.contest.value(c)) for c in finding.contest.contestants]
+    else:
+        judged = [(o.architecture, SEARCHED, o.value) for o in finding.screened]
+    rows = [{**facts_of(job, a), "role": role, "value": value} for a, role, value in judged if value is not None]
+
+    def beaten(row: dict[str, Any]) -> bool:
+        mine = (row["value"], -row["params"], -row["macs"])
+        theirs = [(other["value"], -other["params"], -other["macs"]) for other in rows]
+        return any(other != mine and all(a >= b for a, b in zip(other, mine, strict=True)) for other in theirs)
+
+    return sorted((row for row in rows if not beaten(row)), key=lambda row: row["params"])
+
+
+def _observations(job: Job) -> list[Observation]:
+    return [row.observation for row in job.store.observations()]
+
+
+def _manifest(job: Job) -> None:
+    write_json(
+        job.folder / "manifest.json",
+        {
+            "request": job.request.as_dict(),
+            "seed": job.request.seed,
+            "created": job.store.created,
+            "versions": versions(),
+            "machine": describe(),
+            "device": job.device,
+            "data": {"name": job.task.name, "fingerprint": job.task.fingerprint, "notes": list(job.opened.notes)},
+            "plan": job.store.meta["plan"],
+        },
+    )
+
+
+def _sign(job: Job, files: dict[str, Path | None]) -> None:
+    """Name the files of the run, with their checksums, in the store."""
+    named = {name: path for name, path in files.items() if path is not None}
+    named |= {name: job.folder / name for name in ("report.html", "manifest.json", "summary.json")}
+    for name, path in named.items():
+        job.store.artifact(name, path)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def three_lines(folder: Path, summary: dict[str, Any]) -> list[str]:
+    """How good, where the files are, what to do next."""
+    best = summary["best"]
+    size = f"{best['params']:,} parameters, {best['macs'] / 1e6:.2f} million multiply-accumulates"
+    if summary["test_interval"] is None:
+        if summary["artifacts"]["safetensors"] is None:
+            first = f"Best by screening: {best['architecture']} ({size}); nothing was trained."
+        else:
+            first = f"Trained {best['architecture']} ({size}); there is no test split."
+        return [first, f"Report: {summary['artifacts']['report']}", f"Next: archscout show {folder}"]
+    low, high = summary["test_interval"]
+    outcome = {True: "search won", False: "a hand-made or random network won", None: "search or baseline: undecided"}
+    return [
+        f"Test {summary['metric']} {summary['test_value']:.1%} (95 % interval {low:.1%} to {high:.1%}) with {size}; "
+        f"{outcome[summary['search_won']]}.",
+        f"Report, model and results: {summary['artifacts']['report']} and beside it.",
+        f"Next: open the report, or label new images: archscout predict {folder} --data PATH",
+    ]

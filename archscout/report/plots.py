@@ -1,0 +1,219 @@
+"""Small plots as inline SVG. Colours come from the page's style sheet, so they follow light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isfinite, log10
+
+from markupsafe import Markup, escape
+
+from archscout.report.words import percent, short
+
+_W, _H = 480, 300
+_L, _R, _T, _B = 58, 14, 14, 42
+Format = Callable[[float], str]
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point of a scatter. role: searched, baseline or random; `strong` marks the chosen one."""
+
+    x: float
+    y: float
+    role: str
+    title: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve; `role` is its colour, `strong` the one that matters."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    role: str = "searched"
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with the ends of its interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    role: str = "searched"
+    strong: bool = False
+
+
+class Axis:
+    """Where values lie on a line of pixels, with ticks at round numbers; logarithmic on request."""
+
+    def __init__(self, values: Sequence[float], start: float, stop: float, *, logarithmic: bool = False, pad: float = 0.05) -> None:
+        self.logarithmic = logarithmic and min(values) > 0
+        low, high = self._to(min(values)), self._to(max(values))
+        margin = (high - low) * pad or abs(high) * 0.05 or 0.5
+        self.low, self.high = low - margin, high + margin
+        self.start, self.stop = start, stop
+
+    def _to(self, value: float) -> float:
+        return log10(value) if self.logarithmic else value
+
+    def at(self, value: float) -> float:
+        """The pixel of a value."""
+        return self.start + (self._to(value) - self.low) / (self.high - self.low) * (self.stop - self.start)
+
+    def ticks(self, wanted: int = 5) -> list[float]:
+        """Round values inside the axis."""
+        if self.logarithmic:
+            decades = range(floor(self.low), ceil(self.high) + 1)
+            for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), range(1, 10)):
+                found = [step * 10.0**decade for decade in decades for step in steps]
+                found = [tick for tick in found if self.low <= log10(tick) <= self.high]
+                if len(found) >= 3:
+                    return found[:: max(1, len(found) // 6)]
+            return found
+        rough = (self.high - self.low) / wanted
+        unit = 10.0 ** floor(log10(rough))
+        step = next(factor * unit for factor in (1, 2, 2.5, 5, 10) if factor * unit >= rough)
+        return [number * step for number in range(ceil(self.low / step), floor(self.high / step) + 1)]
+
+
+def pareto(dots: Sequence[Dot]) -> list[Dot]:
+    """Those that no other beats: none is as small and better, or smaller and as good. By increasing x."""
+    front: list[Dot] = []
+    for dot in sorted(dots, key=lambda dot: (dot.x, -dot.y)):
+        if not front or dot.y > front[-1].y:
+            front.append(dot)
+    return front
+
+
+def scatter(
+    dots: Sequence[Dot], x_label: str, y_label: str, *, front: bool = True, logarithmic: bool = True,
+    x_format: Format = short, y_format: Format = percent, most: int = 700,
+) -> Markup:  # fmt: skip
+    """Points, and the front of the best (high y, small x). Of more than `most` points an even share is shown, the front always."""
+    dots = [dot for dot in dots if isfinite(dot.x) and isfinite(dot.y)]
+    if not dots:
+        return Markup("")
+    best = pareto(dots)
+    shown = [*dots[:: ceil(len(dots) / most)], *best, *(dot for dot in dots if dot.strong or dot.role != "searched")]
+    x = Axis([dot.x for dot in dots], _L, _W - _R, logarithmic=logarithmic)
+    y = Axis([dot.y for dot in dots], _H - _B, _T)
+    parts = [_frame(x, y, x_label, y_label, x_format, y_format)]
+    if front and len(best) > 1:
+        path = f"M{x.at(best[0].x):.1f} {y.at(best[0].y):.1f}" + "".join(f"H{x.at(d.x):.1f}V{y.at(d.y):.1f}" for d in best[1:])
+        parts.append(f'<path class="front" d="{path}H{_W - _R}"/>')
+    for dot in sorted(dict.fromkeys(shown), key=lambda dot: (dot.strong, dot.role != "searched")):
+        kind = f"dot {escape(dot.role)}{' strong' if dot.strong else ''}{' many' if len(shown) > 60 else ''}"
+        title = f"<title>{escape(dot.title)}</title>" if len(shown) <= 60 or dot.strong or dot.role != "searched" else ""
+        radius = 7 if dot.strong else 2.4 if len(shown) > 60 and dot.role == "searched" else 4.5
+        parts.append(f'<circle class="{kind}" cx="{x.at(dot.x):.1f}" cy="{y.at(dot.y):.1f}" r="{radius}">{title}</circle>')
+    return _svg(parts, f"{y_label} against {x_label}, {len(dots)} points")
+
+
+def curves(lines: Sequence[Line], x_label: str, y_label: str, *, y_format: Format = percent) -> Markup:
+    """Lines over a common axis; the strong one on top."""
+    lines = [Line(line.name, _thinned(line.points), line.role, line.strong) for line in lines if line.points]
+    every = [point for line in lines for point in line.points]
+    if not every:
+        return Markup("")
+    x = Axis([0.0, *(point[0] for point in every)], _L, _W - _R, pad=0.0)
+    y = Axis([point[1] for point in every], _H - _B, _T)
+    parts = [_frame(x, y, x_label, y_label, short, y_format)]
+    for line in sorted(lines, key=lambda line: line.strong):
+        kind = f"line {escape(line.role)}{' strong' if line.strong else ''}"
+        path = "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in line.points)
+        last = line.points[-1]
+        parts.append(f'<path class="{kind}" d="M{path}"><title>{escape(line.name)}</title></path>')
+        radius = 4 if line.strong else 2.5
+        parts.append(
+            f'<circle class="dot {escape(line.role)}" cx="{x.at(last[0]):.1f}" cy="{y.at(last[1]):.1f}" r="{radius}">'
+            f"<title>{escape(line.name)}: {escape(y_format(last[1]))}</title></circle>"
+        )
+    return _svg(parts, f"{y_label} by {x_label}")
+
+
+def bars(rows: Sequence[Bar], *, form: Format = percent) -> Markup:
+    """Horizontal: a dot at the value and a whisker over its interval, one row each."""
+    if not rows:
+        return Markup("")
+    row, left, wide = 34, 200, 640
+    height = len(rows) * row + 30
+    x = Axis([end for bar in rows for end in (bar.low, bar.high)], left, wide - 74)
+    parts = [
+        f'<path class="grid" d="M{x.at(tick):.1f} 4V{height - 24}"/><text class="tick middle" x="{x.at(tick):.1f}" '
+        f'y="{height - 8}">{escape(form(tick))}</text>'
+        for tick in x.ticks()
+    ]
+    for number, bar in enumerate(rows):
+        y = number * row + row / 2 + 2
+        kind = f"{escape(bar.role)}{' strong' if bar.strong else ''}"
+        name = bar.name if len(bar.name) <= 28 else bar.name[:27] + "…"
+        parts.append(
+            f'<text class="label{" strong" if bar.strong else ""}" x="0" y="{y + 4}">{escape(name)}</text>'
+            f'<path class="whisker {kind}" d="M{x.at(bar.low):.1f} {y}H{x.at(bar.high):.1f}"/>'
+            f'<circle class="dot {kind}" cx="{x.at(bar.value):.1f}" cy="{y}" r="6"/>'
+            f'<text class="label end" x="{wide}" y="{y + 4}">{escape(form(bar.value))}</text>'
+        )
+    return _svg(parts, "values with their intervals", wide, height)
+
+
+def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
+    """Rows are true classes, columns what they were taken for; shade is the share of the row. Right answers lie on the diagonal."""
+    count = len(labels)
+    cell = 40 if count <= 12 else max(9, 480 // count)
+    left, top = 116, 8
+    parts = []
+    for i, row in enumerate(matrix):
+        total = sum(row) or 1
+        middle = top + i * cell + cell / 2 + 4
+        parts.append(f'<text class="tick end" x="{left - 8}" y="{middle}">{escape(_cut(labels[i]))}</text>')
+        for j, number in enumerate(row):
+            if number == 0:
+                continue
+            kind, share = ("right" if i == j else "wrong"), number / total
+            opacity = min(1.0, 0.12 + 0.88 * (share if i == j else min(1.0, share * 4)))
+            title = f"<title>{escape(labels[i])} taken for {escape(labels[j])}: {number} of {total}</title>"
+            parts.append(
+                f'<rect class="cell {kind}" x="{left + j * cell}" y="{top + i * cell}" width="{cell - 1}" height="{cell - 1}" '
+                f'rx="3" fill-opacity="{opacity:.2f}">{title}</rect>'
+            )
+            if count <= 12:
+                dark = " on" if opacity > 0.55 else ""
+                parts.append(f'<text class="count{dark}" x="{left + j * cell + cell / 2 - 0.5}" y="{middle}">{number}</text>')
+    bottom = top + count * cell
+    for j, label in enumerate(labels):
+        x = left + j * cell + cell / 2 + 4
+        parts.append(f'<text class="tick end" transform="translate({x} {bottom + 8}) rotate(-55)">{escape(_cut(label))}</text>')
+    return _svg(parts, f"Confusion of {count} classes", left + count * cell + 6, bottom + 92, "plot matrix")
+
+
+def _cut(label: str, most: int = 15) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def _thinned(points: tuple[tuple[float, float], ...], most: int = 300) -> tuple[tuple[float, float], ...]:
+    step = ceil(len(points) / most)
+    return points if step <= 1 else (*points[:-1:step], points[-1])
+
+
+def _frame(x: Axis, y: Axis, x_label: str, y_label: str, x_format: Format, y_format: Format) -> str:
+    parts = []
+    for tick in y.ticks():
+        at = y.at(tick)
+        parts.append(f'<path class="grid" d="M{_L} {at:.1f}H{_W - _R}"/>')
+        parts.append(f'<text class="tick end" x="{_L - 8}" y="{at + 4:.1f}">{escape(y_format(tick))}</text>')
+    for tick in x.ticks():
+        parts.append(f'<text class="tick middle" x="{x.at(tick):.1f}" y="{_H - _B + 17}">{escape(x_format(tick))}</text>')
+    parts.append(f'<path class="axis" d="M{_L} {_H - _B}H{_W - _R}"/>')
+    parts.append(f'<text class="axis-label end" x="{_W - _R}" y="{_H - 6}">{escape(x_label)}</text>')
+    parts.append(f'<text class="axis-label" x="{_L}" y="{_T - 2}">{escape(y_label)}</text>')
+    return "".join(parts)
+
+
+def _svg(parts: Sequence[str], about: str, width: float = _W, height: float = _H, kind: str = "plot") -> Markup:
+    head = f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(about)}" '
+    return Markup(head + 'xmlns="http://www.w3.org/2000/svg">' + "".join(parts) + "</svg>")

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from archscout.analysis.intervals import difference, mean_interval, wilson
+
+
+def test_wilson_gives_the_textbook_interval() -> None:
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998, table I, method 3
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    low, high = wilson(20, 20)
+    assert high == pytest.approx(1.0) and low < 0.85
+
+
+def test_a_lower_level_is_narrower() -> None:
+    wide, narrow = wilson(50, 80), wilson(50, 80, 0.5)
+    assert wide[0] < narrow[0] < 50 / 80 < narrow[1] < wide[1]
+
+
+def test_independent_difference_gives_the_published_interval() -> None:
+    assert difference((56, 70), (48, 80)) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)  # Newcombe 1998, method 10
+
+
+def test_pairs_that_err_together_give_a_narrower_interval() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.random(1000) < 0.2
+    a = ~(hard & (rng.random(1000) < 0.9))
+    b = ~(hard & (rng.random(1000) < 0.95))
+    paired = difference(a, b)
+    independent = difference((int(a.sum()), 1000), (int(b.sum()), 1000))
+    assert paired.difference == pytest.approx(independent.difference)
+    assert paired.high - paired.low < 0.8 * (independent.high - independent.low)
+
+
+def test_the_order_of_a_pair_only_flips_the_sign() -> None:
+    a, b = np.array([1, 1, 1, 0, 1, 0, 1, 1]), np.array([1, 0, 1, 0, 0, 0, 1, 1])
+    there, back = difference(a, b), difference(b, a)
+    assert (there.difference, there.low, there.high) == pytest.approx((-back.difference, -back.high, -back.low))
+
+
+def test_equal_vectors_are_undecided_and_clear_ones_decided() -> None:
+    same = np.ones(50, dtype=bool)
+    assert not difference(same, same).decided
+    assert difference(np.ones(50), np.zeros(50)).decided
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(paired: bool) -> None:
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(400):
+        shared = rng.random(120)
+        a = shared < 0.9
+        b = (shared if paired else rng.random(120)) + 0.15 * rng.random(120) < 0.9
+        found = difference(a, b) if paired else difference((int(a.sum()), 120), (int(b.sum()), 120))
+        held += found.low <= 0.075 <= found.high
+    assert held / 400 >= 0.92
+
+
+def test_mean_interval() -> None:
+    assert mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 2.484, 2 + 2.484), abs=1e-3)
+
+
+@pytest.mark.parametrize(("first", "second"), [((1, 2), [1, 0]), ([1, 0, 1], [1, 0]), ([0.5], [1]), ([], [])])
+def test_what_does_not_go_together_is_refused(first: object, second: object) -> None:
+    with pytest.raises(ValueError, match="came"):
+        difference(first, second)  # type: ignore[arg-type]
+
+
+def test_mean_of_one_value_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        mean_interval([1.0])
