@@ -1,6 +1,6 @@
 """What an architecture is: the answers to a space's numbered decisions.
 
-The text form is `space:choice.choice. ...`, for instance `nas201:3.3.3.1.3.2`; the command line, the store and the tables all use it.
+The text form is `space:choice.choice. ...`, for instance `nas201:3.3.3.1.3.2`; the command line, the store and tables use it.
 """
 
 from __future__ import annotations

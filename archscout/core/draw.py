@@ -58,7 +58,7 @@ def _until(draw: Callable[[], Architecture], accept: Accept | None, space: Space
         if accept is None or accept(architecture):
             return architecture
     raise LimitError(
-        f"none of {tries:,} architectures drawn from '{space.name}' meets the limits; raise --max-params, --max-macs or --max-latency"
+        f"none of {tries:,} architectures drawn from '{space.name}' meets the limits; raise them (--max-params, --max-macs)"
     )
 
 

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from archscout.core.protocols import Space
 
 LIMITS = ("params", "macs", "latency_ms")
+"""What a user may bound."""
+COUNTED = ("params", "macs", "work")
+"""Bounds that are counted without running anything; `work` (`OperationGraph.work`) is the plan's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched, for what, under which upper bounds (`params`, `macs`, `latency_ms`), on which device."""
+    """What is searched, for what, under which upper bounds (`params`, `macs`, `latency_ms`, `work`), on which device."""
 
     space: Space
     task: Task

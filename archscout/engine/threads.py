@@ -1,9 +1,36 @@
-"""How many threads torch uses, for a while."""
+"""How this process computes: threads that share a busy machine well, and memory that is kept between steps."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def wait_passively() -> None:
+    """Let threads sleep while they wait for one another; only has an effect before torch is imported.
+
+    Spinning threads lose a core that another process uses: a training step then takes ten times as long (`benchmarks/threads.py`).
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def keep_memory() -> None:
+    """Let the allocator of the C library keep what training frees at every step; only glibc is told so.
+
+    Fetching fresh pages for every activation costs up to half of a training step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return
+    for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20)):
+        mallopt(option, value)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from archscout.core.errors import NotFinite, OverLimit
 from archscout.core.evidence import Estimate, Failure
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
+from archscout.engine.threads import keep_memory
 
 _MEBIBYTE = 1 << 20
 _BOOT = "import sys; sys.path[:] = {path!r}; from archscout.engine.worker import main; main({socket}, {lifeline}, {memory!r})"
@@ -121,6 +122,7 @@ def main(handle: int, lifeline: int, memory_mb: float | None) -> None:
     os.set_inheritable(handle, False)
     os.set_inheritable(lifeline, False)
     _guard(handle, lifeline)
+    keep_memory()
     connection = Connection(handle)
     known: dict[str, Any] = {}
     while True:

@@ -1,0 +1,345 @@
+"""What users call: the Python side of every command.
+
+result = search("./images", budget="10m", limits={"params": 500_000})
+result.best, result.pareto, result.model()
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import Interrupted, RunError, UserError
+from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
+from archscout.core.protocols import Space
+from archscout.engine.display import Display
+from archscout.engine.job import Job
+from archscout.engine.request import Request
+from archscout.engine.resolve import genotype_of, resolve
+from archscout.engine.threads import keep_memory, torch_threads
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from archscout.data._opened import OpenedData
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that is done. `summary` is what `--json` prints."""
+
+    folder: Path
+    summary: dict[str, Any]
+    failed_share_exceeded: bool = False
+
+    @property
+    def best(self) -> Architecture:
+        """The architecture that was trained (after `--screen-only`: the strategy's answer)."""
+        return Architecture.parse(self.summary["best"]["architecture"])
+
+    @property
+    def pareto(self) -> list[dict[str, Any]]:
+        """The networks that none of the others beats in value, parameters and MACs at once."""
+        return list(self.summary["pareto"])
+
+    def model(self) -> nn.Module:
+        """The trained network, in evaluation mode, on the CPU."""
+        return load(self.folder)
+
+    def export(self, path: str | Path, format: str | None = None) -> Path:
+        """Write the network; the format follows from the ending: .onnx, .pt2 or .safetensors."""
+        from archscout.export.folder import export_as
+
+        path = Path(path)
+        return export_as(self.folder, format or path.suffix.lstrip("."), path)
+
+    def lines(self) -> list[str]:
+        """Three lines for a person: how good, where, what next."""
+        from archscout.report.outcome import three_lines
+
+        return three_lines(self.folder, self.summary)
+
+
+def search(
+    data: Any,
+    *,
+    budget: str = "10m",
+    limits: Mapping[str, float] | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Result:
+    """Find, train and export a small network; blocks until done.
+
+    data: a folder, a file, the name of a data set, a pair (images, labels) of arrays, or a map-style Dataset of (image, label).
+    limits: upper bounds on `params`, `macs`, `latency_ms`. options: the fields of `Request` (space, strategy, seed, verify, ...).
+    """
+    from archscout.data._opened import open_arrays, open_dataset
+
+    if isinstance(data, str | Path):
+        return run(Request(data=str(data), budget=budget, limits=dict(limits or {}), **options), out=out, progress=progress)
+    request = Request(data="arrays", budget=budget, limits=dict(limits or {}), **options)
+    keywords = {"image_size": request.image_size, "seed": request.seed, "augment": request.augment, "channels": _channels(request)}
+    opened = open_arrays(*data, **keywords) if isinstance(data, tuple) else open_dataset(data, **keywords)
+    return run(request, out=out, progress=progress, opened=opened)
+
+
+def run(
+    request: Request,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    opened: OpenedData | None = None,
+) -> Result:
+    """A search from its request. Raises UserError before anything is spent where the request cannot be met."""
+    request.check()
+    from archscout.store.runs import RunStore
+
+    folder = _new_folder(request, out, overwrite)
+    opened = opened or open_request(request, progress)
+    with RunStore.create(folder, request=request.as_dict(), seed=request.seed) as store:
+        store.meta["data"] = {"fingerprint": opened.fingerprint}
+        return _go_on(Job(request, opened, store), progress)
+
+
+def resume_run(folder: str | Path, *, verify: bool = True, progress: bool = True, opened: OpenedData | None = None) -> Result:
+    """Go on with an interrupted search. A run that is done is reported again from what it found."""
+    from archscout.store.runs import RunStore
+
+    with RunStore.open(Path(folder)) as store:
+        request = Request.from_dict(store.request)
+        opened = opened or open_request(request, progress)
+        recorded = store.meta["data"]["fingerprint"] if "data" in store.meta else opened.fingerprint
+        if recorded != opened.fingerprint:
+            raise RunError(f"the data of '{folder}' changed since the run began; put them back as they were, or start a new search")
+        return _go_on(Job(request, opened, store, verify_replay=verify), progress)
+
+
+def resume(folder: str | Path, **options: Any) -> Result:
+    """As `resume_run`."""
+    return resume_run(folder, **options)
+
+
+def _go_on(job: Job, progress: bool) -> Result:
+    from archscout.engine.run import search as search_job
+    from archscout.report.outcome import write_outcome
+
+    keep_memory()
+    with Display(progress, job) as display:
+        job.notify = display
+        for warning in job.store.warnings:
+            job.say("store", warning)
+        try:
+            finding = search_job(job)
+            summary = write_outcome(job, finding)
+        except Interrupted as stop:
+            stop.hint = f"Go on with: archscout resume {job.folder}"
+            raise
+    return Result(job.folder, summary, finding.failed_share > job.request.allowed_failures)
+
+
+def open_request(request: Request, progress: bool = False) -> OpenedData:
+    """The data that a request names."""
+    from archscout.data._opened import DataRequest, open_data
+
+    return open_data(
+        DataRequest(
+            request.data,
+            Path(request.data_dir) if request.data_dir else None,
+            request.image_size,
+            _channels(request),
+            request.seed,
+            Path(request.labels) if request.labels else None,
+            request.augment,
+            settings=tuple((k.removeprefix("data."), v) for k, v in request.settings.items() if k.startswith("data.")),
+        )
+    )
+
+
+def _channels(request: Request) -> Any:
+    return "auto" if request.channels == "auto" else int(request.channels)
+
+
+def _new_folder(request: Request, out: str | Path | None, overwrite: bool) -> Path:
+    from archscout.store.contents import DATABASE
+
+    if out is not None:
+        folder = Path(out)
+        if (folder / DATABASE).exists():
+            if not overwrite:
+                raise RunError(f"'{folder}' holds a run already; go on with 'archscout resume {folder}', or give --overwrite")
+            shutil.rmtree(folder)
+        return folder
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(request.data).stem)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder, count = Path("runs") / f"{stamp}-{name}", 1
+    while folder.exists():
+        count += 1
+        folder = Path("runs") / f"{stamp}-{name}-{count}"
+    return folder
+
+
+def load(folder: str | Path) -> nn.Module:
+    """The trained network of a run folder, in evaluation mode, on the CPU."""
+    from archscout.export.folder import load_model
+
+    network, _ = load_model(Path(folder))
+    return network
+
+
+def create_model(
+    architecture: str, num_classes: int = 1000, in_chans: int = 3, image_size: int = 32, space: str | None = None
+) -> nn.Module:
+    """A freshly initialised network: x (B, in_chans, image_size, image_size) -> logits (B, num_classes)."""
+    task = Task("", IMAGE_CLASSIFICATION, (in_chans, image_size, image_size), num_classes, "")
+    found_space, found = resolve(architecture, space)
+    return found_space.build(found, task)
+
+
+def score(architecture: str, *, estimator: str = "naswot", data: str = "bundled", seed: int = 0, **options: Any) -> float:
+    """The value that a judge gives an architecture; raises where it gives none."""
+    [row] = score_all([architecture], estimator=estimator, data=data, seed=seed, **options)
+    if row["value"] is None:
+        raise UserError(f"'{architecture}' could not be judged by '{estimator}': {row['failure']}")
+    return float(row["value"])
+
+
+def score_all(
+    architectures: Sequence[str],
+    *,
+    estimator: str = "naswot",
+    space: str | None = None,
+    data: str = "bundled",
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    settings: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """One row per architecture: architecture, genotype, value (None for a failure), failure, params, macs, seconds."""
+    from archscout.core.evidence import Estimate, Failure
+    from archscout.core.seeds import derive
+    from archscout.engine.executors import Inline
+    from archscout.engine.job import make
+
+    request = Request(data=data, data_dir=str(data_dir) if data_dir else None, settings=dict(settings or {}), seed=seed)
+    judge = make(request, "estimator", "estimators", estimator)
+    found = [resolve(text, space) for text in architectures]
+    task = open_request(request).task
+    rows = []
+    with Inline() as executor:
+        for owner, architecture in found:
+            job = executor.submit(judge, Problem(owner, task), architecture, derive(seed, "estimate", architecture))
+            executor.wait(None)
+            outcome = job.outcome
+            rows.append(
+                {
+                    "architecture": str(architecture),
+                    "genotype": genotype_of(owner, architecture),
+                    "value": outcome.value if isinstance(outcome, Estimate) else None,
+                    "failure": f"{outcome.kind}: {outcome.message}" if isinstance(outcome, Failure) else None,
+                    **_size(owner, architecture, task),
+                    "seconds": job.seconds,
+                }
+            )
+    return rows
+
+
+def _size(space: Space, architecture: Architecture, task: Task) -> dict[str, int]:
+    from archscout.nn.measure import counts
+
+    found = counts(space, architecture, task)
+    return {"params": found["params"], "macs": found["macs"]}
+
+
+def train_one(
+    architecture: str,
+    *,
+    data: str,
+    epochs: float = 10,
+    space: str | None = None,
+    data_dir: str | Path | None = None,
+    image_size: str = "auto",
+    augment: str = "auto",
+    seed: int = 0,
+    out: str | Path | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Train one architecture, export it into a folder and test it; an interrupted training goes on in the same folder."""
+    from archscout.analysis.intervals import wilson
+    from archscout.engine.machine import cores
+    from archscout.engine.request import settings_of
+    from archscout.export.folder import save_model
+    from archscout.nn.evaluate import accuracy
+    from archscout.nn.recipe import Recipe, new_network
+    from archscout.nn.train import fit
+    from archscout.store.files import checked_folder
+
+    request = Request(
+        data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment, seed=seed,
+        settings=dict(settings or {}),
+    )  # fmt: skip
+    owner, found = resolve(architecture, space)
+    recipe = Recipe(**settings_of("recipe", request.settings, Recipe))
+    folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}")
+    opened = open_request(request, progress=True)
+    network = new_network(owner, found, opened.task, seed=seed)
+    keep_memory()
+    with torch_threads(cores()):
+        result = fit(
+            network, opened.task, recipe, seed=seed, epochs=epochs,
+            checkpoint=folder / "checkpoints" / f"{found.digest}.safetensors",
+            on_epoch=lambda r: _tell(f"epoch {r.epoch:.4g} of {epochs:g}: loss {r.train_loss:.4f}, {r.seconds:.0f} s"),
+        )  # fmt: skip
+        right, total = accuracy(network, opened.test, recipe.precision) if opened.test is not None else (0, 0)
+    files = save_model(folder, network, owner, found, opened.task, opened.classes, opened.preprocessing, note=_tell)
+    return {
+        "architecture": str(found),
+        "genotype": genotype_of(owner, found),
+        **_size(owner, found, opened.task),
+        "valid_value": result.valid_value,
+        "test_value": right / total if total else None,
+        "test_interval": list(wilson(right, total)) if total else None,
+        "test_images": total,
+        "epochs": result.epochs_done,
+        "seconds": result.seconds,
+        "folder": str(folder),
+        "artifacts": {name: str(path) if path else None for name, path in files.items()},
+    }
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def predict(folder: str | Path, data: str | Path, top: int = 1) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """What the trained network of a run says of new images: rows with file and labels, and the files that were skipped."""
+    from archscout.data._opened import prepare_files
+    from archscout.export.predictions import predict_arrays
+
+    folder, path = Path(folder), Path(data)
+    if not path.exists():
+        raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    images, skipped = prepare_files(files, _preprocessing(folder))
+    left_out = {path for path, _ in skipped}
+    names = [str(file) for file in files if str(file) not in left_out]
+    if not len(images):
+        why = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "it is empty"
+        raise UserError(f"no image could be read from '{path}'; {why}")
+    return predict_arrays(folder, images, names, top), skipped
+
+
+def _preprocessing(folder: Path) -> dict[str, Any]:
+    import json
+
+    path = folder / "preprocessing.json"
+    if not path.is_file():
+        raise RunError(f"'{folder}' holds no trained network yet; finish the run with 'archscout resume {folder}'")
+    facts: dict[str, Any] = json.loads(path.read_text("utf8"))
+    return facts

@@ -1,0 +1,62 @@
+"""The command line: parse, call, print. Torch is imported by the commands that need it, never for help or listings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from archscout.core.errors import ArchscoutError, Interrupted
+from archscout.engine.threads import wait_passively
+
+app = typer.Typer(
+    name="archscout",
+    help="Neural architecture search on a small budget: images in; a trained, exported network and an honest report out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """The entry point: exit codes 0 done, 1 our fault, 2 the user's input, 3 too many failures, 130 and 143 after saving."""
+    from archscout.cli import networks, plugins, runs, search
+
+    for part in (search, runs, networks, plugins):
+        part.register(app)
+    wait_passively()
+    _catch_signals()
+    try:
+        app()
+    except ArchscoutError as error:
+        print(f"archscout: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Interrupted as stop:
+        print(f"archscout: stopped; everything finished so far is saved. {stop}".rstrip(), file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(stop.exit_code)  # the interpreter's own end lets a second signal kill it, with another exit code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _catch_signals() -> None:
+    """The first SIGINT or SIGTERM unwinds the stack, so that everything is saved; a second one leaves at once."""
+    caught: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if caught:
+            os._exit(128 + number)
+        caught.append(number)
+        raise Interrupted(number)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+if __name__ == "__main__":
+    main()

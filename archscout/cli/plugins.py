@@ -1,0 +1,76 @@
+"""`archscout plugins` and `archscout doctor`: what is there, and whether it works here."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from archscout import catalogue
+from archscout.core.errors import UnknownName, suggestion
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(plugins)
+    app.command()(doctor)
+
+
+def plugins(
+    room: Annotated[str, typer.Argument(help="spaces, strategies, estimators or data; all where left out")] = "",
+    name: Annotated[str, typer.Argument(help="one plug-in, to see its settings")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
+) -> None:
+    """List the search spaces, strategies, estimators and data sets, or show the settings of one."""
+    if room and room not in catalogue.ROOMS:
+        raise UnknownName(f"there are no plug-ins called '{room}'; {suggestion(room, catalogue.ROOMS)}")
+    if name:
+        _describe(room, name, as_json)
+        return
+    rooms = [room] if room else list(catalogue.ROOMS)
+    listed = {r: {n: catalogue.summary(r, n) for n in catalogue.names(r)} for r in rooms}
+    if as_json:
+        print(json.dumps(listed, indent=1))
+        return
+    for r, entries in listed.items():
+        print(r)
+        for n, line in entries.items():
+            print(f"  {n:24}{line}")
+
+
+def _describe(room: str, name: str, as_json: bool) -> None:
+    from dataclasses import MISSING, fields
+
+    from archscout.engine.request import type_name
+
+    made = catalogue.plugin(room, name)
+    settings: dict[str, dict[str, Any]] = {}
+    for field in fields(made):
+        default = field.default if field.default is not MISSING else None
+        settings[field.name] = {"type": type_name(field), "default": default}
+    if as_json:
+        print(json.dumps({"name": name, "summary": catalogue.summary(room, name), "settings": settings}, indent=1, default=str))
+        return
+    print(f"{name}: {catalogue.summary(room, name)}")
+    for key, facts in settings.items():
+        print(f"  {key:20}{facts['type']:20}default {facts['default']}")
+    singular = {"spaces": "space", "strategies": "strategy", "estimators": "estimator", "data": "data"}[room]
+    if settings:
+        print(f"change one with --set {singular}.{next(iter(settings))}=VALUE")
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False) -> None:
+    """Check this machine: versions, cores, memory, optional parts, a writable cache folder, one quick convolution."""
+    from archscout.engine.machine import check_up
+
+    checks = check_up()
+    if as_json:
+        print(json.dumps([check._asdict() for check in checks], indent=1))
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check.ok else 'MISS'} {check.name:22}{check.found}")
+            if not check.ok and check.advice:
+                print(f"     {'':22}{check.advice}")
+    if not all(check.ok for check in checks if check.required):
+        raise typer.Exit(1)

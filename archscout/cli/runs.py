@@ -1,0 +1,103 @@
+"""`archscout runs`, `show`, `report`, `export`, `predict`, `repair`: what is done with a run folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archscout.core.errors import UserError
+
+Run = Annotated[Path, typer.Argument(help="the run folder")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (runs, show, report, export, predict, repair):
+        app.command()(command)
+
+
+def runs(folder: Annotated[Path, typer.Argument(help="where the run folders lie")] = Path("runs"), as_json: Json = False) -> None:
+    """List the runs below a folder."""
+    from archscout.engine.overview import overview
+
+    rows = overview(folder)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        print(f"no runs in '{folder}'; start one with: archscout search --data bundled")
+    for row in rows:
+        value = "" if row["test_value"] is None else f"{row['test_value']:.2%}"
+        print(f"{row['run']:40}{row['task']:20}{row['state']:12}{value:>8}  {row['architecture'] or ''}")
+
+
+def show(run: Run, top: Annotated[int, typer.Option(help="architectures to list", min=1)] = 10, as_json: Json = False) -> None:
+    """Show what a run has found so far; works while it runs."""
+    from archscout.engine.overview import details
+
+    facts = details(run, top)
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return
+    print(f"{facts['run']}: {facts['state']}, {facts['task']}, budget {facts['budget']}, {facts['seconds']:.0f} s spent")
+    for sentence in facts["plan"]:
+        print(f"  {sentence}")
+    for stage in facts["stages"]:
+        print(f"{stage['name']}: {stage['landed']} judged, {stage['failed']} failed{', done' if stage['done'] else ''}")
+        for row in stage["best"]:
+            print(f"  {row['value']:12.4f}  {row['architecture']}")
+
+
+def report(run: Run) -> None:
+    """Write the report page of a run again and say where it is."""
+    from archscout.report.page import rewrite
+
+    print(rewrite(run))
+
+
+def export(
+    run: Run,
+    format: Annotated[str, typer.Option(help="safetensors, pt2 or onnx")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="file to write; by default into the run folder")] = None,
+) -> None:
+    """Write the trained network in another format."""
+    from archscout.export.folder import FORMATS, export_as
+
+    if format not in FORMATS:
+        raise UserError(f"--format takes {', '.join(FORMATS)}, but '{format}' came")
+    print(export_as(run, format, out))
+
+
+def predict(
+    run: Run,
+    data: Annotated[Path, typer.Option(help="an image, or a folder of images")],
+    top: Annotated[int, typer.Option(help="classes to give with their probabilities", min=1)] = 1,
+    as_json: Json = False,
+) -> None:
+    """Use the trained network on new files; prints CSV (file, label, probability) or JSON."""
+    from archscout import api
+
+    rows, skipped = api.predict(run, data, top=top)
+    for path, reason in skipped:
+        print(f"archscout: skipped {path}: {reason}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", "label", "probability"])
+    for row in rows:
+        for guess in row["labels"]:
+            writer.writerow([row["file"], guess["label"], f"{guess['probability']:.4f}"])
+
+
+def repair(run: Run) -> None:
+    """Save what can be read of a damaged store; the damaged file is kept beside it."""
+    from archscout.store.repair import repair as mend
+
+    print(mend(run))

@@ -1,0 +1,100 @@
+"""`archscout search` and `archscout resume`: the main job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from archscout.core.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(search)
+    app.command()(resume)
+
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
+
+
+def search(
+    data: Annotated[str, typer.Option(help="a folder of images, an .npz, a .csv of labels, or a name (archscout plugins data)")],
+    budget: Annotated[str, typer.Option(help="time for everything (10m, 90s, 1h30m), or a number of evaluations (200)")] = "10m",
+    space: Annotated[str, typer.Option(help="search space: a name (archscout plugins spaces) or a .py file")] = "mobile",
+    strategy: Annotated[str, typer.Option(help="search strategy of the screening")] = "regularized-evolution",
+    estimator: Annotated[str, typer.Option(help="judge of the screening; auto is the default blend")] = "auto",
+    max_params: Annotated[str | None, typer.Option(help="upper bound on parameters, such as 500k")] = None,
+    max_macs: Annotated[str | None, typer.Option(help="upper bound on multiply-accumulates per image, such as 50M")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="upper bound on the latency of one image here, such as 5ms")] = None,
+    workers: Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)] = 0,
+    candidate_timeout: Annotated[float, typer.Option(help="seconds one candidate may take; 0 for no limit", min=0)] = 0,
+    candidate_memory: Annotated[float, typer.Option(help="MiB one candidate may take; 0 for no limit", min=0)] = 0,
+    epochs: Annotated[float, typer.Option(help="epochs of the final training; 0 lets the plan choose", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
+    out: Annotated[Path | None, typer.Option(help="run folder to make; by default runs/DATE-DATA")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run folder if it holds a run")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="where named data sets lie; also $ARCHSCOUT_DATA")] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV with columns file and label (and split)")] = None,
+    image_size: Annotated[str, typer.Option(help="side in pixels, or auto")] = "auto",
+    channels: Annotated[str, typer.Option(help="1, 3 or auto")] = "auto",
+    augment: Annotated[str, typer.Option(help="auto, none, or a list such as shift=2,flip,cutout=8")] = "auto",
+    verify: Annotated[bool, typer.Option("--verify", help="train winner, baselines and a random network at the full cost")] = False,
+    screen_only: Annotated[bool, typer.Option("--screen-only", help="stop at the strategy's answer; train nothing")] = False,
+    cache: Annotated[bool, typer.Option("--cache", help="reuse estimates of earlier runs with the same problem and seed")] = False,
+    allowed_failures: Annotated[float, typer.Option(help="share of failed candidates above which the exit code is 3")] = 0.5,
+    formats: Annotated[str, typer.Option(help="of the exported network, besides safetensors")] = "pt2,onnx",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="a setting, such as strategy.population=50")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find, train and export a small network for your images."""
+    from archscout.engine.request import Request, parse_count, parse_milliseconds, parse_settings
+
+    limits: dict[str, float] = {}
+    if max_params is not None:
+        limits["params"] = parse_count(max_params, "--max-params")
+    if max_macs is not None:
+        limits["macs"] = parse_count(max_macs, "--max-macs")
+    if max_latency is not None:
+        limits["latency_ms"] = parse_milliseconds(max_latency)
+    if verify and screen_only:
+        raise UserError("--verify trains networks and --screen-only trains none; leave one of them out")
+    request = Request(
+        data=data, data_dir=_text(data_dir), labels=_text(labels), image_size=image_size, channels=channels, augment=augment,
+        space=space, strategy=strategy, estimator=estimator, budget=budget, limits=limits, workers=workers,
+        candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, epochs=epochs, device=device, seed=seed,
+        verify=verify, screen_only=screen_only, cache=cache, allowed_failures=allowed_failures, formats=formats,
+        settings=parse_settings(settings or []),
+    )  # fmt: skip
+    request.check()
+
+    from archscout import api
+
+    _show(api.run(request, out=out, overwrite=overwrite), as_json)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="the run folder")],
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="go on although the replayed moves differ from the log")] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a search that was interrupted; one that is done is only reported again."""
+    from archscout import api
+
+    _show(api.resume_run(run, verify=not no_verify), as_json)
+
+
+def _show(result: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.summary, indent=1))
+    else:
+        print("\n".join(result.lines()))
+    if result.failed_share_exceeded:
+        raise typer.Exit(3)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.expanduser().resolve())

@@ -1,0 +1,97 @@
+"""Progress on standard error: a bar with the time left in a terminal or notebook, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from archscout.engine.drive import Event
+from archscout.engine.job import Job
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_EVERY = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class Display:
+    """Call it with (stage, event or None, sentence). Shows nothing where `enabled` is False."""
+
+    def __init__(self, enabled: bool, job: Job) -> None:
+        self._enabled, self._job = enabled, job
+        self._bar: Progress | None = None
+        self._last = monotonic()
+
+    def __enter__(self) -> Display:
+        if self._enabled and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("plan", total=1.0, left="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, stage: str, event: Event | None, sentence: str) -> None:
+        """Show a sentence, or how far a stage is."""
+        if not self._enabled:
+            return
+        if event is None or (sentence and event.kind in ("mismatch", "replayed")):
+            self._line(f"{stage}: {sentence}")
+        elif event.kind == "progress" and sentence:
+            self._now_and_then(f"{stage}: {sentence}")
+        elif event.kind in ("landed", "progress", "stopped"):
+            self._count(stage, event)
+
+    def _now_and_then(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, description=text, completed=self._share(), left=self._left(None))
+        elif monotonic() - self._last > _EVERY:
+            self._line(text)
+
+    def _count(self, stage: str, event: Event) -> None:
+        best = f", best {event.best.value:.4g}" if event.best else ""
+        failed = f", {event.failed} failed" if event.failed else ""
+        text = f"{stage}: {event.landed} judged{failed}{best}"
+        if self._bar is None:
+            if event.kind == "stopped" or monotonic() - self._last > _EVERY:
+                self._line(f"{text}; {self._left(event)}")
+        else:
+            self._bar.update(self._task, description=text, completed=self._share(), left=self._left(event))
+
+    def _line(self, text: str) -> None:
+        self._last = monotonic()
+        line = f"[{self._job.store.spent_seconds:6.0f} s] {text}"
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bar.console.print(line, highlight=False, markup=False)
+            self._bar.update(self._task, completed=self._share(), left=self._left(None))
+
+    def _share(self) -> float:
+        job = self._job
+        if job.seconds is not None:
+            return min(1.0, job.store.spent_seconds / job.seconds)
+        return min(1.0, len(job.store.observations()) / (job.evaluations or 1))
+
+    def _left(self, event: Event | None) -> str:
+        job = self._job
+        if job.seconds is not None:
+            return f"about {_spoken(job.left())} left" if job.left() > 0 else "nearly done"
+        if event is None or not event.landed or job.evaluations is None:
+            return ""
+        left = max(0, job.evaluations - len(job.store.observations()))
+        return f"about {_spoken(event.seconds / event.landed * left)} left, and the final training"
+
+
+def _spoken(seconds: float) -> str:
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

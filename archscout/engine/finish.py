@@ -1,0 +1,197 @@
+"""Finish: train the winner for real, open the test split once, and with `--verify` train the others at the same cost.
+
+Each training is checkpointed in the run folder. What is found is written into the store as soon as it is known, so that a resumed
+run neither trains nor tests again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import ArchscoutError, NotFinite
+from archscout.core.seeds import derive
+from archscout.engine.job import Job
+from archscout.engine.machine import cores
+from archscout.engine.plan import Plan, most_epochs
+from archscout.engine.stages import SEARCHED, Contest, Contestant
+from archscout.engine.threads import torch_threads
+from archscout.nn.evaluate import predictions
+from archscout.nn.recipe import Recipe, new_network
+from archscout.nn.train import EpochReport, fit, step_seconds
+from archscout.store.results import write_results
+
+REPORT_SECONDS = 12.0
+"""What is kept back for evaluation, export and report."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One full training. `valid_correct`, `test_correct`: which images were right; the latter is empty without a test split."""
+
+    role: str
+    architecture: Architecture
+    valid_correct: NDArray[np.bool_]
+    test_correct: NDArray[np.bool_]
+    confusion: NDArray[np.int64]
+    history: tuple[EpochReport, ...]
+    epochs: float
+    seconds: float
+    remarks: tuple[str, ...]
+
+    @property
+    def valid_value(self) -> float:
+        """Validation accuracy."""
+        return float(self.valid_correct.mean())
+
+    @property
+    def test_value(self) -> float | None:
+        """Test accuracy, or None without a test split."""
+        return float(self.test_correct.mean()) if len(self.test_correct) else None
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "role": self.role,
+            "architecture": str(self.architecture),
+            "valid_correct": _packed(self.valid_correct),
+            "test_correct": _packed(self.test_correct),
+            "confusion": self.confusion.tolist(),
+            "history": [asdict(report) for report in self.history],
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "remarks": list(self.remarks),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Trained:
+        """From the store."""
+        return cls(
+            record["role"], Architecture.parse(record["architecture"]), _unpacked(record["valid_correct"]),
+            _unpacked(record["test_correct"]), np.array(record["confusion"], dtype=np.int64),
+            tuple(EpochReport(**report) for report in record["history"]), record["epochs"], record["seconds"],
+            tuple(record["remarks"]),
+        )  # fmt: skip
+
+
+def finish(job: Job, plan: Plan, contest: Contest) -> Trained:
+    """Train the winner of the comparison, a baseline too, and test it. The next best takes over where a training breaks down."""
+    job.store.stage("finish")
+    dropped = set(job.store.meta.get("dropped", []))
+    while True:
+        candidates = [c for c in contest.contestants if str(c.architecture) not in dropped]
+        winner = replace(contest, contestants=tuple(candidates)).best()
+        if winner is None:
+            raise ArchscoutError("the final training broke down for every contestant; see results.csv for what each said")
+        try:
+            trained = train_fully(job, plan, winner, "finish", job.left() - REPORT_SECONDS if job.seconds is not None else None)
+            break
+        except NotFinite as error:
+            job.say("finish", f"The final training of {winner.architecture} broke down ({error}); the next best takes over.")
+            dropped.add(str(winner.architecture))
+            job.store.meta["dropped"] = sorted(dropped)
+    if not job.store.stage_finished("finish"):
+        job.store.finish_stage("finish", str(trained.architecture))
+    return trained
+
+
+def verify(job: Job, plan: Plan, contest: Contest, finished: Trained) -> list[Trained]:
+    """Train the best searched network, every baseline and the random one as long as the winner was, and test them."""
+    job.store.stage("verify")
+    best = contest.best(SEARCHED)
+    others = [c for c in contest.contestants if c.role != SEARCHED] + ([best] if best else [])
+    found = [finished]
+    for contestant in others:
+        if contestant.architecture == finished.architecture:
+            continue
+        seconds = finished.seconds if job.seconds is not None else None
+        try:
+            found.append(train_fully(job, plan, contestant, "verify", seconds))
+        except NotFinite as error:
+            job.say("verify", f"The full training of {contestant.architecture} broke down: {error}")
+    if not job.store.stage_finished("verify"):
+        job.store.finish_stage("verify", None)
+    return found
+
+
+def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, seconds: float | None) -> Trained:
+    """One checkpointed full training and its test; taken from the store where it is there already."""
+    key = f"trained {contestant.architecture}"
+    if key in job.store.meta:
+        return Trained.from_record(job.store.meta[key])
+    recipe = Recipe(**plan.recipe)
+    seed = derive(job.request.seed, "finish", contestant.architecture)
+    network = new_network(job.arena, contestant.architecture, job.task, seed=seed).to(job.device)
+    with torch_threads(plan.threads or cores()):
+        epochs = _epochs(job, plan, network, recipe, contestant, seconds)
+
+        def on_epoch(report: EpochReport) -> None:
+            job.store.tick()
+            value = "" if report.valid_value is None else f", validation accuracy {report.valid_value:.2%}"
+            job.progress(stage, f"{contestant.role}: epoch {report.epoch:.4g} of {epochs:.4g}, loss {report.train_loss:.3f}{value}")
+
+        result = fit(
+            network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
+            on_epoch=on_epoch, deadline=None if seconds is None else monotonic() + seconds,
+        )  # fmt: skip
+        test, confusion = np.zeros(0, bool), np.zeros((0, 0), np.int64)
+        if job.opened.test is not None:
+            test, confusion = _tested(job, network, recipe)
+    trained = Trained(
+        contestant.role, contestant.architecture, result.valid_correct, test, confusion, tuple(result.history),
+        result.epochs_done, result.seconds, result.remarks,
+    )  # fmt: skip
+    job.store.meta[key] = trained.record()
+    return trained
+
+
+def _epochs(job: Job, plan: Plan, network: Any, recipe: Recipe, contestant: Contestant, seconds: float | None) -> float:
+    """How many epochs to ask for: the plan's, or as many as fit, measured once and stored."""
+    if plan.finish_epochs:
+        return plan.finish_epochs
+    key = f"epochs {contestant.architecture}"
+    if key not in job.store.meta:
+        assert seconds is not None
+        count = len(job.task.splits["train"])
+        batch = recipe.batch_for(count)
+        epoch_seconds = step_seconds(network, job.task, recipe, steps=8) * max(1, count // batch)
+        # Asks for a little more than fits: the training shortens its schedule to the deadline, but never lengthens it.
+        job.store.meta[key] = min(most_epochs(count), 1.15 * seconds / epoch_seconds)
+    return float(job.store.meta[key])
+
+
+def _tested(job: Job, network: Any, recipe: Recipe) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which test images are right, and the confusion matrix (true class in rows)."""
+    test = job.opened.test
+    assert test is not None
+    guessed = predictions(network, test, precision=recipe.precision)
+    truth = test.labels[test.rows]
+    confusion = np.zeros((job.task.classes, job.task.classes), np.int64)
+    np.add.at(confusion, (truth, guessed), 1)
+    return guessed == truth, confusion
+
+
+def checkpoint_of(folder: Path, architecture: Architecture) -> Path:
+    """Where the full training of an architecture keeps its checkpoint."""
+    return folder / "checkpoints" / f"{architecture.digest}.safetensors"
+
+
+def save_results(job: Job) -> None:
+    """results.csv and timings.csv of everything judged so far."""
+    write_results(job.store, job.folder / "results.csv")
+
+
+def _packed(flags: NDArray[np.bool_]) -> dict[str, Any]:
+    return {"count": len(flags), "bits": np.packbits(flags).tobytes().hex()}
+
+
+def _unpacked(record: Mapping[str, Any]) -> NDArray[np.bool_]:
+    bits = np.frombuffer(bytes.fromhex(record["bits"]), dtype=np.uint8)
+    return np.unpackbits(bits, count=record["count"]).astype(bool)

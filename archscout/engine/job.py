@@ -1,0 +1,177 @@
+"""One search from its request to its outcome: plan, screen, compare, finish.
+
+The job owns what the stages share. It is made from a request, opened data and a store; everything that it decides under a clock is
+written into the store first, so that a resumed job decides nothing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from archscout import catalogue
+from archscout.core.errors import UserError
+from archscout.core.joint import JointSpace
+from archscout.core.problem import Problem, Task
+from archscout.core.protocols import Estimator, Space, Strategy
+from archscout.engine.budget import parse_budget
+from archscout.engine.cache import Cached
+from archscout.engine.drive import Event
+from archscout.engine.executors import Executor, Pool
+from archscout.engine.machine import cache_folder, cores
+from archscout.engine.request import Request, settings_of
+from archscout.nn.batches import Augmentation, ImageSplit
+from archscout.store.runs import RunStore
+
+
+class Opened(Protocol):
+    """Data as the data room hands it over: the engine alone holds the test split."""
+
+    @property
+    def task(self) -> Task:
+        """The task without its test split."""
+        ...
+
+    @property
+    def test(self) -> ImageSplit | None:
+        """The images that only the finish opens."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the logits."""
+        ...
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """How a new image is prepared."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for the report."""
+        ...
+
+    @property
+    def skipped(self) -> Sequence[tuple[str, str]]:
+        """Files left out, with reasons."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Images by split and class."""
+        ...
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is varied in training images."""
+        ...
+
+
+Notify = Callable[[str, Event | None, str], None]
+"""What the display is told: stage, event (None for a plain sentence), sentence."""
+
+
+def silent(stage: str, event: Event | None, sentence: str) -> None:
+    """No display."""
+
+
+@dataclass
+class Job:
+    """A search under way."""
+
+    request: Request
+    opened: Opened
+    store: RunStore
+    notify: Notify = silent
+    verify_replay: bool = True
+    space: Space = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.space = make(self.request, "space", "spaces", self.request.space)
+        seconds, evaluations = parse_budget(self.request.budget)
+        self.seconds: float | None = seconds
+        self.evaluations: int | None = evaluations
+
+    @property
+    def task(self) -> Task:
+        """The task without its test split."""
+        return self.opened.task
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.store.folder
+
+    @cached_property
+    def device(self) -> str:
+        """The device, with `auto` resolved."""
+        import torch
+
+        if self.request.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        if self.request.device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"--device {self.request.device} needs a GPU that torch can use, but there is none; use --device cpu")
+        return self.request.device
+
+    @property
+    def workers(self) -> int:
+        """Worker processes: as asked for, or one per core (one on a GPU)."""
+        return self.request.workers or (1 if self.device != "cpu" else cores())
+
+    @cached_property
+    def handmade(self) -> Any:
+        """The space of the hand-made baselines."""
+        return catalogue.make("spaces", "handmade")
+
+    @cached_property
+    def arena(self) -> JointSpace:
+        """The searched space and the hand-made one, for stages that hold networks of both."""
+        members = (self.space,) if self.space.name == self.handmade.name else (self.space, self.handmade)
+        return JointSpace(members)
+
+    def problem(self, limits: Mapping[str, float], space: Space | None = None) -> Problem:
+        """The question for a stage."""
+        return Problem(space or self.space, self.task, dict(limits), self.device)
+
+    def strategy(self) -> Strategy:
+        """The screening's strategy, with the request's settings."""
+        made: Strategy = make(self.request, "strategy", "strategies", self.request.strategy)
+        return made
+
+    def estimator(self, name: str) -> Estimator:
+        """A judge by name, with the request's settings."""
+        made: Estimator = make(self.request, "estimator", "estimators", name)
+        return made
+
+    def pool(self) -> AbstractContextManager[Executor]:
+        """Worker processes for candidates."""
+        timeout, memory = self.request.candidate_timeout or None, self.request.candidate_memory or None
+        pool = Pool(self.workers, timeout=timeout, memory_mb=memory)
+        return Cached(pool, cache_folder()) if self.request.cache else pool
+
+    def say(self, stage: str, sentence: str) -> None:
+        """Tell the display a sentence."""
+        self.notify(stage, None, sentence)
+
+    def progress(self, stage: str, sentence: str) -> None:
+        """Tell the display how far something is that is no stage of proposals; it may leave most of these out."""
+        event = Event("progress", 0, 0, 0, 0, self.store.spent_seconds, None, message=sentence)
+        self.notify(stage, event, sentence)
+
+    def events(self, stage: str) -> Callable[[Event], None]:
+        """What the driver calls for a stage."""
+        return lambda event: self.notify(stage, event, event.message)
+
+    def left(self) -> float:
+        """Seconds of the whole budget that are left; infinite for a budget in evaluations."""
+        return float("inf") if self.seconds is None else self.seconds - self.store.spent_seconds
+
+
+def make(request: Request, owner: str, room: str, name: str) -> Any:
+    """A plug-in with the settings that the request gives under `owner`."""
+    return catalogue.make(room, name, **settings_of(owner, request.settings, catalogue.plugin(room, name)))

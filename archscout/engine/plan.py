@@ -1,0 +1,203 @@
+"""From "these images and ten minutes" to a plan: how large the networks may be, and what each stage gets.
+
+Under a clock the plan times a few training steps of a hand-made network first, and from that says what the minutes buy: the finish
+is to be a real training, so the networks may be as large as lets it see enough images. For a budget in evaluations nothing is
+timed, so that every machine makes the same plan. A plan is stored once and never made again for the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UserError
+from archscout.engine.job import Job
+from archscout.engine.machine import cores
+from archscout.engine.request import settings_of
+from archscout.engine.threads import torch_threads
+from archscout.nn.measure import acceptance, counts, smallest_count
+from archscout.nn.recipe import Recipe, new_network
+from archscout.nn.train import step_seconds
+
+FEWEST_EVALUATIONS = 6
+FIXED_CONTESTANTS = 3
+"""The two hand-made baselines and the random architecture."""
+RUNG_FACTOR = 3
+"""Each rung of the comparison trains this many times longer than the one before."""
+_SHARE_SCREEN, _SHARE_COMPARE = 0.10, 0.35
+_REFERENCE_RATE = 30e9
+"""Work per second that a training is assumed to do where nothing is timed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done. Seconds are None under a budget in evaluations; `limits` include the size that the plan chose."""
+
+    limits: Mapping[str, float]
+    screen_seconds: float | None
+    screen_evaluations: int | None
+    finalists: int
+    rungs: tuple[float, ...]
+    compare_seconds: float | None
+    finish_seconds: float | None
+    finish_epochs: float
+    recipe: Mapping[str, Any]
+    threads: int
+    sentences: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Plan:
+        """From the store."""
+        return cls(**{**record, "rungs": tuple(record["rungs"]), "sentences": tuple(record["sentences"])})
+
+
+def plan_of(job: Job) -> Plan:
+    """The stored plan of this run, or a new one, stored."""
+    if "plan" in job.store.meta:
+        return Plan.from_dict(job.store.meta["plan"])
+    check_limits(job)
+    plan = _timed(job) if job.seconds is not None else _counted(job)
+    job.store.meta["plan"] = plan.as_dict()
+    return plan
+
+
+def check_limits(job: Job) -> None:
+    """Raises LimitError, naming the smallest possible, where nothing in the space meets the limits."""
+    acceptance(job.problem(job.request.limits))
+
+
+def images_wanted(count: int) -> float:
+    """How many images a real training sees at the least, for `count` training images: eight passes, more of a small set."""
+    return max(8.0 * count, 120_000.0)
+
+
+def most_epochs(count: int) -> float:
+    """Past this many passes a longer training stops paying: 30 of a large set, up to 200 of a small one."""
+    return float(min(200.0, max(30.0, 600_000.0 / count)))
+
+
+def _timed(job: Job) -> Plan:
+    total = job.seconds
+    assert total is not None
+    recipe, rate = _measured_rate(job)
+    count = len(job.task.splits["train"])
+    reserve = min(30.0, 6.0 + 0.03 * total)
+    usable = total - job.store.spent_seconds - reserve
+    if usable < 10:
+        raise UserError(
+            f"--budget {job.request.budget} is too short: {total:.0f} s, of which the report needs {reserve:.0f}; give at least 30s"
+        )
+    screen, compare = _SHARE_SCREEN * usable, _SHARE_COMPARE * usable
+    finish = usable - screen - compare
+    if job.request.screen_only:
+        screen, compare, finish = usable, 0.0, 0.0
+    limits, size_sentence = _limited(job, rate * finish / images_wanted(count))
+    # In the comparison every worker trains with one thread; together they do about as much as one training with all threads.
+    affordable = 0.8 * rate * compare / limits["work"]
+    finalists, first = _contest(affordable, count)
+    rungs = tuple(round(first * RUNG_FACTOR**n / count, 4) for n in range(2))
+    epochs = job.request.epochs
+    sentences = (
+        f"{count:,} training images of {'x'.join(map(str, job.task.shape))}, {job.task.classes} classes; "
+        f"training here does {rate / 1e9:.1f} billion multiply-accumulates a second ({recipe.precision}, {cores()} cores).",
+        size_sentence,
+        f"Screen up to {screen:.0f} s without training; compare {finalists} finalists, two hand-made networks and a random one in "
+        f"about {compare:.0f} s ({' then '.join(f'{rung:.2g}' for rung in rungs)} epochs, one third of the finalists going on); "
+        f"train the best for about {finish:.0f} s" + (f" or {epochs:g} epochs." if epochs else "."),
+    )
+    return Plan(limits, screen, None, finalists, rungs, compare, finish, epochs, asdict(recipe), cores(), sentences)
+
+
+def _counted(job: Job) -> Plan:
+    total = job.evaluations
+    assert total is not None
+    if total < FEWEST_EVALUATIONS and not job.request.screen_only:
+        raise UserError(
+            f"--budget {total} is too small: at least {FEWEST_EVALUATIONS} evaluations are needed; or use --screen-only"
+        )
+    count = len(job.task.splits["train"])
+    images = images_wanted(count)
+    limits, size_sentence = _limited(job, _REFERENCE_RATE * 240 / images)
+    epochs = job.request.epochs or min(most_epochs(count), images / count)
+    finalists = 1
+    rungs: tuple[float, ...] = (epochs / RUNG_FACTOR,)
+    if total >= 2 * FEWEST_EVALUATIONS:
+        finalists = min(9, max(2, total // 6))
+        rungs = (epochs / RUNG_FACTOR**2, epochs / RUNG_FACTOR)
+    spent = finalists + FIXED_CONTESTANTS + (len(rungs) - 1) * (-(-finalists // RUNG_FACTOR) + FIXED_CONTESTANTS)
+    screen = total if job.request.screen_only else total - spent
+    recipe = wanted_recipe(job)
+    sentences = (
+        f"{count:,} training images of {'x'.join(map(str, job.task.shape))}, {job.task.classes} classes.",
+        size_sentence,
+        f"{screen} evaluations without training, {spent} short trainings ({finalists} finalists, two hand-made, one random; "
+        f"{' then '.join(f'{rung:.2g}' for rung in rungs)} epochs); then {epochs:.3g} epochs of the best.",
+    )
+    return Plan(limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe), cores(), sentences)
+
+
+def _contest(affordable: float, count: int) -> tuple[int, float]:
+    """How many finalists, and how many images the first rung shows each, for so many image trainings in all."""
+    for finalists in (9, 6, 4, 2):
+        in_first, in_second = finalists + FIXED_CONTESTANTS, -(-finalists // RUNG_FACTOR) + FIXED_CONTESTANTS
+        first = affordable / (in_first + RUNG_FACTOR * in_second)
+        if first >= min(6_000.0, 3.0 * count):
+            break
+    return finalists, max(first, 512.0)
+
+
+def _measured_rate(job: Job) -> tuple[Recipe, float]:
+    """The recipe in the faster precision, and work (`OperationGraph.work`) per second of training with all cores."""
+    reference = _reference(job)
+    work = counts(job.handmade, reference, job.task)["work"]
+    best: tuple[float, Recipe] | None = None
+    precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+    if "recipe.precision" in job.request.settings:
+        precisions = (wanted_recipe(job).precision,)
+    with torch_threads(cores()):
+        for precision in precisions:
+            recipe = replace(wanted_recipe(job), precision=precision)
+            network = new_network(job.handmade, reference, job.task, seed=0).to(job.device)
+            batch = recipe.batch_for(len(job.task.splits["train"]))
+            rate = work * batch / step_seconds(network, job.task, recipe, steps=6)
+            # Half precision must pay clearly: it is measured noisily and costs a little accuracy.
+            if best is None or rate > 1.2 * best[0]:
+                best = (rate, recipe)
+    assert best is not None
+    return best[1], best[0]
+
+
+def wanted_recipe(job: Job) -> Recipe:
+    """The recipe with the request's `--set recipe.NAME=VALUE`."""
+    return Recipe(**settings_of("recipe", job.request.settings, Recipe))
+
+
+def _reference(job: Job) -> Architecture:
+    """The hand-made network whose steps are timed: of middle size."""
+    (_, architecture), *_ = job.handmade.baselines(job.problem({"work": 20e6 * _pixels(job) / 1024}, job.handmade))
+    assert isinstance(architecture, Architecture)
+    return architecture
+
+
+def _pixels(job: Job) -> float:
+    return float(np.clip(job.task.shape[-1] * job.task.shape[-2], 1024, 64 * 64))
+
+
+def _limited(job: Job, work: float) -> tuple[dict[str, float], str]:
+    """The user's limits, with the work that the finish can train as a further bound; and a sentence about it."""
+    limits = dict(job.request.limits)
+    smallest = smallest_count(job.problem({}), "work")
+    limits["work"] = float(f"{max(work, 2.0 * smallest):.3g}")
+    extra = " and within the limits asked for," if job.request.limits else ""
+    return limits, (
+        f"Networks whose training step costs at most as much as {limits['work'] / 1e6:.1f} million multiply-accumulates per image,"
+        f"{extra} so that the final training sees enough images."
+    )

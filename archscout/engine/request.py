@@ -1,0 +1,150 @@
+"""What a user asked for: the frozen, JSON-able form of a search's command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any
+
+from archscout.core.errors import UnknownName, UserError, suggestion
+from archscout.core.problem import LIMITS
+
+FORMATS = ("safetensors", "pt2", "onnx")
+SETTING_OWNERS = ("space", "strategy", "estimator", "data", "recipe")
+_SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One search. Every field has its command-line option; `settings` holds `--set room.name=value` as given."""
+
+    data: str
+    data_dir: str | None = None
+    labels: str | None = None
+    image_size: str = "auto"
+    channels: str = "auto"
+    augment: str = "auto"
+    space: str = "mobile"
+    strategy: str = "regularized-evolution"
+    estimator: str = "auto"
+    budget: str = "10m"
+    limits: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 0
+    epochs: float = 0.0
+    candidate_timeout: float = 0.0
+    candidate_memory: float = 0.0
+    device: str = "auto"
+    seed: int = 0
+    verify: bool = False
+    screen_only: bool = False
+    cache: bool = False
+    allowed_failures: float = 0.5
+    formats: str = "pt2,onnx"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises UserError, UnknownName or LimitError where something is wrong that can be seen without torch and data."""
+        from archscout import catalogue
+        from archscout.engine.budget import parse_budget
+
+        parse_budget(self.budget)
+        for room, name in (("spaces", self.space), ("strategies", self.strategy)):
+            catalogue.check(room, name)
+        if self.estimator != "auto":
+            catalogue.check("estimators", self.estimator)
+        for name, bound in self.limits.items():
+            if name not in LIMITS:
+                raise UnknownName(f"there is no limit '{name}'; {suggestion(name, LIMITS)}")
+            if not bound > 0:
+                raise UserError(f"the limit on {name} must be more than 0, but {bound:g} came")
+        if self.channels not in ("auto", "1", "3"):
+            raise UserError(f"--channels takes 1, 3 or auto, but '{self.channels}' came")
+        for format in self.format_names():
+            if format not in FORMATS:
+                raise UnknownName(f"networks are not exported as '{format}'; {suggestion(format, FORMATS)}")
+        if not 0 <= self.allowed_failures <= 1:
+            raise UserError(f"the allowed share of failures lies between 0 and 1, but {self.allowed_failures:g} came")
+        for name in self.settings:
+            if name.partition(".")[0] not in SETTING_OWNERS:
+                raise UnknownName(f"--set knows no '{name}'; {suggestion(name.partition('.')[0], SETTING_OWNERS)}")
+
+    def format_names(self) -> tuple[str, ...]:
+        """The formats that are written; the weights always are."""
+        return tuple(dict.fromkeys(["safetensors", *filter(None, (part.strip() for part in self.formats.split(",")))]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Request:
+        """From the store; fields of later versions are refused by the store's schema number before this is reached."""
+        return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
+
+
+def parse_count(text: str, option: str) -> float:
+    """`500k`, `50M`, `300000` -> a number. Raises UserError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgb]?)", text.strip().lower())
+    if match is None or float(match[1]) <= 0:
+        raise UserError(f"{option} takes a positive number such as 300000, 500k or 50M, but '{text}' came")
+    return float(match[1]) * _SCALES[match[2]]
+
+
+def parse_milliseconds(text: str, option: str = "--max-latency") -> float:
+    """`5ms`, `0.2s`, `5` (milliseconds) -> milliseconds. Raises UserError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|)", text.strip().lower())
+    if match is None or float(match[1]) <= 0:
+        raise UserError(f"{option} takes a time such as 5ms or 0.2s, but '{text}' came")
+    return float(match[1]) * (1000 if match[2] == "s" else 1)
+
+
+def parse_settings(pairs: list[str]) -> dict[str, str]:
+    """`["strategy.population=50"]` -> {"strategy.population": "50"}. Raises UserError."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or "." not in name:
+            raise UserError(f"--set takes room.setting=value such as strategy.population=50, but '{pair}' came")
+        settings[name.strip()] = value.strip()
+    return settings
+
+
+def settings_of(room: str, settings: Mapping[str, str], made: type[Any]) -> dict[str, Any]:
+    """The settings of one room, converted to the types of the plug-in's fields. Raises UserError, UnknownName."""
+    known = {f.name: f for f in fields(made)}
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        owner, _, setting = name.partition(".")
+        if owner != room:
+            continue
+        if setting not in known:
+            raise UnknownName(f"'{made.__name__}' has no setting '{setting}'; {suggestion(setting, known)}")
+        found[setting] = _convert(value, type_name(known[setting]), name)
+    return found
+
+
+def type_name(setting: Field[Any]) -> str:
+    """The type of a setting as its file writes it, whether or not annotations are strings there."""
+    return setting.type.__name__ if isinstance(setting.type, type) else str(setting.type)
+
+
+def _convert(value: str, kind: str, name: str) -> Any:
+    try:
+        if value.lower() == "none" and "None" in kind:
+            return None
+        if "bool" in kind:
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+        if kind.startswith("int"):
+            return int(value)
+        if kind.startswith("float"):
+            return float(value)
+        if kind.startswith("tuple[float"):
+            return tuple(float(part) for part in value.split(","))
+        if kind.startswith("tuple[int"):
+            return tuple(int(part) for part in value.split(","))
+        if kind.startswith("tuple"):
+            return tuple(value.split(","))
+        return value
+    except (ValueError, KeyError):
+        raise UserError(f"--set {name} takes a value of type {kind}, but '{value}' came") from None

@@ -1,0 +1,188 @@
+"""Screen and compare: which network deserves the final training.
+
+*Screen* lets the strategy judge hundreds of architectures without training them. *Compare* trains the best of them, two
+hand-made networks and a random one for the same short time, and again longer those that did well; the hand-made and the random
+one always go on, so that the last rung holds all of them at equal cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archscout import catalogue
+from archscout.core.architecture import Architecture
+from archscout.core.draw import sample
+from archscout.core.errors import ArchscoutError, LimitError
+from archscout.core.evidence import Observation
+from archscout.core.problem import Problem
+from archscout.core.seeds import derive, generator
+from archscout.engine.budget import Budget
+from archscout.engine.drive import at_fidelity, drive
+from archscout.engine.job import Job
+from archscout.engine.plan import RUNG_FACTOR, Plan
+from archscout.nn.measure import acceptance
+
+SEARCHED, RANDOM = "searched", "random architecture"
+_LEAST_DISTANCE = 2
+"""Finalists differ from one another in at least so many decisions, where there are enough of them."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One network of the comparison. role: `searched`, `random architecture`, or the name of a hand-made baseline."""
+
+    role: str
+    architecture: Architecture
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What the comparison found: `judged` on the rung that decides, and `last` on the highest rung that each one reached."""
+
+    contestants: tuple[Contestant, ...]
+    fidelity: float | None
+    judged: dict[Architecture, Observation]
+    last: dict[Architecture, Observation]
+
+    def value(self, contestant: Contestant) -> float | None:
+        """Validation accuracy on the rung that decides."""
+        found = self.judged.get(contestant.architecture)
+        return found.value if found is not None and found.estimate else None
+
+    def best(self, role: str | None = None) -> Contestant | None:
+        """The best contestant on the deciding rung, of one role or of all; the first of equals."""
+        judged = [c for c in self.contestants if (role is None or c.role == role) and self.value(c) is not None]
+        return max(judged, key=lambda c: self.value(c) or 0.0, default=None)
+
+
+def screen(job: Job, plan: Plan) -> list[Observation]:
+    """Judge many architectures without training; the observations of the judge `main`, best first."""
+    problem = job.problem(plan.limits)
+    main = job.estimator(screening_judge(job))
+    judges = {"main": main, "proxy": job.estimator("naswot")} if job.request.strategy == "assisted-evolution" else {"main": main}
+    log = job.store.stage("screen")
+    with job.pool() as executor:
+        drive(
+            job.strategy(), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
+            budget=Budget(plan.screen_seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
+        )  # fmt: skip
+    judged: dict[Architecture, Observation] = {}
+    for observation in log.observations:
+        if observation.estimate and observation.judge == "main":
+            judged.setdefault(observation.architecture, observation)
+    if not judged:
+        reasons = {o.failure.message for o in log.observations if o.failure}
+        if all(o.failure.kind == "over_limit" for o in log.observations if o.failure):
+            raise LimitError(
+                f"none of the {len(log.observations)} architectures drawn meets the limits: {'; '.join(sorted(reasons)[:1])}"
+            )
+        raise ArchscoutError(
+            f"no architecture could be judged in the screening; the reasons: {'; '.join(sorted(reasons)[:3]) or 'none came'}"
+        )
+    return sorted(judged.values(), key=lambda o: -o.value)
+
+
+def screening_judge(job: Job) -> str:
+    """The judge that the request names, or the default."""
+    return "naswot" if job.request.estimator == "auto" else job.request.estimator
+
+
+def contestants(job: Job, plan: Plan, screened: Sequence[Observation]) -> tuple[Contestant, ...]:
+    """The finalists of the screening, the hand-made baselines at the same limits, and a random architecture."""
+    found = [Contestant(SEARCHED, a) for a in _spread([o.architecture for o in screened], plan.finalists)]
+    problem = job.problem(plan.limits)
+    try:
+        drawn = sample(job.space, generator(job.request.seed, "random architecture"), acceptance(problem))
+        found.append(Contestant(RANDOM, drawn))
+    except LimitError:
+        job.say("compare", "No random architecture met the limits; the comparison goes without.")
+    for name, architecture in job.handmade.baselines(job.problem(plan.limits, job.handmade)):
+        found.append(Contestant(name, architecture))
+    return tuple(found)
+
+
+def _spread(ranked: Sequence[Architecture], count: int) -> list[Architecture]:
+    """The first `count` that differ from all chosen before in two decisions or more; then, if too few, simply the first."""
+    chosen: list[Architecture] = []
+    for least in (_LEAST_DISTANCE, 1):
+        for architecture in ranked:
+            if len(chosen) < count and all(_distance(architecture, other) >= least for other in chosen):
+                chosen.append(architecture)
+    return chosen
+
+
+def _distance(one: Architecture, other: Architecture) -> int:
+    return sum(a != b for a, b in zip(one.choices, other.choices, strict=True))
+
+
+def weights_folder(job: Job) -> Path:
+    """Where short trainings leave their weights, for the final training to go on from."""
+    return job.folder / "weights"
+
+
+def trainer(job: Job, plan: Plan) -> Any:
+    """The judge of the comparison, which keeps the weights that it trained."""
+    return catalogue.make("estimators", "train", epochs=plan.rungs[-1], recipe=dict(plan.recipe), keep=str(weights_folder(job)))
+
+
+def kept_weights(job: Job, plan: Plan, architecture: Architecture, fidelity: float | None) -> Path | None:
+    """Where the comparison left the weights of a contestant; None where its deciding training is not known."""
+    if fidelity is None:
+        return None
+    judge: Any = at_fidelity(trainer(job, plan), fidelity)
+    seed = derive(derive(job.request.seed, "compare"), "estimate", architecture)
+    path: Path = judge.kept(arena_problem(job), architecture, seed)
+    return path
+
+
+def arena_problem(job: Job) -> Problem:
+    """The question of the comparison: the networks were chosen within the limits on size; latency is measured."""
+    latency = {name: bound for name, bound in job.request.limits.items() if name == "latency_ms"}
+    return job.problem(latency, job.arena)
+
+
+def compare(job: Job, plan: Plan, screened: Sequence[Observation]) -> Contest:
+    """Train the contestants shortly, rung by rung."""
+    everyone = contestants(job, plan, screened)
+    always = tuple(str(c.architecture) for c in everyone if c.role != SEARCHED)
+    strategy = catalogue.make(
+        "strategies", "successive-halving", candidates=tuple(dict.fromkeys(str(c.architecture) for c in everyone)),
+        rungs=plan.rungs, keep=RUNG_FACTOR, keep_always=tuple(dict.fromkeys(always)),
+    )  # fmt: skip
+    judge = trainer(job, plan)
+    log = job.store.stage("compare")
+    with job.pool() as executor:
+        drive(
+            strategy, {"main": judge}, arena_problem(job), seed=derive(job.request.seed, "compare"), log=log,
+            executor=executor, budget=Budget(_seconds(job, plan)), notify=job.events("compare"), verify=job.verify_replay,
+        )  # fmt: skip
+    return decide(everyone, log.observations, plan.rungs)
+
+
+def _seconds(job: Job, plan: Plan) -> float | None:
+    """What the comparison may take at the most: its share, and half of what the finish was to get."""
+    if plan.compare_seconds is None or plan.finish_seconds is None:
+        return None
+    return plan.compare_seconds + 0.5 * plan.finish_seconds
+
+
+def decide(everyone: tuple[Contestant, ...], observations: Sequence[Observation], rungs: Sequence[float]) -> Contest:
+    """The contest as the highest rung shows it on which a searched network and all that always go on have landed."""
+    last = {o.architecture: o for o in sorted(observations, key=lambda o: o.fidelity or 0.0)}
+    for rung in reversed(rungs):
+        judged = {o.architecture: o for o in observations if o.fidelity == rung}
+        always = [c for c in everyone if c.role != SEARCHED]
+        searched = [c for c in everyone if c.role == SEARCHED and c.architecture in judged and judged[c.architecture].estimate]
+        if searched and all(c.architecture in judged for c in always):
+            return Contest(everyone, rung, judged, last)
+    contest = Contest(everyone, None, last, last)
+    if contest.best() is None:
+        reasons = sorted({o.failure.message for o in observations if o.failure})
+        raise ArchscoutError(
+            "no network could be trained in the comparison; "
+            + ("; ".join(reasons[:3]) or "the time was up before the first was done")
+        )
+    return contest

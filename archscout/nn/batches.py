@@ -1,0 +1,137 @@
+"""Images as batches: (task, split, size, seed) -> x (B, C, H, W) float32, y (B,) int64.
+
+Images stay uint8 in memory (or mapped from disk); a batch is gathered, augmented and normalised as a whole. The order of the
+rows and every random draw follow from the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from archscout.core.problem import Task
+from archscout.core.seeds import derive
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is varied in training images.
+
+    shift: pixels by which an image may move in each direction. flip: mirror left and right half of the time.
+    cutout: side in pixels of a square set to the mean; 0 for none.
+    """
+
+    shift: int = 0
+    flip: bool = False
+    cutout: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSplit:
+    """Some rows of a set of decoded images.
+
+    images: (M, H, W, C) uint8, perhaps mapped from disk. labels: (M,) int64. rows: the (N,) rows that belong to this split.
+    mean, std: per channel, of the training rows, on the scale 0..1.
+    source: a function and its arguments that open this split again; with it the split travels to workers by reference.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation = Augmentation()
+    source: tuple[Callable[..., ImageSplit], tuple[Any, ...]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.source is not None:
+            return self.source
+        fields = (self.images, self.labels, self.rows, self.mean, self.std, self.augmentation)
+        return ImageSplit, fields
+
+    def take(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """The images at these positions of the split, uint8 (B, C, H, W) in channels-last memory, and their labels."""
+        rows = self.rows[positions]
+        images = torch.from_numpy(np.ascontiguousarray(self.images[rows]))
+        return images.permute(0, 3, 1, 2), torch.from_numpy(self.labels[rows])
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) -> float32 with mean 0 and deviation 1 over the training rows."""
+        mean = torch.tensor(self.mean).view(1, -1, 1, 1) * 255
+        scale = 1 / (torch.tensor(self.std).view(1, -1, 1, 1) * 255)
+        return (images.float() - mean) * scale
+
+
+def batches(
+    task: Task, split: str, size: int, *, seed: int | None = None, augment: bool = False, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over a split of the task.
+
+    seed: shuffles the rows and drives the augmentation; None keeps the order of the split. With a seed, a last batch smaller
+    than `size` is left out (unless it is the only one), so that every step costs the same.
+    start: the number of the first batch; those before it are skipped at no cost, and change nothing in those after.
+    """
+    data: ImageSplit = task.splits[split]
+    yield from batches_of(data, size, seed=seed, augment=augment, start=start)
+
+
+def batches_of(
+    data: ImageSplit, size: int, *, seed: int | None = None, augment: bool = False, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """As `batches`, for a split at hand."""
+    count = len(data)
+    order = np.arange(count) if seed is None else np.random.default_rng(derive(seed, "order")).permutation(count)
+    stop = count - count % size if seed is not None and count >= size else count
+    for number, first in enumerate(range(0, stop, size)):
+        if number < start:
+            continue
+        images, labels = data.take(order[first : first + size])
+        x = data.normalise(images)
+        if augment:
+            # A generator per batch: what one batch draws follows from its number alone, so a resumed epoch can begin anywhere.
+            x = augmented(x, data.augmentation, torch.Generator().manual_seed(derive(seed or 0, "augment", number)))
+        yield x, labels
+
+
+def one_batch(task: Task, split: str, size: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """The same random rows for every caller with this seed; fewer where the split is smaller."""
+    data: ImageSplit = task.splits[split]
+    rows = np.random.default_rng(derive(seed, "batch", split)).permutation(len(data))[:size]
+    images, labels = data.take(rows)
+    return data.normalise(images), labels
+
+
+def augmented(x: Tensor, augmentation: Augmentation, noise: torch.Generator) -> Tensor:
+    """Shift, flip and cut out each image of a normalised batch (B, C, H, W) on its own; channels-last memory.
+
+    Where an image is shifted, the pixels of its border are repeated; what is cut out becomes zero (the mean).
+    """
+    batch, _, height, width = x.shape
+    images: NDArray[np.float32] = x.permute(0, 2, 3, 1).contiguous().numpy()
+    if augmentation.shift or augmentation.flip:
+        shift = augmentation.shift
+        down, right = torch.randint(0, 2 * shift + 1, (2, batch), generator=noise).tolist()
+        mirror = (torch.rand(batch, generator=noise) < (0.5 if augmentation.flip else 0.0)).tolist()
+        padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="edge")
+        images = np.empty_like(images)
+        for i in range(batch):  # copying whole rows is several times faster than gathering pixels by index
+            window = padded[i, down[i] : down[i] + height, right[i] : right[i] + width]
+            images[i] = window[:, ::-1] if mirror[i] else window
+    if augmentation.cutout:
+        half = augmentation.cutout / 2
+        middle_row = torch.rand((batch, 1), generator=noise).numpy() * height
+        middle_column = torch.rand((batch, 1), generator=noise).numpy() * width
+        inside_rows = np.abs(np.arange(height) + 0.5 - middle_row) <= half
+        inside_columns = np.abs(np.arange(width) + 0.5 - middle_column) <= half
+        images = images if augmentation.shift or augmentation.flip else images.copy()
+        images[inside_rows[:, :, None] & inside_columns[:, None, :]] = 0.0
+    return torch.from_numpy(images).permute(0, 3, 1, 2)

@@ -1,0 +1,200 @@
+"""Runs operation graphs without modules: the hot path of judges that look at many untrained networks.
+
+A `WeightBank` draws all weights of a network into one reused buffer; `execute` runs the graph as functions, with the statistics
+of the batch in every normalisation. What nobody asked for is not computed, equal activations and poolings of one value are
+computed once, and every value is freed after its last use. Weights carry the names of `nn.network.Network`'s state dictionary,
+and equal weights give equal logits and gradients.
+
+Feature maps are in channels-last memory inside. Affine weights of a normalisation must be real memory: with channels-last input,
+`F.batch_norm` of torch 2.13 (CPU) gives NaN gradients for an `expand`ed one, hence the check in `_batch_norm`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from math import prod, sqrt
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from archscout.core.operations import Operation, OperationGraph
+from archscout.nn.network import combine
+
+Weights = Mapping[str, Tensor]
+Precision = Literal["fp32", "bf16"]
+Observer = Callable[[Operation, Tensor, int], None]
+"""Told (operation, its output, how many equal operations of the graph it stands for)."""
+
+_SHARED = ("relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool", "shift", "zero")
+
+
+class WeightBank:
+    """Weights of one network at a time; the memory is reused, so a draw overwrites the weights of the draw before."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32, device: str = "cpu") -> None:
+        self._dtype = dtype
+        self._device = device
+        self._buffer = torch.empty(0, dtype=dtype)
+
+    def draw(self, graph: OperationGraph, seed: int) -> Weights:
+        """Fresh weights as PyTorch initialises by default: uniform within 1 / sqrt(fan-in), normalisations 1 and 0.
+
+        They are drawn on the CPU whatever the device, so that a seed means the same weights everywhere.
+        """
+        entries = [entry for operation in graph.operations for entry in _entries(graph, operation)]
+        total = sum(prod(shape) for _, shape, _ in entries)
+        if self._buffer.numel() < total:
+            self._buffer = torch.empty(total, dtype=self._dtype)
+        flat = self._buffer[:total]
+        flat.uniform_(-1, 1, generator=torch.Generator().manual_seed(seed))
+        start = 0
+        for name, shape, bound in entries:
+            part = flat[start : (start := start + prod(shape))]
+            if bound is None:
+                part.fill_(1.0 if name.endswith(".weight") else 0.0)
+            else:
+                part.mul_(bound)
+        flat = flat.to(self._device)
+        return {name: _view(part, shape) for (name, shape, _), part in zip(entries, _split(flat, entries), strict=True)}
+
+    @staticmethod
+    def from_module(module: nn.Module) -> Weights:
+        """The parameters of a `Network` by name, shared with it (so that gradients can be taken with respect to them)."""
+        return dict(module.named_parameters())
+
+
+def execute(
+    graph: OperationGraph,
+    weights: Weights,
+    x: Tensor,
+    *,
+    observe: Observer | None = None,
+    observed: Collection[str] = ("relu",),
+    batch_norm: bool = True,
+    precision: Precision = "fp32",
+) -> Tensor:
+    """The logits (B, K) of images (B, C, H, W), in the images' type.
+
+    observe: called after every operation whose kind is in `observed`, also those without influence on the logits (hand in
+    `graph.live()` to leave them out).
+    batch_norm: False leaves normalisations out (they become identities), affine part included.
+    precision: "bf16" computes with 8 significant bits, which is faster on processors with matrix units for it (AMX) and may be
+    slower on others; the logits come back in the type of `x`.
+    """
+    kind = x.dtype
+    value = x.to(torch.bfloat16) if precision == "bf16" else x
+    plan = _plan(graph, observed if observe is not None else ())
+    values: dict[int, Tensor] = {0: value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value}
+    for position, inputs, count, done in plan:
+        operation = graph.operations[position]
+        values[position] = result = _apply(operation, [values[i] for i in inputs], weights, batch_norm, value)
+        if observe is not None and operation.kind in observed:
+            observe(operation, result, count)
+        for i in done:
+            del values[i]
+    return values[_canonical(graph)[graph.output]].to(kind)
+
+
+def _entries(graph: OperationGraph, operation: Operation) -> list[tuple[str, tuple[int, ...], float | None]]:
+    """Names, shapes and bounds of an operation's weights; the bound is None for a constant (normalisations)."""
+    shape = graph.weight_shape(operation)
+    if shape is None:
+        return []
+    bound = None if operation.kind == "batch_norm" else 1 / sqrt(prod(shape[1:]))
+    found: list[tuple[str, tuple[int, ...], float | None]] = [(f"{operation.name}.weight", shape, bound)]
+    if operation.bias or operation.kind == "batch_norm":
+        found.append((f"{operation.name}.bias", shape[:1], bound))
+    return found
+
+
+def _split(flat: Tensor, entries: list[tuple[str, tuple[int, ...], float | None]]) -> tuple[Tensor, ...]:
+    return torch.split(flat, [prod(shape) for _, shape, _ in entries])
+
+
+def _view(part: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A filter lies in channels-last memory from the start: the draws are independent, so their order is free."""
+    if len(shape) == 4:
+        return part.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+    return part.view(shape)
+
+
+def _canonical(graph: OperationGraph) -> list[int]:
+    """For each position, the first position that computes the same value."""
+    first: dict[tuple[object, ...], int] = {}
+    places: list[int] = []
+    for position, operation in enumerate(graph.operations):
+        place = position
+        if operation.kind in _SHARED:
+            inputs = tuple(places[i] for i in operation.inputs)
+            window = (operation.kernel, operation.stride, operation.padding, operation.shape)
+            place = first.setdefault((operation.kind, inputs, window), position)
+        places.append(place)
+    return places
+
+
+def _plan(graph: OperationGraph, observed: Collection[str]) -> list[tuple[int, tuple[int, ...], int, tuple[int, ...]]]:
+    """The steps: position, positions of its inputs, how many equal operations it stands for, what is free afterwards."""
+    places = _canonical(graph)
+    output = places[graph.output]
+    wanted = {output} | {places[p] for p, operation in enumerate(graph.operations) if operation.kind in observed}
+    for position in range(len(places) - 1, 0, -1):
+        operation = graph.operations[position]
+        if position in wanted and operation.kind != "zero":
+            wanted.update(places[i] for i in operation.inputs)
+    counts = Counter(places)
+    last: dict[int, int] = {}
+    steps: list[tuple[int, tuple[int, ...]]] = []
+    for position in sorted(wanted - {0}):
+        operation = graph.operations[position]
+        inputs = (0,) if operation.kind == "zero" else tuple(places[i] for i in operation.inputs)
+        steps.append((position, inputs))
+        last.update(dict.fromkeys((*inputs, position), position))
+    free: dict[int, list[int]] = {}
+    for value, position in last.items():
+        if value not in (0, output):
+            free.setdefault(position, []).append(value)
+    return [(position, inputs, counts[position], tuple(free.get(position, ()))) for position, inputs in steps]
+
+
+def _apply(operation: Operation, inputs: list[Tensor], weights: Weights, batch_norm: bool, image: Tensor) -> Tensor:
+    x = inputs[0]
+    match operation.kind:
+        case "conv":
+            weight, bias = _affine(operation, weights, x.dtype)
+            return F.conv2d(x, weight, bias, operation.stride, operation.padding, operation.dilation, operation.groups)
+        case "linear":
+            return F.linear(x, *_affine(operation, weights, x.dtype))
+        case "batch_norm":
+            return _batch_norm(operation, x, weights) if batch_norm else x
+        case "relu":
+            return torch.relu(x)
+        case "silu":
+            return F.silu(x)
+        case "sigmoid":
+            return torch.sigmoid(x)
+        case "max_pool":
+            return F.max_pool2d(x, operation.kernel, operation.stride, operation.padding)
+        case "avg_pool":
+            return F.avg_pool2d(x, operation.kernel, operation.stride, operation.padding, count_include_pad=False)
+        case "zero":
+            empty = image.new_zeros((image.shape[0], *operation.shape))
+            return empty.contiguous(memory_format=torch.channels_last)
+        case _:
+            return combine(operation, inputs)
+
+
+def _affine(operation: Operation, weights: Weights, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    weight, bias = weights[f"{operation.name}.weight"], weights.get(f"{operation.name}.bias")
+    return weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def _batch_norm(operation: Operation, x: Tensor, weights: Weights) -> Tensor:
+    """With the statistics of the batch. Weights stay in full precision; the kernel takes both types."""
+    if not operation.affine:
+        return F.batch_norm(x, None, None, training=True)
+    weight, bias = weights[f"{operation.name}.weight"], weights[f"{operation.name}.bias"]
+    assert 0 not in weight.stride() + bias.stride(), "an expanded weight gives NaN gradients"
+    return F.batch_norm(x, None, None, weight, bias, training=True)

@@ -1,0 +1,126 @@
+"""What a network costs, without training it: parameters, MACs, latency; and the test for limits.
+
+Counts come from the operation graph where a space offers one; otherwise from a build on the meta device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from time import perf_counter
+
+import torch
+from torch import nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import LimitError
+from archscout.core.joint import member_space
+from archscout.core.problem import COUNTED, Problem, Task
+from archscout.core.protocols import GraphSpace, Space
+
+
+def counts(space: Space, architecture: Architecture, task: Task) -> Mapping[str, int]:
+    """`params`, `macs` (convolutions and linear layers, one image) and `work` (see `OperationGraph.work`)."""
+    space = member_space(space, architecture)
+    if isinstance(space, Hashable) and isinstance(task, Hashable):
+        return _counts(space, architecture, task)
+    return _counts.__wrapped__(space, architecture, task)
+
+
+_UNKNOWN_WORK = 3
+"""Work per MAC where no graph tells the operations apart: about what the networks of our own spaces have in the mean."""
+
+
+@lru_cache(maxsize=100_000)
+def _counts(space: Space, architecture: Architecture, task: Task) -> Mapping[str, int]:
+    if isinstance(space, GraphSpace):
+        graph = space.operations(architecture, task)
+        return {"params": graph.params, "macs": graph.macs, "work": graph.work}
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        network = space.build(architecture, task)
+        image = torch.empty(1, *task.shape)
+    network.eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network(image)
+    params = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    macs = counter.get_total_flops() // 2
+    return {"params": params, "macs": macs, "work": _UNKNOWN_WORK * macs}
+
+
+def latency(
+    network: nn.Module, task: Task, *, device: str = "cpu", batch: int = 1, warm_up: int = 3, repeats: int = 20
+) -> list[float]:
+    """Milliseconds of `repeats` forward passes of random images, sorted; the network is left in evaluation mode."""
+    network = network.to(device).eval()
+    images = torch.zeros(batch, *task.shape, device=device)
+    times = []
+    with torch.inference_mode():
+        for turn in range(warm_up + repeats):
+            start = perf_counter()
+            network(images)
+            if device != "cpu":
+                torch.cuda.synchronize()
+            if turn >= warm_up:
+                times.append((perf_counter() - start) * 1000)
+    return sorted(times)
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The test whether an architecture meets the counted limits of a problem."""
+
+    problem: Problem
+    bounds: Mapping[str, float]
+
+    def __call__(self, architecture: Architecture) -> bool:
+        """Whether every count is within its bound."""
+        return self.excess(architecture) == 0
+
+    def excess(self, architecture: Architecture) -> float:
+        """By how much the counts exceed their bounds, as shares of the bounds, added up."""
+        found = counts(self.problem.space, architecture, self.problem.task)
+        return sum(max(0.0, found[name] / bound - 1) for name, bound in self.bounds.items())
+
+
+def acceptance(problem: Problem) -> Acceptance | None:
+    """The test whether an architecture meets the counted limits; None where there are none.
+
+    Raises LimitError at once where even the smallest architecture found does not. The latency limit is measured, so the driver
+    alone applies it and records what it found.
+    """
+    bounds = {name: bound for name, bound in problem.limits.items() if name in COUNTED}
+    if not bounds:
+        return None
+    for name, bound in bounds.items():
+        smallest = smallest_count(problem, name)
+        if smallest > bound:
+            raise LimitError(
+                f"--max-{name} {bound:,.0f} cannot be met: the smallest network of '{problem.space.name}' "
+                f"for this task has {smallest:,} {name}"
+            )
+    return Acceptance(problem, bounds)
+
+
+def smallest_count(problem: Problem, name: str) -> int:
+    """The smallest count that coordinate descent over the decisions finds, from the first option of each."""
+    space = problem.space
+
+    def count(choices: list[int]) -> int:
+        return counts(space, space.architecture(choices), problem.task)[name]
+
+    choices = [0] * len(space.decisions)
+    best = count(choices)
+    improved = True
+    while improved:
+        improved = False
+        for place, decision in enumerate(space.decisions):
+            for option in range(len(decision.options)):
+                trial = [*choices[:place], option, *choices[place + 1 :]]
+                found = count(trial)
+                if found < best:
+                    best, choices, improved = found, trial, True
+    return best

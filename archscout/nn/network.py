@@ -1,0 +1,97 @@
+"""An operation graph as a PyTorch module, for training and export."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from archscout.core.operations import Operation, OperationGraph
+
+
+class Network(nn.Module):
+    """The module of a graph: x (B, C, H, W) -> logits (B, K).
+
+    Submodules carry the operations' dotted names, so the state dictionary reads like a hand-written network's. Weights are
+    initialised as PyTorch does by default.
+    """
+
+    def __init__(self, graph: OperationGraph) -> None:
+        super().__init__()
+        self.graph = graph
+        self._steps: list[tuple[int, Operation, nn.Module | None, tuple[int, ...]]] = []
+        last_use = {i: position for position, op in enumerate(graph.operations) for i in op.inputs}
+        for position, operation in enumerate(graph.operations):
+            if operation.kind == "input":
+                continue
+            layer = _layer(graph, operation)
+            if layer is not None:
+                self._place(operation.name, layer)
+            done = tuple(i for i in set(operation.inputs) if last_use[i] == position and i != graph.output)
+            self._steps.append((position, operation, layer, done))
+
+    def _place(self, path: str, layer: nn.Module) -> None:
+        *parents, name = path.split(".")
+        holder: nn.Module = self
+        for parent in parents:
+            if not hasattr(holder, parent):
+                holder.add_module(parent, nn.Module())
+            holder = holder.get_submodule(parent)
+        holder.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, K)."""
+        values: dict[int, Tensor] = {0: x}
+        for position, operation, layer, done in self._steps:
+            inputs = [values[i] for i in operation.inputs]
+            values[position] = layer(inputs[0]) if layer is not None else combine(operation, inputs)
+            for i in done:
+                del values[i]
+        return values[self.graph.output]
+
+
+def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:
+    """The result of an operation that has no weights and is no layer."""
+    first = inputs[0]
+    match operation.kind:
+        case "add":
+            for other in inputs[1:]:
+                first = first + other
+            return first
+        case "multiply":
+            return first * inputs[1]
+        case "concat":
+            return torch.cat(inputs, 1)
+        case "zero":
+            return first[:, :, :: operation.stride[0], :: operation.stride[1]] * 0.0
+        case "shift":
+            return F.pad(first[:, :, 1:, 1:], (0, 1, 0, 1))
+        case "global_pool":
+            return first.mean((2, 3), keepdim=operation.keep)
+        case _:
+            raise AssertionError(operation.kind)
+
+
+def _layer(graph: OperationGraph, operation: Operation) -> nn.Module | None:
+    match operation.kind:
+        case "conv":
+            return nn.Conv2d(
+                graph.input_shape(operation)[0], operation.shape[0], operation.kernel, operation.stride, operation.padding,
+                operation.dilation, operation.groups, operation.bias,
+            )  # fmt: skip
+        case "linear":
+            return nn.Linear(graph.input_shape(operation)[0], operation.shape[0], operation.bias)
+        case "batch_norm":
+            return nn.BatchNorm2d(operation.shape[0], affine=operation.affine)
+        case "relu":
+            return nn.ReLU()
+        case "silu":
+            return nn.SiLU()
+        case "sigmoid":
+            return nn.Sigmoid()
+        case "max_pool":
+            return nn.MaxPool2d(operation.kernel, operation.stride, operation.padding)
+        case "avg_pool":
+            return nn.AvgPool2d(operation.kernel, operation.stride, operation.padding, count_include_pad=False)
+        case _:
+            return None

@@ -1,0 +1,193 @@
+"""NAS-Bench-201: cells of four nodes and six edges, 15,625 networks of ResNet shape.
+
+Dong and Yang 2020 (arXiv 2001.00326); the topology space of NATS-Bench. A node is the sum of its incoming edges; each edge is
+`none`, a skip, a ReLU-convolution-normalisation of 1 x 1 or 3 x 3, or a 3 x 3 mean.
+
+Deviations: none for images of even extent. Where an extent is odd, the mean pooling of a residual block's shortcut reads one
+row or column of (uncounted) padding, so that both paths keep the same shape.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+from archscout.core.architecture import Architecture, Decision, checked
+from archscout.core.errors import UserError
+from archscout.core.operations import GraphBuilder, OperationGraph
+from archscout.core.problem import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+DECISIONS = tuple(Decision(f"edge {source}->{target}", OPERATIONS) for source, target in EDGES)
+_GROUPS = tuple(tuple(place for place, edge in enumerate(EDGES) if edge[1] == node) for node in (1, 2, 3))
+_TEXT = re.compile(r"\|(\w+)~0\|\+\|(\w+)~0\|(\w+)~1\|\+\|(\w+)~0\|(\w+)~1\|(\w+)~2\|")
+
+
+@dataclass(frozen=True)
+class Nas201:
+    """The NAS-Bench-201 topology space.
+
+    channels: of the first stage (the second and third have two and four times as many); 16 in the benchmark.
+    cells: per stage; 5 in the benchmark.
+    mutation: "node-then-edge" draws a node, then one of its edges (the benchmark's evolution: edge 0->1 changes in a third of
+    all mutations); "uniform" draws an edge.
+    """
+
+    channels: int = 16
+    cells: int = 5
+    mutation: Literal["node-then-edge", "uniform"] = "node-then-edge"
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.cells < 1:
+            raise ValueError(f"channels and cells must be at least 1, but {self.channels} and {self.cells} came")
+        if self.mutation not in ("node-then-edge", "uniform"):
+            raise ValueError(f"mutation must be 'node-then-edge' or 'uniform', but '{self.mutation}' came")
+
+    @property
+    def name(self) -> str:
+        """nas201."""
+        return "nas201"
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """One decision per edge: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3."""
+        return DECISIONS
+
+    def architecture(self, choices: Sequence[int]) -> Architecture:
+        """The cell with these operations. Every tuple is legal and stands for itself."""
+        return checked(self.name, DECISIONS, tuple(choices))
+
+    def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
+        """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, stage3."""
+        builder = GraphBuilder(task.shape)
+        with builder.scope("stem"):
+            x = builder.batch_norm(builder.conv(builder.input, self.channels, 3))
+        for stage in range(3):
+            with builder.scope(f"stage{stage + 1}"):
+                if stage:
+                    with builder.scope("reduction"):
+                        x = _residual_block(builder, x, self.channels << stage)
+                for cell in range(self.cells):
+                    with builder.scope(f"cell{cell + 1}"):
+                        x = _cell(builder, x, architecture.choices)
+            builder.mark(f"stage{stage + 1}", x)
+        with builder.scope("head"):
+            x = builder.global_pool(builder.relu(builder.batch_norm(x)))
+            return builder.finish(builder.linear(x, task.classes))
+
+    def build(self, architecture: Architecture, task: Task) -> nn.Module:
+        """A freshly initialised network: (B, C, H, W) -> (B, K)."""
+        from archscout.nn.network import Network
+
+        return Network(self.operations(architecture, task))
+
+    def genotype(self, architecture: Architecture) -> str:
+        """The published architecture string, one group of edges per node."""
+        groups = (
+            "|" + "".join(f"{OPERATIONS[architecture.choices[place]]}~{EDGES[place][0]}|" for place in group) for group in _GROUPS
+        )
+        return "+".join(groups)
+
+    def from_genotype(self, text: str) -> Architecture | None:
+        """The architecture of a published string; None where `text` is none."""
+        match = _TEXT.fullmatch(text.strip())
+        if match is None or not set(match.groups()) <= set(OPERATIONS):
+            return None
+        return self.architecture([OPERATIONS.index(name) for name in match.groups()])
+
+    def signature(self, architecture: Architecture) -> str:
+        """The benchmark's isomorphism string ("consider_zero"), of which there are 6,466 in all.
+
+        It is finer than equality of functions: a sum keeps its zero terms.
+        """
+        nodes = ["0"]
+        for group in _GROUPS:
+            terms = []
+            for place in group:
+                source, operation = nodes[EDGES[place][0]], OPERATIONS[architecture.choices[place]]
+                if operation == "none" or source == "#":
+                    terms.append("#")
+                else:
+                    terms.append(source if operation == "skip_connect" else f"({source})@{operation}")
+            nodes.append("+".join(sorted(terms)))
+        return nodes[-1]
+
+    def index(self, architecture: Architecture) -> int:
+        """The benchmark's number of the architecture, 0 to 15,624."""
+        return _numbers()[architecture.choices]
+
+    def at(self, index: int) -> Architecture:
+        """The architecture with the benchmark's number `index`. Raises UserError outside 0 to 15,624."""
+        if not 0 <= index < len(_order()):
+            raise UserError(f"nas201 numbers its architectures 0 to {len(_order()) - 1:,}, but {index} came")
+        return self.architecture(_order()[index])
+
+    def sample(self, rng: Any) -> Architecture:
+        """Every edge's operation uniform."""
+        return self.architecture([int(choice) for choice in rng.integers(len(OPERATIONS), size=len(EDGES))])
+
+    def mutate(self, architecture: Architecture, rng: Any) -> Architecture:
+        """One edge gets a different operation; the setting `mutation` says which."""
+        if self.mutation == "uniform":
+            place = int(rng.integers(len(EDGES)))
+        else:
+            group = _GROUPS[int(rng.integers(len(_GROUPS)))]
+            place = group[int(rng.integers(len(group)))]
+        choices = list(architecture.choices)
+        choices[place] = (choices[place] + 1 + int(rng.integers(len(OPERATIONS) - 1))) % len(OPERATIONS)
+        return self.architecture(choices)
+
+
+def _conv(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int = 1) -> int:
+    return builder.batch_norm(builder.conv(builder.relu(x), channels, kernel, stride=stride))
+
+
+def _residual_block(builder: GraphBuilder, x: int, channels: int) -> int:
+    _, height, width = builder.shape(x)
+    with builder.scope("first"):
+        main = _conv(builder, x, channels, 3, stride=2)
+    with builder.scope("second"):
+        main = _conv(builder, main, channels, 3)
+    with builder.scope("shortcut"):
+        pooled = builder.avg_pool(x, 2, stride=2, padding=(height % 2, width % 2))
+        shortcut = builder.conv(pooled, channels, 1)
+    return builder.add(shortcut, main)
+
+
+def _cell(builder: GraphBuilder, x: int, choices: Sequence[int]) -> int:
+    nodes = [x]
+    for group in _GROUPS:
+        terms = []
+        for place in group:
+            source, operation = nodes[EDGES[place][0]], OPERATIONS[choices[place]]
+            with builder.scope(f"edge{EDGES[place][0]}{EDGES[place][1]}"):
+                if operation == "skip_connect":
+                    terms.append(source)
+                elif operation == "avg_pool_3x3":
+                    terms.append(builder.avg_pool(source, 3))
+                elif operation != "none":
+                    terms.append(_conv(builder, source, builder.shape(x)[0], 1 if operation == "nor_conv_1x1" else 3))
+        # Adding nought changes nothing, so a `none` is written only where a node has nothing else.
+        nodes.append(builder.add(*terms) if terms else builder.zero(x))
+    return nodes[-1]
+
+
+@lru_cache(maxsize=1)
+def _order() -> tuple[tuple[int, ...], ...]:
+    order = list(product(range(len(OPERATIONS)), repeat=len(EDGES)))
+    random.Random(88).shuffle(order)
+    return tuple(order)
+
+
+@lru_cache(maxsize=1)
+def _numbers() -> dict[tuple[int, ...], int]:
+    return {choices: number for number, choices in enumerate(_order())}

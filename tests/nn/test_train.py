@@ -1,0 +1,313 @@
+import json
+import math
+import os
+import signal
+import threading
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import pytest
+import torch
+
+from archscout.core.errors import NotFinite, RunError
+from archscout.core.operations import GraphBuilder
+from archscout.core.problem import Task
+from archscout.nn import checkpoint as checkpoints
+from archscout.nn.network import Network
+from archscout.nn.train import EpochReport, Recipe, accuracy, evaluate, fit, initialise, step_seconds
+from archscout.testing.tasks import image_task
+
+QUICK = Recipe(batch=16, learning_rate=0.05)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> object:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return image_task((1, 12, 12), 3, 160)
+
+
+def network(task: Task, seed: int = 0) -> Network:
+    g = GraphBuilder(task.shape)
+    x = g.relu(g.batch_norm(g.conv(g.input, 8, 3, stride=2)))
+    x = g.relu(g.add(g.batch_norm(g.conv(x, 8, 3, name="branch"), name="last"), x))
+    built = Network(g.finish(g.linear(g.global_pool(x), task.classes)))
+    return initialise(built, seed)  # type: ignore[return-value]
+
+
+def state(net: torch.nn.Module) -> dict[str, bytes]:
+    return {name: tensor.contiguous().numpy().tobytes() for name, tensor in net.state_dict().items()}
+
+
+class Cut(Exception):
+    pass
+
+
+def cut_after(epochs: float):  # type: ignore[no-untyped-def]
+    def on_epoch(report: EpochReport) -> None:
+        if report.epoch >= epochs:
+            raise Cut
+
+    return on_epoch
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_learns(seed: int) -> None:
+    task = image_task((1, 12, 12), 3, 600, seed)
+    net = network(task, seed)
+    result = fit(net, task, QUICK, seed=seed, epochs=5)
+    assert result.valid_value > 0.9
+    assert result.history[-1].train_loss < result.history[0].train_loss
+    assert result.history[-1].valid_value == result.valid_value == result.valid_correct.mean()
+    assert result.valid_correct.dtype == bool and len(result.valid_correct) == 300
+    assert accuracy(net, task.splits["valid"]) == (result.valid_correct.sum(), 300)
+
+
+@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, optimizer="adamw", learning_rate=0.003, average=0.9, schedule="cosine")])
+def test_equal_seeds_give_equal_bytes_and_others_do_not(task: Task, recipe: Recipe) -> None:
+    nets = [network(task) for _ in range(3)]
+    results = [fit(net, task, recipe, seed=s, epochs=2) for net, s in zip(nets, (7, 7, 8), strict=True)]
+    assert state(nets[0]) == state(nets[1]) != state(nets[2])
+    assert results[0].history[0].train_loss == results[1].history[0].train_loss
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [QUICK, replace(QUICK, average=0.9), replace(QUICK, optimizer="adamw", learning_rate=0.003), replace(QUICK, momentum=0.0)],
+)
+@pytest.mark.parametrize("cut", [1, 13, 20])
+def test_resumed_equals_uninterrupted_byte_for_byte(tmp_path: Path, task: Task, recipe: Recipe, cut: int, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    straight = network(task)
+    expected = fit(straight, task, recipe, seed=3, epochs=2.5)
+
+    # A save after every step; the process "dies" within step `cut`.
+    from archscout.nn import train
+
+    steps = [0]
+    descend = train._descend
+
+    def dying(*arguments):  # type: ignore[no-untyped-def]
+        steps[0] += 1
+        if steps[0] > cut:
+            raise Cut
+        return descend(*arguments)
+
+    file = tmp_path / "net.safetensors"
+    monkeypatch.setattr(train, "_descend", dying)
+    with pytest.raises(Cut):
+        fit(network(task), task, recipe, seed=3, epochs=2.5, checkpoint=file, checkpoint_every_s=0)
+    monkeypatch.setattr(train, "_descend", descend)
+    resumed = network(task, seed=99)
+    result = fit(resumed, task, recipe, seed=3, epochs=2.5, checkpoint=file)
+    assert state(resumed) == state(straight)
+    assert [(r.epoch, r.train_loss, r.valid_value) for r in result.history] == [
+        (r.epoch, r.train_loss, r.valid_value) for r in expected.history
+    ]
+    assert (result.steps, result.valid_value) == (expected.steps, expected.valid_value)
+    # Once more, from the finished training: nothing is trained, all is the same.
+    again = network(task, seed=98)
+    assert fit(again, task, recipe, seed=3, epochs=2.5, checkpoint=file).valid_value == expected.valid_value
+    assert state(again) == state(straight)
+    assert set(os.listdir(tmp_path)) <= {"net.safetensors", "net.previous.safetensors"}
+
+
+def test_epochs_may_be_fractions_and_one_step_is_the_least(task: Task) -> None:
+    assert fit(network(task), task, QUICK, seed=0, epochs=0.3).steps == 6  # 160 images, batch 8, 20 steps an epoch
+    result = fit(network(task), task, QUICK, seed=0, epochs=1.25)
+    assert (result.steps, result.epochs_done) == (25, 1.25)
+    assert [report.epoch for report in result.history] == [1.0, 1.25]
+    assert fit(network(task), task, QUICK, seed=0, epochs=0.0001).steps == 1
+
+
+def test_the_batch_adapts_to_small_sets() -> None:
+    assert [Recipe(batch=64).batch_for(n) for n in (50_000, 640, 200, 5)] == [64, 32, 10, 5]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing(schedule: str) -> None:
+    recipe = Recipe(schedule=schedule, warm_up=0.2)  # type: ignore[arg-type]
+    rates = [recipe.rate(progress) for progress in np.linspace(0, 1, 101)]
+    assert rates[0] == 0 and rates[20] == pytest.approx(1) and rates[-1] == pytest.approx(0, abs=1e-12)
+    assert all(a <= b + 1e-12 for a, b in pairwise(rates[:21]))
+    assert all(a >= b for a, b in pairwise(rates[20:]))
+    assert Recipe(warm_up=0.0).rate(0.0) == 1
+
+
+def test_a_recipe_survives_json() -> None:
+    recipe = Recipe(optimizer="adamw", average=0.5)
+    assert Recipe(**json.loads(json.dumps(asdict(recipe)))) == recipe
+
+
+def test_a_loss_that_is_no_number_is_named(task: Task) -> None:
+    with pytest.raises(NotFinite, match=r"(?s)step \d+ of .*smaller learning rate than 1e\+30"):
+        fit(network(task), task, replace(QUICK, learning_rate=1e30), seed=0, epochs=3)
+
+
+def test_a_deadline_shortens_the_schedule_honestly(task: Task) -> None:
+    start = monotonic()
+    rates: list[float] = []
+    from archscout.nn import train
+
+    class Watched(Recipe):
+        def rate(self, progress: float) -> float:
+            rates.append(progress)
+            return super().rate(progress)
+
+    recipe = Watched(**asdict(QUICK))
+    result = train.fit(network(task), task, recipe, seed=0, epochs=1e6, deadline=start + 1.5)
+    assert monotonic() - start < 1.9
+    assert result.stopped_early and result.epochs_done > 1
+    assert any("deadline" in remark for remark in result.remarks)
+    assert rates[-1] > 0.9 and rates == sorted(rates)
+    assert monotonic() - start > 0.9  # the time was used
+
+
+def test_a_deadline_that_is_far_away_changes_nothing(task: Task) -> None:
+    one, other = network(task), network(task)
+    fit(one, task, QUICK, seed=0, epochs=2)
+    result = fit(other, task, QUICK, seed=0, epochs=2, deadline=monotonic() + 1000)
+    assert state(one) == state(other) and not result.stopped_early
+
+
+def finished(tmp_path: Path, task: Task) -> tuple[Path, dict[str, bytes]]:
+    """A checkpoint and a previous one, and the weights of the whole training."""
+    file = tmp_path / "net.safetensors"
+    straight = network(task)
+    fit(straight, task, QUICK, seed=3, epochs=2, checkpoint=file, checkpoint_every_s=0.02)
+    assert checkpoints.previous(file).exists()
+    return file, state(straight)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one_and_says_so(tmp_path: Path, task: Task) -> None:
+    file, expected = finished(tmp_path, task)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    resumed = network(task, seed=9)
+    result = fit(resumed, task, QUICK, seed=3, epochs=2, checkpoint=file)
+    assert state(resumed) == expected
+    assert any("damaged" in remark and str(file) in remark for remark in result.remarks)
+
+
+def test_two_damaged_checkpoints_mean_a_fresh_start(tmp_path: Path, task: Task) -> None:
+    file, expected = finished(tmp_path, task)
+    for path in (file, checkpoints.previous(file)):
+        path.write_bytes(b"\xff" * 40)
+    net = network(task)
+    result = fit(net, task, QUICK, seed=3, epochs=2, checkpoint=file)
+    assert state(net) == expected and len(result.remarks) == 2
+
+
+def test_no_flipped_bit_ever_gives_a_wrong_tensor(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    tensors = {"a": torch.arange(50.0), "b": torch.tensor(3)}
+    checkpoints.save(file, tensors, {"step": 7})
+    whole = file.read_bytes()
+    rng = np.random.default_rng(0)
+    caught = 0
+    for place in [*rng.integers(0, len(whole) * 8, 200), *range(0, 64)]:
+        damaged = bytearray(whole)
+        damaged[int(place) // 8] ^= 1 << int(place) % 8
+        file.write_bytes(damaged)
+        found, remarks = checkpoints.load(file)
+        if found is None:
+            caught += 1
+            assert remarks
+        else:  # a bit without meaning, such as in the header's padding
+            assert found[1] == {"step": 7} and all(torch.equal(found[0][name], tensors[name]) for name in tensors)
+    assert caught > 240
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_and_no_temporary_file(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "a.safetensors"
+    checkpoints.save(file, {"a": torch.zeros(3)}, {"step": 1})
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save(file, {"a": torch.ones(3)}, {"step": 2})
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+    found, remarks = checkpoints.load(file)
+    assert found is not None and found[1] == {"step": 1} and not remarks
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, task: Task) -> None:
+    file, _ = finished(tmp_path, task)
+    with pytest.raises(RunError, match="another network, recipe, seed or data set"):
+        fit(network(task), task, QUICK, seed=4, epochs=2, checkpoint=file)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_saves_and_is_delivered(tmp_path: Path, task: Task, number: signal.Signals) -> None:
+    file = tmp_path / "net.safetensors"
+    straight = network(task)
+    fit(straight, task, QUICK, seed=3, epochs=40)
+
+    def stop(signum: int, frame: object) -> None:
+        raise Cut
+
+    before = signal.signal(number, stop)
+    try:
+        threading.Timer(0.15, os.kill, (os.getpid(), number)).start()
+        with pytest.raises(Cut):
+            fit(network(task), task, QUICK, seed=3, epochs=40, checkpoint=file, checkpoint_every_s=1000)
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+    found, _ = checkpoints.load(file)
+    assert found is not None and 0 < found[1]["step"] < 800
+    resumed = network(task, seed=9)
+    fit(resumed, task, QUICK, seed=3, epochs=40, checkpoint=file)
+    assert state(resumed) == state(straight)
+
+
+def test_kept_weights_are_the_trained_ones(tmp_path: Path, task: Task) -> None:
+    file = tmp_path / "net.safetensors"
+    net = network(task)
+    fit(net, task, replace(QUICK, average=0.9), seed=0, epochs=1, checkpoint=file)
+    other = network(task, seed=5)
+    other.load_state_dict(checkpoints.weights(file))
+    assert state(other) == state(net)
+    with pytest.raises(RunError, match="no checkpoint"):
+        checkpoints.weights(tmp_path / "none")
+
+
+def test_initialise_is_seeded_and_begins_blocks_as_their_skips(task: Task) -> None:
+    nets = [network(task, seed) for seed in (1, 1, 2)]
+    before = torch.random.get_rng_state()
+    initialise(nets[0], 1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert state(nets[0]) == state(nets[1]) != state(nets[2])
+    assert not nets[0].state_dict()["last.weight"].any()
+    assert nets[0].state_dict()["norm.weight"].all()
+
+
+def test_evaluation_keeps_the_order_and_can_mirror(task: Task) -> None:
+    net = network(task)
+    one, loss = evaluate(net, task.splits["valid"], batch=7)
+    other, again = evaluate(net, task.splits["valid"], batch=80)
+    assert np.array_equal(one, other) and loss == pytest.approx(again, rel=1e-5)
+    assert math.isfinite(evaluate(net, task.splits["valid"], mirror=True)[1])
+
+
+def test_shrunk_images_and_bfloat16_train_too() -> None:
+    task = image_task((3, 24, 24), 3, 64)
+    recipe = replace(QUICK, precision="bf16", small_share=0.5, label_smoothing=0.1)
+    assert math.isfinite(fit(network(task), task, recipe, seed=0, epochs=1).history[-1].train_loss)
+
+
+def test_step_seconds_leaves_the_network_alone(task: Task) -> None:
+    net = network(task)
+    before = state(net)
+    assert 0 < step_seconds(net, task, QUICK) < 1
+    assert state(net) == before

@@ -1,0 +1,34 @@
+"""The conformance suite of spaces, over the catalogue."""
+
+import pytest
+
+from archscout import catalogue
+from archscout.testing.spaces import CHECKS
+from archscout.testing.tasks import image_task
+
+# Settings that keep a space's networks small enough for a test; a space that is missing here runs with its own.
+SMALL = {
+    "nas201": {"channels": 4, "cells": 1},
+    "darts": {"channels": 4, "layers": 3},
+}
+TASKS = {
+    "grey": image_task((1, 12, 12), classes=3),
+    "colour": image_task((3, 16, 16), classes=5),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", catalogue.names("spaces"))
+def test_conforms(name, check, task):
+    check(catalogue.make("spaces", name, **SMALL.get(name, {})), TASKS[task])
+
+
+@pytest.mark.parametrize("name", catalogue.names("spaces"))
+def test_its_name_is_the_plugins(name):
+    assert catalogue.make("spaces", name).name == name
+    assert catalogue.summary("spaces", name)
+
+
+def test_small_settings_name_spaces_that_exist():
+    assert set(SMALL) <= set(catalogue.names("spaces"))
