@@ -136,6 +136,10 @@ def _go_on(job: Job, progress: bool) -> Result:
         job.notify = display
         for warning in job.store.warnings:
             job.say("store", warning)
+        if job.opened.skipped:
+            (path, reason), count = job.opened.skipped[0], len(job.opened.skipped)
+            more = f" and {count - 1} more" if count > 1 else ""
+            job.say("data", f"left out {path} ({reason}){more}; the report lists what could not be read.")
         try:
             finding = search_job(job)
             summary = write_outcome(job, finding)
@@ -186,12 +190,21 @@ def _new_folder(request: Request, out: str | Path | None, overwrite: bool) -> Pa
     return folder
 
 
-def load(folder: str | Path) -> nn.Module:
-    """The trained network of a run folder, in evaluation mode, on the CPU."""
+def load(folder: str | Path, space: str | None = None) -> nn.Module:
+    """The trained network of a run folder, in evaluation mode, on the CPU. space: the `.py` file of a space of one's own."""
     from archscout.export.folder import load_model
 
+    load_own_space(space)
     network, _ = load_model(Path(folder))
     return network
+
+
+def load_own_space(space: str | None) -> None:
+    """Import the file of a user's own space, so that networks of it can be built: a folder that names a file never runs it."""
+    from archscout import catalogue
+
+    if space is not None:
+        catalogue.plugin("spaces", space)
 
 
 def create_model(
@@ -317,11 +330,14 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def predict(folder: str | Path, data: str | Path, top: int = 1) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+def predict(
+    folder: str | Path, data: str | Path, top: int = 1, space: str | None = None
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """What the trained network of a run says of new images: rows with file and labels, and the files that were skipped."""
     from archscout.data._opened import prepare_files
     from archscout.export.predictions import predict_arrays
 
+    load_own_space(space)
     folder, path = Path(folder), Path(data)
     if not path.exists():
         raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")

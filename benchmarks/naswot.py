@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/naswot.py
 
-Both sides in turn in one process, CPU time, NAS-Bench-201 cells at full size (C = 16, N = 5, batch 128). With equal weights the scores
-are equal, which is checked first. The plain side makes one forward pass; the published code makes two and a backward pass.
+Both sides in turn in one process, CPU time, NAS-Bench-201 cells at full size (C = 16, N = 5, batch 128). With equal weights the
+scores are equal, which is checked first. The plain side makes one forward pass; the published code makes two and a backward pass.
 """
 
 from __future__ import annotations

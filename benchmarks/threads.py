@@ -42,9 +42,8 @@ def main() -> None:
             if neighbour is not None:
                 neighbour.kill()
         active, passive = min(found["active"]), min(found["passive"])
-        print(
-            f"{'busy' if busy else 'quiet'} machine: spinning {active:.1f} ms, sleeping {passive:.1f} ms, ratio {active / passive:.2f}"
-        )
+        ratio = active / passive
+        print(f"{'busy' if busy else 'quiet'} machine: spinning {active:.1f} ms, sleeping {passive:.1f} ms, ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import typer
 from archscout.core.errors import UserError
 
 Run = Annotated[Path, typer.Argument(help="the run folder")]
+Space = Annotated[str | None, typer.Option(help="the .py file of the network's space, where that is one of your own")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 
 
@@ -65,12 +66,15 @@ def export(
     run: Run,
     format: Annotated[str, typer.Option(help="safetensors, pt2 or onnx")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="file to write; by default into the run folder")] = None,
+    space: Space = None,
 ) -> None:
     """Write the trained network in another format."""
+    from archscout.api import load_own_space
     from archscout.export.folder import FORMATS, export_as
 
     if format not in FORMATS:
         raise UserError(f"--format takes {', '.join(FORMATS)}, but '{format}' came")
+    load_own_space(space)
     print(export_as(run, format, out))
 
 
@@ -78,12 +82,13 @@ def predict(
     run: Run,
     data: Annotated[Path, typer.Option(help="an image, or a folder of images")],
     top: Annotated[int, typer.Option(help="classes to give with their probabilities", min=1)] = 1,
+    space: Space = None,
     as_json: Json = False,
 ) -> None:
     """Use the trained network on new files; prints CSV (file, label, probability) or JSON."""
     from archscout import api
 
-    rows, skipped = api.predict(run, data, top=top)
+    rows, skipped = api.predict(run, data, top=top, space=space)
     for path, reason in skipped:
         print(f"archscout: skipped {path}: {reason}", file=sys.stderr)
     if as_json:

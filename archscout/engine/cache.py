@@ -1,8 +1,8 @@
 """Estimates of earlier runs, kept beside the opened data: opt-in with `--cache`.
 
 Estimators are pure functions, so an estimate is named by (estimator, space, task, device, limits, architecture, seed) and the
-versions that it was computed with. Failures are not kept: they may come from this machine's bad day. Judges that measure the machine
-(`latency`) are asked anew.
+versions that it was computed with. Failures are not kept: they may come from this machine's bad day. Judges that measure the
+machine (`latency`) are asked anew.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ FIXED_CONTESTANTS = 3
 """The two hand-made baselines and the random architecture."""
 RUNG_FACTOR = 3
 """Each rung of the comparison trains this many times longer than the one before."""
-_SHARE_SCREEN, _SHARE_COMPARE = 0.10, 0.35
+_SHARE_SCREEN, _SHARE_COMPARE = 0.05, 0.42
 _REFERENCE_RATE = 30e9
 """Work per second that a training is assumed to do where nothing is timed."""
 
@@ -75,8 +75,8 @@ def check_limits(job: Job) -> None:
 
 
 def images_wanted(count: int) -> float:
-    """How many images a real training sees at the least, for `count` training images: eight passes, more of a small set."""
-    return max(8.0 * count, 120_000.0)
+    """How many images a real training sees at the least, for `count` training images: six passes, more of a small set."""
+    return max(6.0 * count, 100_000.0)
 
 
 def most_epochs(count: int) -> float:
@@ -113,7 +113,9 @@ def _timed(job: Job) -> Plan:
         f"about {compare:.0f} s ({' then '.join(f'{rung:.2g}' for rung in rungs)} epochs, one third of the finalists going on); "
         f"train the best for about {finish:.0f} s" + (f" or {epochs:g} epochs." if epochs else "."),
     )
-    return Plan(limits, screen, None, finalists, rungs, compare, finish, epochs, asdict(recipe), cores(), sentences)
+    # The default judge takes a millisecond: what it leaves of its time goes to the comparison and the finish.
+    most = 500 if job.request.estimator == "auto" and not job.request.screen_only else None
+    return Plan(limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), cores(), sentences)
 
 
 def _counted(job: Job) -> Plan:
@@ -146,7 +148,7 @@ def _counted(job: Job) -> Plan:
 
 def _contest(affordable: float, count: int) -> tuple[int, float]:
     """How many finalists, and how many images the first rung shows each, for so many image trainings in all."""
-    for finalists in (9, 6, 4, 2):
+    for finalists in (9, 6, 4, 3, 2):
         in_first, in_second = finalists + FIXED_CONTESTANTS, -(-finalists // RUNG_FACTOR) + FIXED_CONTESTANTS
         first = affordable / (in_first + RUNG_FACTOR * in_second)
         if first >= min(6_000.0, 3.0 * count):

@@ -15,19 +15,23 @@ from typing import Any
 from archscout import catalogue
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
-from archscout.core.errors import ArchscoutError, LimitError
+from archscout.core.errors import ArchscoutError, LimitError, UserError
 from archscout.core.evidence import Observation
 from archscout.core.problem import Problem
+from archscout.core.protocols import Estimator
 from archscout.core.seeds import derive, generator
 from archscout.engine.budget import Budget
 from archscout.engine.drive import at_fidelity, drive
+from archscout.engine.executors import Inline
 from archscout.engine.job import Job
 from archscout.engine.plan import RUNG_FACTOR, Plan
 from archscout.nn.measure import acceptance
 
 SEARCHED, RANDOM = "searched", "random architecture"
-_LEAST_DISTANCE = 2
+_LEAST_DISTANCE = 3
 """Finalists differ from one another in at least so many decisions, where there are enough of them."""
+_DEFAULT_TERMS = "log(params) + log(macs) + 2*log(work)"
+"""The default judge: much capacity for what a training step costs. docs/decisions/004-screening.md says why."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,11 @@ class Contest:
 def screen(job: Job, plan: Plan) -> list[Observation]:
     """Judge many architectures without training; the observations of the judge `main`, best first."""
     problem = job.problem(plan.limits)
-    main = job.estimator(screening_judge(job))
+    main = screening_judge(job)
     judges = {"main": main, "proxy": job.estimator("naswot")} if job.request.strategy == "assisted-evolution" else {"main": main}
     log = job.store.stage("screen")
-    with job.pool() as executor:
+    # The default judge only counts: that is done here before a worker has started.
+    with Inline() if job.request.estimator == "auto" else job.pool() as executor:
         drive(
             job.strategy(), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
             budget=Budget(plan.screen_seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
@@ -75,6 +80,8 @@ def screen(job: Job, plan: Plan) -> list[Observation]:
             judged.setdefault(observation.architecture, observation)
     if not judged:
         reasons = {o.failure.message for o in log.observations if o.failure}
+        if not log.observations:
+            raise UserError(f"--budget {job.request.budget} was up before the first architecture was judged; give a longer one")
         if all(o.failure.kind == "over_limit" for o in log.observations if o.failure):
             raise LimitError(
                 f"none of the {len(log.observations)} architectures drawn meets the limits: {'; '.join(sorted(reasons)[:1])}"
@@ -85,14 +92,18 @@ def screen(job: Job, plan: Plan) -> list[Observation]:
     return sorted(judged.values(), key=lambda o: -o.value)
 
 
-def screening_judge(job: Job) -> str:
+def screening_judge(job: Job) -> Estimator:
     """The judge that the request names, or the default."""
-    return "naswot" if job.request.estimator == "auto" else job.request.estimator
+    if job.request.estimator != "auto":
+        return job.estimator(job.request.estimator)
+    judge: Estimator = catalogue.make("estimators", "blend", terms=_DEFAULT_TERMS)
+    return judge
 
 
 def contestants(job: Job, plan: Plan, screened: Sequence[Observation]) -> tuple[Contestant, ...]:
     """The finalists of the screening, the hand-made baselines at the same limits, and a random architecture."""
-    found = [Contestant(SEARCHED, a) for a in _spread([o.architecture for o in screened], plan.finalists)]
+    ranked = [o.architecture for o in screened]
+    found = [Contestant(SEARCHED, a) for a in _spread(ranked, plan.finalists, rough=job.request.estimator == "auto")]
     problem = job.problem(plan.limits)
     try:
         drawn = sample(job.space, generator(job.request.seed, "random architecture"), acceptance(problem))
@@ -104,11 +115,17 @@ def contestants(job: Job, plan: Plan, screened: Sequence[Observation]) -> tuple[
     return tuple(found)
 
 
-def _spread(ranked: Sequence[Architecture], count: int) -> list[Architecture]:
-    """The first `count` that differ from all chosen before in two decisions or more; then, if too few, simply the first."""
+def _spread(ranked: Sequence[Architecture], count: int, *, rough: bool) -> list[Architecture]:
+    """The first `count` that are unlike one another; then, if too few, simply the first.
+
+    rough: take them from the whole range of the better third instead. A rough judge tells good from bad, not best from good: its
+    very first are its own extremes.
+    """
+    third = ranked[: max(count, len(ranked) // 3)]
+    evenly = [third[k * (len(third) - 1) // max(1, count - 1)] for k in range(count if third else 0)]
     chosen: list[Architecture] = []
-    for least in (_LEAST_DISTANCE, 1):
-        for architecture in ranked:
+    for pool, least in ((evenly if rough else ranked, _LEAST_DISTANCE), (third, _LEAST_DISTANCE), (ranked, 1)):
+        for architecture in pool:
             if len(chosen) < count and all(_distance(architecture, other) >= least for other in chosen):
                 chosen.append(architecture)
     return chosen

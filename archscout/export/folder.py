@@ -192,7 +192,8 @@ def _space(record: Mapping[str, Any]) -> Space:
     name = record["name"]
     if name is None or (name.endswith(".py") and name not in catalogue.loaded_files()):
         raise UserError(
-            f"this network's space is a user's own ({name or record['plugin']}); hand it in: load_model(folder, space=...)"
+            f"this network's space is a user's own ({name or record['plugin']}); hand it in with --space FILE "
+            "or load(folder, space=FILE)"
         )
     made: Space = catalogue.make("spaces", name, **{key: _frozen(value) for key, value in record["settings"].items()})
     return made

@@ -137,7 +137,8 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
     number = 0
     for c in contest.contestants:
         number += c.role == SEARCHED
-        value = contest.value(c)
+        reached = contest.last.get(c.architecture)
+        value = reached.estimate.value if reached and reached.estimate else None
         full = tested.get(c.architecture)
         measured = counts(job.arena, c.architecture, job.task)
         rows.append(
@@ -153,7 +154,7 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
                 test_interval=wilson(int(full.test_correct.sum()), len(full.test_correct))
                 if full and len(full.test_correct)
                 else None,
-                epochs=contest.fidelity or 0.0,
+                epochs=(reached.fidelity if reached else None) or 0.0,
                 chosen=finding.finished is not None and c.architecture == finding.finished.architecture,
             )
         )

@@ -1,0 +1,27 @@
+"""Minus the cost of a training step per image, in equivalent MACs of a full convolution: cheap networks see more images.
+
+`OperationGraph.work` says how it is counted. Alone it prefers the smallest network; in a `blend` it is the price: among networks of
+one price, those with more parameters and MACs make better use of the minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+
+from archscout.core.architecture import Architecture
+from archscout.core.evidence import Estimate
+from archscout.core.problem import Problem
+from archscout.nn.measure import counts
+
+
+@dataclass(frozen=True)
+class Work:
+    """Minus the cost of a training step."""
+
+    def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
+        """Minus the work; less work is higher. The seed has no influence."""
+        start = perf_counter()
+        found = counts(problem.space, architecture, problem.task)
+        metrics = {name: float(count) for name, count in found.items()}
+        return Estimate(-float(found["work"]), perf_counter() - start, metrics)
