@@ -104,9 +104,18 @@ def run(
 
     folder = _new_folder(request, out, overwrite)
     opened = opened or open_request(request, progress)
-    with RunStore.create(folder, request=request.as_dict(), seed=request.seed) as store:
-        store.meta["data"] = {"fingerprint": opened.fingerprint}
-        return _go_on(Job(request, opened, store), progress)
+    there, spent = folder.exists(), False
+    try:
+        with RunStore.create(folder, request=request.as_dict(), seed=request.seed) as store:
+            store.meta["data"] = {"fingerprint": opened.fingerprint}
+            try:
+                return _go_on(Job(request, opened, store), progress)
+            finally:
+                spent = bool(store.observations())
+    except UserError:
+        if not there and not spent:  # so that the corrected command finds its folder free
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def resume_run(folder: str | Path, *, verify: bool = True, progress: bool = True, opened: OpenedData | None = None) -> Result:
@@ -289,6 +298,7 @@ def train_one(
     from archscout.engine.request import settings_of
     from archscout.export.folder import save_model
     from archscout.nn.evaluate import accuracy
+    from archscout.nn.lanes import lanes_for
     from archscout.nn.recipe import Recipe, new_network
     from archscout.nn.train import fit
     from archscout.store.files import checked_folder
@@ -303,10 +313,11 @@ def train_one(
     opened = open_request(request, progress=True)
     network = new_network(owner, found, opened.task, seed=seed)
     keep_memory()
-    with torch_threads(cores()):
+    lanes = lanes_for(recipe.batch_for(len(opened.task.splits["train"])), cores())
+    with torch_threads(cores() // lanes):
         result = fit(
             network, opened.task, recipe, seed=seed, epochs=epochs,
-            checkpoint=folder / "checkpoints" / f"{found.digest}.safetensors",
+            checkpoint=folder / "checkpoints" / f"{found.digest}.safetensors", lanes=lanes,
             on_epoch=lambda r: _tell(f"epoch {r.epoch:.4g} of {epochs:g}: loss {r.train_loss:.4f}, {r.seconds:.0f} s"),
         )  # fmt: skip
         right, total = accuracy(network, opened.test, recipe.precision) if opened.test is not None else (0, 0)

@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from time import monotonic
 
+from filelock import FileLock
+
 from archscout.analysis.intervals import mean_interval, wilson
 from archscout.engine.finish import Trained
 from archscout.store.runs import RunStore
@@ -124,6 +126,11 @@ def write_means(asked: argparse.Namespace) -> None:
 def append(path: Path, rows: list[dict[str, object]]) -> None:
     """Add rows to a results file; a row with the same claim, seed and command is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        _append(path, rows)
+
+
+def _append(path: Path, rows: list[dict[str, object]]) -> None:
     old = list(csv.DictReader(path.open())) if path.exists() else []
     new = {(str(row["claim"]), str(row["seed"]), str(row["command"])) for row in rows}
     kept = [row for row in old if (row["claim"], row["seed"], row["command"]) not in new]

@@ -10,7 +10,6 @@ from types import FrameType
 import typer
 
 from archscout.core.errors import ArchscoutError, Interrupted
-from archscout.engine.threads import wait_passively
 
 app = typer.Typer(
     name="archscout",
@@ -28,7 +27,6 @@ def main() -> None:
 
     for part in (search, runs, networks, plugins):
         part.register(app)
-    wait_passively()
     _catch_signals()
     try:
         app()

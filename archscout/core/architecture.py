@@ -45,8 +45,7 @@ class Architecture:
         match = _TEXT.fullmatch(text.strip())
         if match is None:
             raise UserError(
-                f"an architecture reads like 'nas201:3.3.3.1.3.2', but '{text}' came; "
-                "see 'archscout plugins spaces' for the spaces"
+                f"an architecture reads like 'nas201:3.3.3.1.3.2', but '{text}' came; see 'archscout plugins spaces' for the spaces"
             )
         return cls(match[1], tuple(int(choice) for choice in match[2].split(".")))
 

@@ -217,9 +217,7 @@ class GraphBuilder:
         """The maximum over a window."""
         return self._window("max_pool", name, x, self.shape(x)[0], kernel, stride, padding)
 
-    def avg_pool(
-        self, x: int, kernel: int, *, stride: int = 1, padding: int | Pair | None = None, name: str = "avg_pool"
-    ) -> int:
+    def avg_pool(self, x: int, kernel: int, *, stride: int = 1, padding: int | Pair | None = None, name: str = "avg_pool") -> int:
         """The mean over a window, padding not counted."""
         return self._window("avg_pool", name, x, self.shape(x)[0], kernel, stride, padding)
 

@@ -218,11 +218,13 @@ class Pool(_Closing):
             try:
                 data = pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
             except Exception as error:
-                raise UserError(f"'{type(thing).__name__}' cannot travel to a worker process ({error}); use --workers 0") from error
+                raise UserError(
+                    f"'{type(thing).__name__}' cannot travel to a worker process ({error}); its fields must pickle"
+                ) from error
             if b"__main__" in data:
                 raise UserError(
                     f"'{type(thing).__name__}' uses a class of the script itself, which worker processes cannot import; "
-                    "put the class into a file of its own, or use workers=0"
+                    "put the class into a file of its own"
                 )
             self._packed[id(thing)] = thing, blake2b(data, digest_size=16).hexdigest(), data
         _, digest, data = self._packed[id(thing)]

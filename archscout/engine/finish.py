@@ -19,7 +19,6 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, NotFinite
 from archscout.core.seeds import derive
 from archscout.engine.job import Job
-from archscout.engine.machine import cores
 from archscout.engine.plan import Plan, most_epochs
 from archscout.engine.stages import SEARCHED, Contest, Contestant
 from archscout.engine.threads import torch_threads
@@ -129,7 +128,7 @@ def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, second
     recipe = Recipe(**plan.recipe)
     seed = derive(job.request.seed, "finish", contestant.architecture)
     network = new_network(job.arena, contestant.architecture, job.task, seed=seed).to(job.device)
-    with torch_threads(plan.threads or cores()):
+    with torch_threads(plan.threads):
         epochs = _epochs(job, plan, network, recipe, contestant, seconds)
 
         def on_epoch(report: EpochReport) -> None:
@@ -139,7 +138,7 @@ def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, second
 
         result = fit(
             network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
-            on_epoch=on_epoch, deadline=None if seconds is None else monotonic() + seconds,
+            on_epoch=on_epoch, deadline=None if seconds is None else monotonic() + seconds, lanes=plan.lanes,
         )  # fmt: skip
         test, confusion = np.zeros(0, bool), np.zeros((0, 0), np.int64)
         if job.opened.test is not None:
@@ -161,7 +160,7 @@ def _epochs(job: Job, plan: Plan, network: Any, recipe: Recipe, contestant: Cont
         assert seconds is not None
         count = len(job.task.splits["train"])
         batch = recipe.batch_for(count)
-        epoch_seconds = step_seconds(network, job.task, recipe, steps=8) * max(1, count // batch)
+        epoch_seconds = step_seconds(network, job.task, recipe, steps=8, lanes=plan.lanes) * max(1, count // batch)
         # Asks for a little more than fits: the training shortens its schedule to the deadline, but never lengthens it.
         job.store.meta[key] = min(most_epochs(count), 1.15 * seconds / epoch_seconds)
     return float(job.store.meta[key])

@@ -93,6 +93,9 @@ class Job:
 
     def __post_init__(self) -> None:
         self.space = make(self.request, "space", "spaces", self.request.space)
+        self.strategy()
+        if self.request.estimator != "auto":
+            self.estimator(self.request.estimator)  # wrong settings are to be told of before anything is spent
         seconds, evaluations = parse_budget(self.request.budget)
         self.seconds: float | None = seconds
         self.evaluations: int | None = evaluations
@@ -143,9 +146,9 @@ class Job:
         made: Strategy = make(self.request, "strategy", "strategies", self.request.strategy)
         return made
 
-    def estimator(self, name: str) -> Estimator:
-        """A judge by name, with the request's settings."""
-        made: Estimator = make(self.request, "estimator", "estimators", name)
+    def estimator(self, name: str, owner: str = "estimator") -> Estimator:
+        """A judge by name, with the settings that the request gives under `owner`."""
+        made: Estimator = make(self.request, owner, "estimators", name)
         return made
 
     def pool(self) -> AbstractContextManager[Executor]:

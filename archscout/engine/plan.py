@@ -19,6 +19,7 @@ from archscout.engine.job import Job
 from archscout.engine.machine import cores
 from archscout.engine.request import settings_of
 from archscout.engine.threads import torch_threads
+from archscout.nn.lanes import lanes_for
 from archscout.nn.measure import acceptance, counts, smallest_count
 from archscout.nn.recipe import Recipe, new_network
 from archscout.nn.train import step_seconds
@@ -46,6 +47,7 @@ class Plan:
     finish_seconds: float | None
     finish_epochs: float
     recipe: Mapping[str, Any]
+    lanes: int
     threads: int
     sentences: tuple[str, ...]
 
@@ -115,7 +117,7 @@ def _timed(job: Job) -> Plan:
     )
     # The default judge takes a millisecond: what it leaves of its time goes to the comparison and the finish.
     most = 500 if job.request.estimator == "auto" and not job.request.screen_only else None
-    return Plan(limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), cores(), sentences)
+    return Plan(limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences)
 
 
 def _counted(job: Job) -> Plan:
@@ -143,7 +145,7 @@ def _counted(job: Job) -> Plan:
         f"{screen} evaluations without training, {spent} short trainings ({finalists} finalists, two hand-made, one random; "
         f"{' then '.join(f'{rung:.2g}' for rung in rungs)} epochs); then {epochs:.3g} epochs of the best.",
     )
-    return Plan(limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe), cores(), sentences)
+    return Plan(limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe), *computing(job, recipe), sentences)
 
 
 def _contest(affordable: float, count: int) -> tuple[int, float]:
@@ -164,17 +166,26 @@ def _measured_rate(job: Job) -> tuple[Recipe, float]:
     precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
     if "recipe.precision" in job.request.settings:
         precisions = (wanted_recipe(job).precision,)
-    with torch_threads(cores()):
+    lanes, threads = computing(job, wanted_recipe(job))
+    with torch_threads(threads):
         for precision in precisions:
             recipe = replace(wanted_recipe(job), precision=precision)
             network = new_network(job.handmade, reference, job.task, seed=0).to(job.device)
             batch = recipe.batch_for(len(job.task.splits["train"]))
-            rate = work * batch / step_seconds(network, job.task, recipe, steps=6)
+            rate = work * batch / step_seconds(network, job.task, recipe, steps=6, lanes=lanes)
             # Half precision must pay clearly: it is measured noisily and costs a little accuracy.
             if best is None or rate > 1.2 * best[0]:
                 best = (rate, recipe)
     assert best is not None
     return best[1], best[0]
+
+
+def computing(job: Job, recipe: Recipe) -> tuple[int, int]:
+    """How many lanes a full training has, and how many threads an operation in each."""
+    if job.device != "cpu":
+        return 1, cores()
+    lanes = lanes_for(recipe.batch_for(len(job.task.splits["train"])), cores())
+    return lanes, cores() // lanes
 
 
 def wanted_recipe(job: Job) -> Recipe:

@@ -11,7 +11,7 @@ from archscout.core.errors import UnknownName, UserError, suggestion
 from archscout.core.problem import LIMITS
 
 FORMATS = ("safetensors", "pt2", "onnx")
-SETTING_OWNERS = ("space", "strategy", "estimator", "data", "recipe")
+SETTING_OWNERS = ("space", "strategy", "estimator", "proxy", "data", "recipe")
 _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 
 
@@ -68,6 +68,8 @@ class Request:
         for name in self.settings:
             if name.partition(".")[0] not in SETTING_OWNERS:
                 raise UnknownName(f"--set knows no '{name}'; {suggestion(name.partition('.')[0], SETTING_OWNERS)}")
+            if name.startswith("estimator.") and self.estimator == "auto":
+                raise UserError(f"--set {name} needs to know of which estimator; name it with --estimator")
 
     def format_names(self) -> tuple[str, ...]:
         """The formats that are written; the weights always are."""

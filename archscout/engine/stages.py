@@ -66,7 +66,9 @@ def screen(job: Job, plan: Plan) -> list[Observation]:
     """Judge many architectures without training; the observations of the judge `main`, best first."""
     problem = job.problem(plan.limits)
     main = screening_judge(job)
-    judges = {"main": main, "proxy": job.estimator("naswot")} if job.request.strategy == "assisted-evolution" else {"main": main}
+    judges = {"main": main}
+    if job.request.strategy == "assisted-evolution":
+        judges["proxy"] = job.estimator("naswot", "proxy")
     log = job.store.stage("screen")
     # The default judge only counts: that is done here before a worker has started.
     with Inline() if job.request.estimator == "auto" else job.pool() as executor:

@@ -1,23 +1,12 @@
-"""How this process computes: threads that share a busy machine well, and memory that is kept between steps."""
+"""How this process computes: threads side by side on a batch, and memory that is kept between steps."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-
-
-def wait_passively() -> None:
-    """Let threads sleep while they wait for one another; only has an effect before torch is imported.
-
-    Spinning threads lose a core that another process uses: a training step then takes ten times as long (`benchmarks/threads.py`).
-    """
-    if "torch" not in sys.modules:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def keep_memory() -> None:
@@ -35,11 +24,11 @@ def keep_memory() -> None:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads inside, and with as many as before after."""
+    """Compute operations with `count` threads inside, and with as many as before after."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(max(1, count))
     try:
         yield
     finally:

@@ -29,6 +29,7 @@ from archscout.core.seeds import derive
 from archscout.nn import checkpoint as checkpoints
 from archscout.nn.batches import ImageSplit, batches
 from archscout.nn.evaluate import accuracy, evaluate, precision_context
+from archscout.nn.lanes import Lanes
 from archscout.nn.pace import Clock, Pace
 from archscout.nn.recipe import Recipe, initialise, new_network, optimizer_of, restore
 
@@ -77,6 +78,7 @@ class TrainResult:
 def fit(
     network: nn.Module, task: Task, recipe: Recipe, *, seed: int, epochs: float, checkpoint: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None, deadline: float | None = None, checkpoint_every_s: float = 30.0,
+    lanes: int = 1,
 ) -> TrainResult:  # fmt: skip
     """Train `network` in place on the device where it is, and evaluate it on the validation split.
 
@@ -84,13 +86,14 @@ def fit(
     to be done by then, the rest of the schedule is compressed so that it ends, with a learning rate of zero, before the deadline.
     checkpoint: a file; where it holds an unfinished training of this network with this recipe, seed and task, that one goes on.
     With a checkpoint, SIGINT and SIGTERM wait for the end of a step and are delivered after a save.
+    lanes: threads that share each batch (`nn.lanes`); the last digits depend on their number.
     Raises NotFinite where the loss is NaN or infinite, RunError where the checkpoint is of another training.
     """
     training = _Training(network, task, recipe, seed, epochs, deadline)
     if checkpoint is not None:
         training.resume(checkpoint)
     saved, kept = monotonic(), training.step
-    with checkpoints.Interrupts(checkpoint is not None) as interrupts:
+    with Lanes(network, lanes) as training.lanes, checkpoints.Interrupts(checkpoint is not None) as interrupts:
         while training.step < training.pace.total:
             training.one_step()
             if training.step % training.per_epoch == 0 or training.step == training.pace.total:
@@ -124,6 +127,7 @@ class _Training:
         self.history: list[EpochReport] = []
         self.remarks: list[str] = []
         self.clock = Clock(recipe)
+        self.lanes = Lanes(network, 1)
         self.began = perf_counter()
 
     @property
@@ -147,7 +151,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * self.batch / self.recipe.batch * self.recipe.rate(progress)
         x, y = self.next_batch()
-        self.loss_sum += _descend(self.network, self.optimizer, x, y, self.recipe, progress)
+        self.loss_sum += _descend(self.lanes, self.optimizer, x, y, self.recipe, progress)
         self.step += 1
         if self.recipe.average:
             _average(self.averaged, self.network, min(self.recipe.average, self.step / (self.step + 20)))
@@ -262,32 +266,34 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def _descend(network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, progress: float) -> Tensor:
+def _descend(lanes: Lanes, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, progress: float) -> Tensor:
     """One step of the optimizer; the loss."""
     height, width = x.shape[2:]
     if progress < recipe.small_share and min(height, width) >= _SHRINKABLE:
         size = (round(height * recipe.small_scale), round(width * recipe.small_scale))
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-    network.train()
-    with precision_context(recipe.precision, x.device):
-        logits = network(x)
-    loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+
+    def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        with precision_context(recipe.precision, images.device):
+            logits = network(images)
+        return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+
+    mean = lanes.gradients(x, y, loss)
     optimizer.step()
-    return loss.detach()
+    return mean
 
 
-def step_seconds(network: nn.Module, task: Task, recipe: Recipe, steps: int = 5) -> float:
+def step_seconds(network: nn.Module, task: Task, recipe: Recipe, steps: int = 5, lanes: int = 1) -> float:
     """Mean seconds of a training step over a whole schedule, from the median of `steps` steps; the network stays as it is."""
     trial = _Training(copy.deepcopy(network), task, recipe, 0, 1.0, None)
     clock = Clock(recipe)
-    for progress in (0.0, 1.0) if recipe.small_share else (1.0,):
-        for number in range(steps + 2):
-            start = perf_counter()
-            x, y = trial.next_batch()
-            _descend(trial.network, trial.optimizer, x, y, recipe, progress).item()  # waits for an accelerator
-            trial.step += 1
-            if number >= 2:
-                clock.note(progress, perf_counter() - start)
+    with Lanes(trial.network, lanes) as shared:
+        for progress in (0.0, 1.0) if recipe.small_share else (1.0,):
+            for number in range(steps + 2):
+                start = perf_counter()
+                x, y = trial.next_batch()
+                _descend(shared, trial.optimizer, x, y, recipe, progress).item()  # waits for an accelerator
+                trial.step += 1
+                if number >= 2:
+                    clock.note(progress, perf_counter() - start)
     return clock.mean(0.0)

@@ -1,0 +1,62 @@
+"""What several folders of tests share: one cache, folders made once for all test processes, and the installed command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from commandline import Command, banded_images
+from filelock import FileLock
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(session_folder: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`once(name, make)`: the path of that name, made by the first process that asks for it."""
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        path, done = session_folder / name, session_folder / f"{name}.done"
+        with FileLock(session_folder / f"{name}.lock"):
+            if not done.exists():
+                make(path)
+                done.touch()
+        return path
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def archscout(session_folder: Path) -> Command:
+    """The installed command."""
+    return Command(session_folder / "cache")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users of this machine can reach, which pytest's own are not."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def small_data(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A file of 360 images of 8x8 in three classes, told apart by the place of a bright band."""
+
+    def make(path: Path) -> None:
+        images, labels = banded_images(360)
+        np.savez(path, images=images, labels=labels)
+
+    return once("small.npz", make)
