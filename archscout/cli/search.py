@@ -82,6 +82,11 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a search that was interrupted; one that is done is only reported again."""
+    from archscout.store.lock import FolderLock
+
+    if run.is_dir():
+        FolderLock(run).close()  # a run that is in use is refused at once, before torch is loaded
+
     from archscout import api
 
     _show(api.resume_run(run, verify=not no_verify), as_json)

@@ -66,7 +66,10 @@ def plan_of(job: Job) -> Plan:
     if "plan" in job.store.meta:
         return Plan.from_dict(job.store.meta["plan"])
     check_limits(job)
-    plan = _timed(job) if job.seconds is not None else _counted(job)
+    if job.request.screen_only:
+        plan = _screened(job)
+    else:
+        plan = _timed(job) if job.seconds is not None else _counted(job)
     job.store.meta["plan"] = plan.as_dict()
     return plan
 
@@ -86,6 +89,15 @@ def most_epochs(count: int) -> float:
     return float(min(200.0, max(30.0, 600_000.0 / count)))
 
 
+def _screened(job: Job) -> Plan:
+    """A plan without trainings: the strategy and its judge get everything, within the limits asked for and no others."""
+    recipe = wanted_recipe(job)
+    what = f"{job.evaluations} evaluations" if job.seconds is None else f"{job.seconds:.0f} s"
+    sentences = (f"Screen for {what} with '{job.request.strategy}'; nothing is trained at the end.",)
+    limits = dict(job.request.limits)
+    return Plan(limits, job.seconds, job.evaluations, 0, (), None, None, 0.0, asdict(recipe), *computing(job, recipe), sentences)
+
+
 def _timed(job: Job) -> Plan:
     total = job.seconds
     assert total is not None
@@ -99,8 +111,6 @@ def _timed(job: Job) -> Plan:
         )
     screen, compare = _SHARE_SCREEN * usable, _SHARE_COMPARE * usable
     finish = usable - screen - compare
-    if job.request.screen_only:
-        screen, compare, finish = usable, 0.0, 0.0
     limits, size_sentence = _limited(job, rate * finish / images_wanted(count))
     # In the comparison every worker trains with one thread; together they do about as much as one training with all threads.
     affordable = 0.8 * rate * compare / limits["work"]
@@ -116,14 +126,14 @@ def _timed(job: Job) -> Plan:
         f"train the best for about {finish:.0f} s" + (f" or {epochs:g} epochs." if epochs else "."),
     )
     # The default judge takes a millisecond: what it leaves of its time goes to the comparison and the finish.
-    most = 500 if job.request.estimator == "auto" and not job.request.screen_only else None
+    most = 500 if job.request.estimator == "auto" else None
     return Plan(limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences)
 
 
 def _counted(job: Job) -> Plan:
     total = job.evaluations
     assert total is not None
-    if total < FEWEST_EVALUATIONS and not job.request.screen_only:
+    if total < FEWEST_EVALUATIONS:
         raise UserError(
             f"--budget {total} is too small: at least {FEWEST_EVALUATIONS} evaluations are needed; or use --screen-only"
         )
@@ -137,7 +147,7 @@ def _counted(job: Job) -> Plan:
         finalists = min(9, max(2, total // 6))
         rungs = (epochs / RUNG_FACTOR**2, epochs / RUNG_FACTOR)
     spent = finalists + FIXED_CONTESTANTS + (len(rungs) - 1) * (-(-finalists // RUNG_FACTOR) + FIXED_CONTESTANTS)
-    screen = total if job.request.screen_only else total - spent
+    screen = total - spent
     recipe = wanted_recipe(job)
     sentences = (
         f"{count:,} training images of {'x'.join(map(str, job.task.shape))}, {job.task.classes} classes.",

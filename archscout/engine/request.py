@@ -58,6 +58,8 @@ class Request:
                 raise UnknownName(f"there is no limit '{name}'; {suggestion(name, LIMITS)}")
             if not bound > 0:
                 raise UserError(f"the limit on {name} must be more than 0, but {bound:g} came")
+        if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is None:
+            raise UserError(f"--device takes auto, cpu, cuda, cuda:1 or mps, but '{self.device}' came")
         if self.channels not in ("auto", "1", "3"):
             raise UserError(f"--channels takes 1, 3 or auto, but '{self.channels}' came")
         for format in self.format_names():

@@ -8,12 +8,11 @@ al. 2022, arXiv 2210.03230), and it costs microseconds. What a network may cost 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
-from archscout.nn.measure import counts
+from archscout.estimators._counted import check_sign, counted
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,8 @@ class Params:
     sign: int = 1
 
     def __post_init__(self) -> None:
-        if self.sign not in (1, -1):
-            raise ValueError(f"sign is 1 (more is better) or -1 (fewer is better), but {self.sign} came")
+        check_sign(self.sign)
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
-        """The count times the sign; the seed has no effect. Metrics: params, macs."""
-        start = perf_counter()
-        found = counts(problem.space, architecture, problem.task)
-        return Estimate(
-            float(self.sign * found["params"]), perf_counter() - start, {name: float(count) for name, count in found.items()}
-        )
+        """The count times the sign; the seed has no effect."""
+        return counted(problem, architecture, "params", self.sign)

@@ -7,12 +7,11 @@ one price, those with more parameters and MACs make better use of the minutes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
-from archscout.nn.measure import counts
+from archscout.estimators._counted import counted
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,4 @@ class Work:
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """Minus the work; less work is higher. The seed has no influence."""
-        start = perf_counter()
-        found = counts(problem.space, architecture, problem.task)
-        metrics = {name: float(count) for name, count in found.items()}
-        return Estimate(-float(found["work"]), perf_counter() - start, metrics)
+        return counted(problem, architecture, "work", -1)

@@ -1,0 +1,94 @@
+"""The rules by which the stages choose: finalists, the rung that decides, how many can compete."""
+
+from __future__ import annotations
+
+import pytest
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import ArchscoutError
+from archscout.core.evidence import Estimate, Failure, Observation
+from archscout.engine.plan import RUNG_FACTOR, _contest, images_wanted, most_epochs
+from archscout.engine.stages import RANDOM, SEARCHED, Contestant, _distance, _spread, decide
+
+
+def architecture(*choices: int) -> Architecture:
+    return Architecture("mobile", choices)
+
+
+def seen(one: Architecture, fidelity: float, value: float | None) -> Observation:
+    if value is None:
+        return Observation(one, None, Failure("nan", "no number"), fidelity=fidelity)
+    return Observation(one, Estimate(value), fidelity=fidelity)
+
+
+A, B, C, D = (Contestant(SEARCHED, architecture(k)) for k in range(4))
+BASE = Contestant("ResNet-type", Architecture("handmade", (0,)))
+DRAWN = Contestant(RANDOM, architecture(9))
+EVERYONE = (A, B, C, BASE, DRAWN)
+
+
+def test_finalists_of_a_named_judge_are_its_best_but_unlike_one_another() -> None:
+    ranked = [architecture(0, 0, 0, 0), architecture(0, 0, 0, 1), architecture(1, 1, 1, 0), architecture(2, 2, 2, 2)]
+    assert _spread(ranked, 2, rough=False) == [ranked[0], ranked[2]]
+    assert len(_spread(ranked, 4, rough=False)) == 4
+
+
+def test_finalists_of_the_rough_judge_come_from_its_whole_better_third() -> None:
+    ranked = [architecture(k, k, k, k) for k in range(30)]
+    chosen = _spread(ranked, 4, rough=True)
+    assert chosen == [ranked[0], ranked[3], ranked[6], ranked[9]]
+    assert _spread(ranked[:2], 4, rough=True) == ranked[:2]
+    assert _distance(ranked[0], ranked[1]) == 4
+
+
+def test_the_highest_complete_rung_decides() -> None:
+    first = [seen(c.architecture, 1.0, v) for c, v in zip(EVERYONE, (0.5, 0.6, 0.4, 0.3, 0.2), strict=True)]
+    second = [seen(c.architecture, 3.0, v) for c, v in zip((B, BASE, DRAWN), (0.7, 0.8, 0.1), strict=True)]
+    contest = decide(EVERYONE, first + second, (1.0, 3.0))
+    assert contest.fidelity == 3.0
+    assert contest.best() == BASE
+    assert contest.best(SEARCHED) == B
+    assert contest.value(A) is None
+    assert contest.last[A.architecture].value == 0.5
+
+
+def test_a_rung_without_all_that_always_go_on_does_not_decide() -> None:
+    first = [seen(c.architecture, 1.0, v) for c, v in zip(EVERYONE, (0.5, 0.6, 0.4, 0.3, 0.2), strict=True)]
+    contest = decide(EVERYONE, [*first, seen(B.architecture, 3.0, 0.9)], (1.0, 3.0))
+    assert contest.fidelity == 1.0
+    assert contest.best() == B
+
+
+def test_a_failed_baseline_counts_as_landed_and_never_wins() -> None:
+    values = (0.5, 0.6, 0.4, None, 0.2)
+    contest = decide(EVERYONE, [seen(c.architecture, 1.0, v) for c, v in zip(EVERYONE, values, strict=True)], (1.0, 3.0))
+    assert contest.fidelity == 1.0
+    assert contest.value(BASE) is None
+    assert contest.best() == B
+
+
+def test_nothing_trained_is_an_error_with_reasons() -> None:
+    with pytest.raises(ArchscoutError, match="no number"):
+        decide(EVERYONE, [seen(c.architecture, 1.0, None) for c in EVERYONE], (1.0,))
+    with pytest.raises(ArchscoutError, match="time was up"):
+        decide(EVERYONE, [], (1.0,))
+
+
+def test_equals_go_to_the_earlier() -> None:
+    contest = decide((A, B, BASE), [seen(c.architecture, 1.0, 0.5) for c in (A, B, BASE)], (1.0,))
+    assert contest.best() == A
+
+
+@pytest.mark.parametrize(("affordable", "count", "finalists"), [(1e6, 50_000, 9), (3e4, 50_000, 2), (3e6, 300, 9)])
+def test_as_many_finalists_as_can_be_trained_at_all(affordable: float, count: int, finalists: int) -> None:
+    found, first = _contest(affordable, count)
+    assert found == finalists
+    trainings = found + 3 + RUNG_FACTOR * (-(-found // RUNG_FACTOR) + 3)
+    assert first * trainings <= affordable * 1.0001 or first == 512
+
+
+def test_small_sets_are_seen_more_often() -> None:
+    assert images_wanted(50_000) == 300_000
+    assert images_wanted(1_000) == 100_000
+    assert most_epochs(50_000) == 30
+    assert most_epochs(1_000) == 200
