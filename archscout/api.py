@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.protocols import Space
 from archscout.engine.display import Display
 from archscout.engine.job import Job
-from archscout.engine.request import Request
+from archscout.engine.request import IN_MEMORY, Request
 from archscout.engine.resolve import genotype_of, resolve
 from archscout.engine.threads import keep_memory, torch_threads
 
@@ -80,14 +80,10 @@ def search(
     data: a folder, a file, the name of a data set, a pair (images, labels) of arrays, or a map-style Dataset of (image, label).
     limits: upper bounds on `params`, `macs`, `latency_ms`. options: the fields of `Request` (space, strategy, seed, verify, ...).
     """
-    from archscout.data._opened import open_arrays, open_dataset
-
-    if isinstance(data, str | Path):
-        return run(Request(data=str(data), budget=budget, limits=dict(limits or {}), **options), out=out, progress=progress)
-    request = Request(data="arrays", budget=budget, limits=dict(limits or {}), **options)
-    keywords = {"image_size": request.image_size, "seed": request.seed, "augment": request.augment, "channels": _channels(request)}
-    opened = open_arrays(*data, **keywords) if isinstance(data, tuple) else open_dataset(data, **keywords)
-    return run(request, out=out, progress=progress, opened=opened)
+    named = isinstance(data, str | Path)
+    request = Request(data=str(data) if named else IN_MEMORY, budget=budget, limits=dict(limits or {}), **options)
+    request.check()
+    return run(request, out=out, progress=progress, opened=None if named else _open_memory(request, data))
 
 
 def run(
@@ -100,10 +96,16 @@ def run(
 ) -> Result:
     """A search from its request. Raises UserError before anything is spent where the request cannot be met."""
     request.check()
+    from archscout.store.contents import DATABASE
+    from archscout.store.lock import FolderLock
     from archscout.store.runs import RunStore
 
+    request = request.anchored() if opened is None else replace(request.anchored(), data=request.data)
     folder = _new_folder(request, out, overwrite)
     opened = opened or open_request(request, progress)
+    if overwrite and (folder / DATABASE).exists():  # only now that the data are known to be good, and not under a writer
+        FolderLock(folder).close()
+        shutil.rmtree(folder)
     there, spent = folder.exists(), False
     try:
         with RunStore.create(folder, request=request.as_dict(), seed=request.seed) as store:
@@ -118,13 +120,18 @@ def run(
         raise
 
 
-def resume_run(folder: str | Path, *, verify: bool = True, progress: bool = True, opened: OpenedData | None = None) -> Result:
-    """Go on with an interrupted search. A run that is done is reported again from what it found."""
+def resume_run(folder: str | Path, *, verify: bool = True, progress: bool = True, data: Any = None) -> Result:
+    """Go on with an interrupted search. A run that is done is reported again from what it found.
+
+    data: what `search` was given, where that was arrays or a Dataset; the run knows where folders, files and named sets lie.
+    """
     from archscout.store.runs import RunStore
 
     with RunStore.open(Path(folder)) as store:
         request = Request.from_dict(store.request)
-        opened = opened or open_request(request, progress)
+        if data is None and request.data == IN_MEMORY:
+            raise RunError(f"the data of '{folder}' were handed over in Python; hand them in again: resume('{folder}', data=...)")
+        opened = open_request(request, progress) if request.data != IN_MEMORY else _open_memory(request, data)
         recorded = store.meta["data"]["fingerprint"] if "data" in store.meta else opened.fingerprint
         if recorded != opened.fingerprint:
             raise RunError(f"the data of '{folder}' changed since the run began; put them back as they were, or start a new search")
@@ -176,6 +183,14 @@ def open_request(request: Request, progress: bool = False) -> OpenedData:
     )
 
 
+def _open_memory(request: Request, data: Any) -> OpenedData:
+    """Data that were handed over in Python: a pair (images, labels) of arrays, or a map-style Dataset."""
+    from archscout.data._opened import open_arrays, open_dataset
+
+    keywords = {"image_size": request.image_size, "seed": request.seed, "augment": request.augment, "channels": _channels(request)}
+    return open_arrays(*data, **keywords) if isinstance(data, tuple) else open_dataset(data, **keywords)
+
+
 def _channels(request: Request) -> Any:
     return "auto" if request.channels == "auto" else int(request.channels)
 
@@ -188,7 +203,6 @@ def _new_folder(request: Request, out: str | Path | None, overwrite: bool) -> Pa
         if (folder / DATABASE).exists():
             if not overwrite:
                 raise RunError(f"'{folder}' holds a run already; go on with 'archscout resume {folder}', or give --overwrite")
-            shutil.rmtree(folder)
         return folder
     name = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(request.data).stem)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")

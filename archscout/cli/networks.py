@@ -75,6 +75,10 @@ def train(
     if as_json:
         print(json.dumps(facts, indent=1))
         return
-    low, high = facts["test_interval"]
-    print(f"{facts['test_value']:.2%} of {facts['test_images']:,} test images (95 % interval {low:.2%} to {high:.2%})", flush=True)
+    if facts["test_interval"] is None:
+        print(f"trained for {facts['epochs']:.4g} epochs; there is no test split to measure it on", flush=True)
+    else:
+        low, high = facts["test_interval"]
+        interval = f"95 % interval {low:.2%} to {high:.2%}"
+        print(f"{facts['test_value']:.2%} of {facts['test_images']:,} test images ({interval})", flush=True)
     print(f"files in {facts['folder']}", file=sys.stdout)

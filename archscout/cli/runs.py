@@ -55,11 +55,12 @@ def show(run: Run, top: Annotated[int, typer.Option(help="architectures to list"
             print(f"  {row['value']:12.4f}  {row['architecture']}")
 
 
-def report(run: Run) -> None:
+def report(run: Run, as_json: Json = False) -> None:
     """Write the report page of a run again and say where it is."""
     from archscout.report.page import rewrite
 
-    print(rewrite(run))
+    path = rewrite(run)
+    print(json.dumps({"run": str(run), "report": str(path)}, indent=1) if as_json else path)
 
 
 def export(
@@ -67,6 +68,7 @@ def export(
     format: Annotated[str, typer.Option(help="safetensors, pt2 or onnx")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="file to write; by default into the run folder")] = None,
     space: Space = None,
+    as_json: Json = False,
 ) -> None:
     """Write the trained network in another format."""
     from archscout.api import load_own_space
@@ -75,7 +77,8 @@ def export(
     if format not in FORMATS:
         raise UserError(f"--format takes {', '.join(FORMATS)}, but '{format}' came")
     load_own_space(space)
-    print(export_as(run, format, out))
+    path = export_as(run, format, out)
+    print(json.dumps({"run": str(run), "format": format, "path": str(path)}, indent=1) if as_json else path)
 
 
 def predict(
@@ -101,8 +104,9 @@ def predict(
             writer.writerow([row["file"], guess["label"], f"{guess['probability']:.4f}"])
 
 
-def repair(run: Run) -> None:
+def repair(run: Run, as_json: Json = False) -> None:
     """Save what can be read of a damaged store; the damaged file is kept beside it."""
     from archscout.store.repair import repair as mend
 
-    print(mend(run))
+    sentence = mend(run)
+    print(json.dumps({"run": str(run), "saved": sentence}, indent=1) if as_json else sentence)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
+_REDRAWN_EVERY = 0.1
 
 
 class Display:
@@ -64,7 +65,8 @@ class Display:
         if self._bar is None:
             if event.kind == "stopped" or monotonic() - self._last > _EVERY:
                 self._line(f"{text}; {self._left(event)}")
-        else:
+        elif event.kind == "stopped" or monotonic() - self._last > _REDRAWN_EVERY:  # counting judges takes a moment
+            self._last = monotonic()
             self._bar.update(self._task, description=text, completed=self._share(), left=self._left(event))
 
     def _line(self, text: str) -> None:

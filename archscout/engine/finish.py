@@ -16,24 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import ArchscoutError, NotFinite
+from archscout.core.errors import ArchscoutError, NotFinite, StorageError
 from archscout.core.seeds import derive
 from archscout.engine.job import Job
-from archscout.engine.plan import Plan, most_epochs
+from archscout.engine.plan import REPORT_SECONDS, Plan, most_epochs
 from archscout.engine.stages import SEARCHED, Contest, Contestant
 from archscout.engine.threads import torch_threads
+from archscout.nn import checkpoint
 from archscout.nn.evaluate import predictions
 from archscout.nn.recipe import Recipe, new_network
 from archscout.nn.train import EpochReport, fit, step_seconds
 from archscout.store.results import write_results
 
-REPORT_SECONDS = 12.0
-"""What is kept back for evaluation, export and report."""
+_LEAST_SECONDS = 5.0
+"""A final training gets at least this, also where the stages before it or a resumption used the time up."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One full training. `valid_correct`, `test_correct`: which images were right; the latter is empty without a test split."""
+    """One full training. `valid_correct`, `test_correct`: which images were right; the latter is empty without a test split.
+
+    shortened: the clock ended it before the epochs asked for.
+    """
 
     role: str
     architecture: Architecture
@@ -44,6 +48,7 @@ class Trained:
     epochs: float
     seconds: float
     remarks: tuple[str, ...]
+    shortened: bool = False
 
     @property
     def valid_value(self) -> float:
@@ -67,6 +72,7 @@ class Trained:
             "epochs": self.epochs,
             "seconds": self.seconds,
             "remarks": list(self.remarks),
+            "shortened": self.shortened,
         }
 
     @classmethod
@@ -76,7 +82,7 @@ class Trained:
             record["role"], Architecture.parse(record["architecture"]), _unpacked(record["valid_correct"]),
             _unpacked(record["test_correct"]), np.array(record["confusion"], dtype=np.int64),
             tuple(EpochReport(**report) for report in record["history"]), record["epochs"], record["seconds"],
-            tuple(record["remarks"]),
+            tuple(record["remarks"]), record.get("shortened", False),
         )  # fmt: skip
 
 
@@ -85,12 +91,13 @@ def finish(job: Job, plan: Plan, contest: Contest) -> Trained:
     job.store.stage("finish")
     dropped = set(job.store.meta.get("dropped", []))
     while True:
+        seconds = max(_LEAST_SECONDS, job.left() - REPORT_SECONDS) if job.seconds is not None else None
         candidates = [c for c in contest.contestants if str(c.architecture) not in dropped]
         winner = replace(contest, contestants=tuple(candidates)).best()
         if winner is None:
             raise ArchscoutError("the final training broke down for every contestant; see results.csv for what each said")
         try:
-            trained = train_fully(job, plan, winner, "finish", job.left() - REPORT_SECONDS if job.seconds is not None else None)
+            trained = train_fully(job, plan, winner, "finish", seconds)
             break
         except NotFinite as error:
             job.say("finish", f"The final training of {winner.architecture} broke down ({error}); the next best takes over.")
@@ -110,7 +117,9 @@ def verify(job: Job, plan: Plan, contest: Contest, finished: Trained) -> list[Tr
     for contestant in others:
         if contestant.architecture == finished.architecture:
             continue
-        seconds = finished.seconds if job.seconds is not None else None
+        seconds = None
+        if job.seconds is not None:  # in all: what an interrupted training had already counts
+            seconds = max(_LEAST_SECONDS, finished.seconds - _seconds_trained(checkpoint_of(job.folder, contestant.architecture)))
         try:
             found.append(train_fully(job, plan, contestant, "verify", seconds))
         except NotFinite as error:
@@ -124,7 +133,8 @@ def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, second
     """One checkpointed full training and its test; taken from the store where it is there already."""
     key = f"trained {contestant.architecture}"
     if key in job.store.meta:
-        return Trained.from_record(job.store.meta[key])
+        # One architecture may stand in two roles: the random one may be one that the search found as well.
+        return replace(Trained.from_record(job.store.meta[key]), role=contestant.role)
     recipe = Recipe(**plan.recipe)
     seed = derive(job.request.seed, "finish", contestant.architecture)
     network = new_network(job.arena, contestant.architecture, job.task, seed=seed).to(job.device)
@@ -136,16 +146,19 @@ def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, second
             value = "" if report.valid_value is None else f", validation accuracy {report.valid_value:.2%}"
             job.progress(stage, f"{contestant.role}: epoch {report.epoch:.4g} of {epochs:.4g}, loss {report.train_loss:.3f}{value}")
 
-        result = fit(
-            network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
-            on_epoch=on_epoch, deadline=None if seconds is None else monotonic() + seconds, lanes=plan.lanes,
-        )  # fmt: skip
+        try:
+            result = fit(
+                network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
+                on_epoch=on_epoch, deadline=None if seconds is None else monotonic() + seconds, lanes=plan.lanes,
+            )  # fmt: skip
+        except OSError as error:  # of a checkpoint: a full disk above all
+            raise StorageError(f"{error}; what was saved before is kept: mend it, then 'archscout resume {job.folder}'") from error
         test, confusion = np.zeros(0, bool), np.zeros((0, 0), np.int64)
         if job.opened.test is not None:
             test, confusion = _tested(job, network, recipe)
     trained = Trained(
         contestant.role, contestant.architecture, result.valid_correct, test, confusion, tuple(result.history),
-        result.epochs_done, result.seconds, result.remarks,
+        result.epochs_done, result.seconds, result.remarks, result.stopped_early,
     )  # fmt: skip
     job.store.meta[key] = trained.record()
     return trained
@@ -164,6 +177,11 @@ def _epochs(job: Job, plan: Plan, network: Any, recipe: Recipe, contestant: Cont
         # Asks for a little more than fits: the training shortens its schedule to the deadline, but never lengthens it.
         job.store.meta[key] = min(most_epochs(count), 1.15 * seconds / epoch_seconds)
     return float(job.store.meta[key])
+
+
+def _seconds_trained(path: Path) -> float:
+    found, _ = checkpoint.load(path)
+    return float(found[1]["seconds"]) if found is not None else 0.0
 
 
 def _tested(job: Job, network: Any, recipe: Recipe) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

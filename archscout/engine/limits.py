@@ -7,9 +7,11 @@ from statistics import median
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
 from archscout.core.evidence import Failure
+from archscout.core.joint import JointSpace
 from archscout.core.problem import COUNTED, Problem
 from archscout.core.protocols import GraphSpace
 from archscout.core.seeds import derive, seeded
+from archscout.engine.threads import torch_threads
 from archscout.store.log import Log
 
 _WORDS = {
@@ -29,7 +31,7 @@ class Gate:
                 raise UserError(f"there is no limit '{name}'; known: {', '.join(_WORDS)}")
         self._problem = problem
         self._seed = seed
-        self._counts = any(name in problem.limits for name in COUNTED) or isinstance(problem.space, GraphSpace)
+        self._counts = any(name in problem.limits for name in COUNTED) or isinstance(problem.space, GraphSpace | JointSpace)
         self._known: dict[Architecture, tuple[Failure | None, dict[str, float]]] = {}
         for seen in log.results.values():
             if seen.failure and seen.failure.kind == "over_limit":
@@ -81,4 +83,5 @@ class Gate:
 
         with seeded(derive(self._seed, "latency", architecture)):
             network = self._problem.space.build(architecture, self._problem.task)
-        return median(latency(network, self._problem.task, device=self._problem.device))
+        with torch_threads(1):  # as the report measures the network that is handed over
+            return median(latency(network, self._problem.task, device=self._problem.device))

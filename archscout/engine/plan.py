@@ -14,13 +14,14 @@ from typing import Any, Literal
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import UserError
+from archscout.core.errors import LimitError, UserError
+from archscout.core.seeds import seeded
 from archscout.engine.job import Job
 from archscout.engine.machine import cores
 from archscout.engine.request import settings_of
 from archscout.engine.threads import torch_threads
 from archscout.nn.lanes import lanes_for
-from archscout.nn.measure import acceptance, counts, smallest_count
+from archscout.nn.measure import acceptance, counts, latency, smallest_by, smallest_count
 from archscout.nn.recipe import Recipe, new_network
 from archscout.nn.train import step_seconds
 
@@ -29,6 +30,8 @@ FIXED_CONTESTANTS = 3
 """The two hand-made baselines and the random architecture."""
 RUNG_FACTOR = 3
 """Each rung of the comparison trains this many times longer than the one before."""
+REPORT_SECONDS = 12.0
+"""What is kept back for evaluation, export and report."""
 _SHARE_SCREEN, _SHARE_COMPARE = 0.05, 0.42
 _REFERENCE_RATE = 30e9
 """Work per second that a training is assumed to do where nothing is timed."""
@@ -76,7 +79,18 @@ def plan_of(job: Job) -> Plan:
 
 def check_limits(job: Job) -> None:
     """Raises LimitError, naming the smallest possible, where nothing in the space meets the limits."""
-    acceptance(job.problem(job.request.limits))
+    problem = job.problem(job.request.limits)
+    acceptance(problem)
+    if "latency_ms" in problem.limits:
+        lightest, _ = smallest_by(problem, "work")
+        with torch_threads(1), seeded(0):
+            times = latency(job.space.build(lightest, job.task), job.task, device=job.device)
+        # The lightest network is not always the quickest and timing is noisy, so a bound near what it takes is let through.
+        if times[0] > 2 * problem.limits["latency_ms"]:
+            raise LimitError(
+                f"--max-latency {problem.limits['latency_ms']:g}ms cannot be met: the smallest network of '{job.space.name}' "
+                f"for this task takes {times[0]:.3g} ms here"
+            )
 
 
 def images_wanted(count: int) -> float:
@@ -103,17 +117,17 @@ def _timed(job: Job) -> Plan:
     assert total is not None
     recipe, rate = _measured_rate(job)
     count = len(job.task.splits["train"])
-    reserve = min(30.0, 6.0 + 0.03 * total)
-    usable = total - job.store.spent_seconds - reserve
+    usable = total - job.store.spent_seconds - REPORT_SECONDS
     if usable < 10:
         raise UserError(
-            f"--budget {job.request.budget} is too short: {total:.0f} s, of which the report needs {reserve:.0f}; give at least 30s"
+            f"--budget {job.request.budget} is too short: the report alone needs {REPORT_SECONDS:.0f} s; give at least 30s"
         )
     screen, compare = _SHARE_SCREEN * usable, _SHARE_COMPARE * usable
     finish = usable - screen - compare
     limits, size_sentence = _limited(job, rate * finish / images_wanted(count))
     # In the comparison every worker trains with one thread; together they do about as much as one training with all threads.
-    affordable = 0.8 * rate * compare / limits["work"]
+    share = min(1.0, job.workers / cores()) if job.device == "cpu" else 1.0
+    affordable = 0.8 * share * rate * compare / limits["work"]
     finalists, first = _contest(affordable, count)
     rungs = tuple(round(first * RUNG_FACTOR**n / count, 4) for n in range(2))
     epochs = job.request.epochs
@@ -146,7 +160,7 @@ def _counted(job: Job) -> Plan:
     if total >= 2 * FEWEST_EVALUATIONS:
         finalists = min(9, max(2, total // 6))
         rungs = (epochs / RUNG_FACTOR**2, epochs / RUNG_FACTOR)
-    spent = finalists + FIXED_CONTESTANTS + (len(rungs) - 1) * (-(-finalists // RUNG_FACTOR) + FIXED_CONTESTANTS)
+    spent = finalists + FIXED_CONTESTANTS + (len(rungs) - 1) * (_going_on(finalists) + FIXED_CONTESTANTS)
     screen = total - spent
     recipe = wanted_recipe(job)
     sentences = (
@@ -158,10 +172,15 @@ def _counted(job: Job) -> Plan:
     return Plan(limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe), *computing(job, recipe), sentences)
 
 
+def _going_on(finalists: int) -> int:
+    """How many finalists reach the second rung (`strategies/successive_halving.py`)."""
+    return max(1, finalists // RUNG_FACTOR)
+
+
 def _contest(affordable: float, count: int) -> tuple[int, float]:
     """How many finalists, and how many images the first rung shows each, for so many image trainings in all."""
     for finalists in (9, 6, 4, 3, 2):
-        in_first, in_second = finalists + FIXED_CONTESTANTS, -(-finalists // RUNG_FACTOR) + FIXED_CONTESTANTS
+        in_first, in_second = finalists + FIXED_CONTESTANTS, _going_on(finalists) + FIXED_CONTESTANTS
         first = affordable / (in_first + RUNG_FACTOR * in_second)
         if first >= min(6_000.0, 3.0 * count):
             break

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import UnknownName, UserError, suggestion
@@ -12,6 +13,8 @@ from archscout.core.problem import LIMITS
 
 FORMATS = ("safetensors", "pt2", "onnx")
 SETTING_OWNERS = ("space", "strategy", "estimator", "proxy", "data", "recipe")
+IN_MEMORY = "arrays"
+"""What `Request.data` says of data that were handed over in Python."""
 _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 
 
@@ -58,8 +61,8 @@ class Request:
                 raise UnknownName(f"there is no limit '{name}'; {suggestion(name, LIMITS)}")
             if not bound > 0:
                 raise UserError(f"the limit on {name} must be more than 0, but {bound:g} came")
-        if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is None:
-            raise UserError(f"--device takes auto, cpu, cuda, cuda:1 or mps, but '{self.device}' came")
+        if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
+            raise UserError(f"--device takes auto, cpu, cuda or cuda:1, but '{self.device}' came")
         if self.channels not in ("auto", "1", "3"):
             raise UserError(f"--channels takes 1, 3 or auto, but '{self.channels}' came")
         for format in self.format_names():
@@ -77,6 +80,11 @@ class Request:
         """The formats that are written; the weights always are."""
         return tuple(dict.fromkeys(["safetensors", *filter(None, (part.strip() for part in self.formats.split(",")))]))
 
+    def anchored(self) -> Request:
+        """The same with absolute paths for the data and for plug-in files, so that a run can go on from any folder."""
+        plugins = [_anchored(text) if text.endswith(".py") else text for text in (self.space, self.strategy, self.estimator)]
+        return replace(self, data=_anchored(self.data), space=plugins[0], strategy=plugins[1], estimator=plugins[2])
+
     def as_dict(self) -> dict[str, Any]:
         """For the store."""
         return asdict(self)
@@ -85,6 +93,11 @@ class Request:
     def from_dict(cls, record: Mapping[str, Any]) -> Request:
         """From the store; fields of later versions are refused by the store's schema number before this is reached."""
         return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
+
+
+def _anchored(text: str) -> str:
+    path = Path(text).expanduser()
+    return str(path.resolve()) if path.exists() else text
 
 
 def parse_count(text: str, option: str) -> float:

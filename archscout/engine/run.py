@@ -14,7 +14,10 @@ from archscout.engine.stages import Contest, compare, screen
 
 @dataclass(frozen=True)
 class Finding:
-    """What a search found. Only `plan` and `screened` are there after `--screen-only`; `verified` begins with `finished`."""
+    """What a search found. Only `plan` and `screened` are there after `--screen-only`; `verified` begins with `finished`.
+
+    stopped: which part of the budget ended it, `time` or `evaluations`, or `done` where it came to its own end.
+    """
 
     plan: Plan
     screened: list[Observation]
@@ -42,6 +45,8 @@ def search(job: Job) -> Finding:
         finished = finish(job, plan, contest)
         verified = verify(job, plan, contest, finished) if job.request.verify else []
         share = max(failed_share(screen_log), failed_share(job.store.stage("compare")))
+        if job.seconds is not None:  # the screening may end by a count of its own, but the final training takes the time left
+            stopped = "time" if finished.shortened else "done"
         return Finding(plan, screened, contest, finished, verified, share, stopped)
     finally:
         save_results(job)

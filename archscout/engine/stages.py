@@ -77,21 +77,26 @@ def screen(job: Job, plan: Plan) -> list[Observation]:
             budget=Budget(plan.screen_seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
         )  # fmt: skip
     judged: dict[Architecture, Observation] = {}
-    for observation in log.observations:
+    # Of several fidelities the highest counts, also in the order: values of different ones cannot be compared.
+    for observation in sorted(log.observations, key=_fidelity):
         if observation.estimate and observation.judge == "main":
-            judged.setdefault(observation.architecture, observation)
+            judged[observation.architecture] = observation
     if not judged:
         reasons = {o.failure.message for o in log.observations if o.failure}
         if not log.observations:
             raise UserError(f"--budget {job.request.budget} was up before the first architecture was judged; give a longer one")
-        if all(o.failure.kind == "over_limit" for o in log.observations if o.failure):
+        if all(o.failure and o.failure.kind == "over_limit" for o in log.observations):
             raise LimitError(
                 f"none of the {len(log.observations)} architectures drawn meets the limits: {'; '.join(sorted(reasons)[:1])}"
             )
         raise ArchscoutError(
             f"no architecture could be judged in the screening; the reasons: {'; '.join(sorted(reasons)[:3]) or 'none came'}"
         )
-    return sorted(judged.values(), key=lambda o: -o.value)
+    return sorted(judged.values(), key=lambda o: (-_fidelity(o), -o.value))
+
+
+def _fidelity(observation: Observation) -> float:
+    return observation.fidelity or 0.0
 
 
 def screening_judge(job: Job) -> Estimator:
@@ -138,7 +143,7 @@ def _distance(one: Architecture, other: Architecture) -> int:
 
 
 def weights_folder(job: Job) -> Path:
-    """Where short trainings leave their weights, for the final training to go on from."""
+    """Where short trainings leave their weights: the report compares them image by image on the validation split."""
     return job.folder / "weights"
 
 
@@ -189,11 +194,14 @@ def _seconds(job: Job, plan: Plan) -> float | None:
 
 
 def decide(everyone: tuple[Contestant, ...], observations: Sequence[Observation], rungs: Sequence[float]) -> Contest:
-    """The contest as the highest rung shows it on which a searched network and all that always go on have landed."""
-    last = {o.architecture: o for o in sorted(observations, key=lambda o: o.fidelity or 0.0)}
+    """The contest as the highest rung shows it on which a searched network and all that always go on have landed.
+
+    Who failed on a lower rung went no further, and nobody waits for it.
+    """
+    last = {o.architecture: o for o in sorted(observations, key=_fidelity)}
+    always = [c for c in everyone if c.role != SEARCHED and not (c.architecture in last and last[c.architecture].failure)]
     for rung in reversed(rungs):
         judged = {o.architecture: o for o in observations if o.fidelity == rung}
-        always = [c for c in everyone if c.role != SEARCHED]
         searched = [c for c in everyone if c.role == SEARCHED and c.architecture in judged and judged[c.architecture].estimate]
         if searched and all(c.architecture in judged for c in always):
             return Contest(everyone, rung, judged, last)

@@ -25,8 +25,8 @@ class Train:
     """Trains the network and measures its validation accuracy; the fidelity is the number of epochs.
 
     epochs: passes over the training images; may be a fraction. recipe: how (a `Recipe`, or its fields that differ).
-    keep: a folder in which the trained weights are kept, so that the final training may go on from them (`kept`); an estimate whose
-    weights lie there is not computed again. It has no influence on the value. Empty: nothing is kept.
+    keep: a folder in which the trained weights are kept (`kept` says where); a training that was cut goes on from there, and an
+    estimate whose weights lie there is not computed again. It has no influence on the value. Empty: nothing is kept.
     """
 
     epochs: float = 1.0

@@ -63,7 +63,7 @@ def latency(
             start = perf_counter()
             network(images)
             if device != "cpu":
-                torch.cuda.synchronize()
+                torch.accelerator.synchronize()
             if turn >= warm_up:
                 times.append((perf_counter() - start) * 1000)
     return sorted(times)
@@ -96,7 +96,7 @@ def acceptance(problem: Problem) -> Acceptance | None:
     if not bounds:
         return None
     for name, bound in bounds.items():
-        smallest = smallest_count(problem, name)
+        _, smallest = smallest_by(problem, name)
         if smallest > bound:
             raise LimitError(
                 f"--max-{name} {bound:,.0f} cannot be met: the smallest network of '{problem.space.name}' "
@@ -106,7 +106,12 @@ def acceptance(problem: Problem) -> Acceptance | None:
 
 
 def smallest_count(problem: Problem, name: str) -> int:
-    """The smallest count that coordinate descent over the decisions finds, from the first option of each."""
+    """The smallest count that `smallest_by` finds."""
+    return smallest_by(problem, name)[1]
+
+
+def smallest_by(problem: Problem, name: str) -> tuple[Architecture, int]:
+    """The architecture of smallest count that coordinate descent over the decisions finds, from the first option of each."""
     space = problem.space
 
     def count(choices: list[int]) -> int:
@@ -123,4 +128,4 @@ def smallest_count(problem: Problem, name: str) -> int:
                 found = count(trial)
                 if found < best:
                     best, choices, improved = found, trial, True
-    return best
+    return space.architecture(choices), best

@@ -62,7 +62,7 @@ class TrainResult:
 
     valid_correct: (N,) whether each validation image was right, for paired intervals.
     stopped_early: a deadline made it shorter than asked for; its learning rate still fell to zero.
-    remarks: what a person should know (a damaged checkpoint, a shortened schedule).
+    remarks: what a person should know (a damaged checkpoint).
     """
 
     valid_value: float
@@ -204,8 +204,6 @@ class _Training:
         if self.recipe.average:
             self.network.load_state_dict(self.averaged.state_dict())
         early = self.step < self.asked
-        if early:
-            self.remarks.append(f"the deadline shortened the training to {self.step:,} of {self.asked:,} steps")
         return TrainResult(value, correct, done, self.step, self.seconds, self.history, early, tuple(self.remarks))
 
     def identity(self) -> str:

@@ -17,7 +17,7 @@ def caveats(facts: ReportFacts) -> list[tuple[str, str]]:
 
 def _about_test(facts: ReportFacts) -> list[tuple[str, str]]:
     answer = facts.answer
-    if answer is None:
+    if answer is None or answer.valid_value is None:
         return [("No network was trained", "This run ranked architectures without training them; a rank is not an accuracy.")]
     if answer.test_value is None:
         return [
@@ -55,7 +55,7 @@ def _about_choice(facts: ReportFacts) -> list[tuple[str, str]]:
         found.append(
             (
                 "The winner's validation accuracy is optimistic",
-                "The winner was chosen because this number was high, so part of it is luck. "
+                "The winner was chosen by its accuracy on these very images, so part of it is luck. "
                 f"Trust the test accuracy instead.{more}",
             )
         )
@@ -133,7 +133,7 @@ def _about_data(facts: ReportFacts) -> list[tuple[str, str]]:
 def _about_machine(facts: ReportFacts) -> list[tuple[str, str]]:
     found = []
     answer = facts.answer
-    if answer is not None and answer.epochs > 0 and "evaluation" not in facts.budget:
+    if answer is not None and answer.epochs > 0 and not facts.budget.strip().isdigit():
         found.append(
             (
                 "Training was limited by time",

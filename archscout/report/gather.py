@@ -16,6 +16,7 @@ from archscout.core.protocols import GraphSpace
 from archscout.engine.finish import Trained, checkpoint_of
 from archscout.engine.job import Job
 from archscout.engine.machine import describe, versions
+from archscout.engine.request import IN_MEMORY
 from archscout.engine.run import Finding
 from archscout.engine.stages import RANDOM, SEARCHED
 from archscout.nn import checkpoint
@@ -73,7 +74,7 @@ def gather(
         trials=_trials(job, finding),
         curves=tuple(_curve(t, "finish" if t is finding.finished else "verify") for t in _trained(finding)),
         errors=_errors(job, finding.finished) if finding.finished else None,
-        stages=_stages(job),
+        stages=_stages(job, finding),
         plan=finding.plan.sentences,
         limits=dict(job.request.limits),
         notes=(*notes, *(finding.finished.remarks if finding.finished else ())),
@@ -158,7 +159,10 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
                 chosen=finding.finished is not None and c.architecture == finding.finished.architecture,
             )
         )
-    full_cost = f"a full training of {finding.finished.seconds:.0f} s each" if finding.finished else ""
+    full_cost = ""
+    if finding.finished is not None:
+        timed = f"{finding.finished.seconds:.0f} s" if job.seconds is not None else f"{finding.finished.epochs:.3g} epochs"
+        full_cost = f"a full training of {timed} each"
     verified = verdict is not None and verdict.split == "test"
     return Comparison(
         search_won=verdict.won if verdict else None,
@@ -166,7 +170,7 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
         interval=(verdict.gain.low, verdict.gain.high) if verdict else None,
         searched=str(verdict.searched.architecture) if verdict else "",
         against=verdict.against.role if verdict else "",
-        split=verdict.split if verdict else "valid",
+        split=verdict.split if verdict else "validation",
         count=verdict.count if verdict else count,
         cost=full_cost if verified else f"{contest.fidelity or 0:.3g} epochs each",
         verified=verified,
@@ -256,14 +260,13 @@ def _mistakes(job: Job, done: Trained) -> list[Mistake]:
     return found
 
 
-def _stages(job: Job) -> tuple[StageTime, ...]:
+def _stages(job: Job, finding: Finding) -> tuple[StageTime, ...]:
     found = []
     for name in job.store.stages:
         rows = job.store.observations(name)
         seconds = job.store.stage(name).seconds
         if name in ("finish", "verify"):
-            records = [v for key, v in job.store.meta.items() if key.startswith("trained ")]
-            seconds = sum(r["seconds"] for r in (records[:1] if name == "finish" else records[1:]))
+            seconds = sum(t.seconds for t in _trained(finding) if (t is finding.finished) == (name == "finish"))
         failed = sum(row.observation.failure is not None for row in rows)
         found.append(StageTime(name, seconds, len(rows), failed, _WHAT.get(name, "")))
     return tuple(found)
@@ -291,12 +294,14 @@ def _repeat(job: Job) -> Repeat:
             continue
         words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
     for name, bound in job.request.limits.items():
-        words += [f"--max-{name.removesuffix('_ms')}", f"{bound:g}"]
+        words += [f"--max-{name.removesuffix('_ms')}", str(int(bound) if float(bound).is_integer() else bound)]
     for name, text in job.request.settings.items():
         words += ["--set", f"{name}={text}"]
     folder = shlex.quote(str(job.folder))
+    # Data that were handed over in Python have no name that a command line could give.
+    again = ((shlex.join(words), "the same search again"),) if job.request.data != IN_MEMORY else ()
     commands = (
-        (shlex.join(words), "the same search again"),
+        *again,
         (f"archscout predict {folder} --data PATH", "label new images"),
         (f"archscout export {folder} --format onnx", "the network in another format"),
     )

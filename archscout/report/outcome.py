@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from archscout.engine.job import Job
 from archscout.engine.machine import describe, versions
 from archscout.engine.resolve import genotype_of
 from archscout.engine.run import Finding
-from archscout.engine.stages import SEARCHED, Contestant, kept_weights, weights_folder
+from archscout.engine.stages import RANDOM, SEARCHED, Contest, Contestant, kept_weights, weights_folder
 from archscout.engine.threads import torch_threads
 from archscout.export.folder import FORMATS, load_model, save_model
 from archscout.nn import checkpoint
@@ -50,8 +51,10 @@ def write_outcome(job: Job, finding: Finding) -> dict[str, Any]:
     speed: tuple[float | None, float | None] = (None, None)
     if finding.finished is not None:
         files, speed = _export(job, finding.finished, notes)
+    if finding.contest is not None:
+        notes += missing(finding.contest)
     verdict = judge(job, finding)
-    best = finding.finished.architecture if finding.finished else finding.screened[0].architecture
+    best = finding.finished.architecture if finding.finished else _screened_best(job, finding)
     summary = {
         "run": str(job.folder),
         "task": job.task.name,
@@ -74,6 +77,27 @@ def write_outcome(job: Job, finding: Finding) -> dict[str, Any]:
     _sign(job, files)
     shutil.rmtree(weights_folder(job), ignore_errors=True)
     return summary
+
+
+def missing(contest: Contest) -> list[str]:
+    """What the comparison should have held and could not."""
+    found = []
+    handmade = [c for c in contest.contestants if c.role not in (SEARCHED, RANDOM)]
+    if len(handmade) < 2:
+        which = f"only {handmade[0].role}" if handmade else "none"
+        found.append(f"Of the two families of hand-made networks {which} meets the limits, so the search had fewer rivals.")
+    if not any(c.role == RANDOM for c in contest.contestants):
+        found.append("No random architecture that meets the limits was found; the comparison goes without.")
+    for c in contest.contestants:
+        failure = contest.last[c.architecture].failure if c.architecture in contest.last else None
+        if c.role != SEARCHED and failure:
+            found.append(f"A rival could not be compared ({c.role}): {failure.message}.")
+    return found
+
+
+def _screened_best(job: Job, finding: Finding) -> Architecture:
+    """What the screening answers: the strategy's own word, else the best that was judged."""
+    return job.store.stage("screen").answer or finding.screened[0].architecture
 
 
 def facts_of(job: Job, architecture: Architecture) -> dict[str, Any]:
@@ -107,7 +131,7 @@ def judge(job: Job, finding: Finding) -> Verdict | None:
         gain = difference(mine_right, their_right)
     else:
         gain = difference((_correct(finding, best, count), count), (_correct(finding, rival, count), count))
-    return Verdict(_won(gain), gain, best, rival, "valid", count)
+    return Verdict(_won(gain), gain, best, rival, "validation", count)
 
 
 def _won(gain: Difference) -> bool | None:
@@ -181,13 +205,18 @@ def _pareto(job: Job, finding: Finding) -> list[dict[str, Any]]:
     else:
         judged = [(o.architecture, SEARCHED, o.value) for o in finding.screened]
     rows = [{**facts_of(job, a), "role": role, "value": value} for a, role, value in judged if value is not None]
+    return sorted(unbeaten(rows), key=lambda row: row["params"])
 
-    def beaten(row: dict[str, Any]) -> bool:
-        mine = (row["value"], -row["params"], -row["macs"])
-        theirs = [(other["value"], -other["params"], -other["macs"]) for other in rows]
-        return any(other != mine and all(a >= b for a, b in zip(other, mine, strict=True)) for other in theirs)
 
-    return sorted((row for row in rows if not beaten(row)), key=lambda row: row["params"])
+def unbeaten(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows than which no other has as much `value` at as few `params` and `macs`, and is better in one of the three."""
+    front: list[dict[str, Any]] = []
+    # In this order only one that was kept before can beat a row; so thousands of rows need no comparison of each with each.
+    for row in sorted(rows, key=lambda row: (-row["value"], row["params"], row["macs"])):
+        mine = row["value"], row["params"], row["macs"]
+        if not any(o["params"] <= mine[1] and o["macs"] <= mine[2] and (o["value"], o["params"], o["macs"]) != mine for o in front):
+            front.append(dict(row))
+    return front
 
 
 def _observations(job: Job) -> list[Observation]:
@@ -205,6 +234,7 @@ def _manifest(job: Job) -> None:
             "machine": describe(),
             "device": job.device,
             "data": {"name": job.task.name, "fingerprint": job.task.fingerprint, "notes": list(job.opened.notes)},
+            "skipped": [{"file": str(file), "reason": reason} for file, reason in job.opened.skipped],
             "plan": job.store.meta["plan"],
         },
     )

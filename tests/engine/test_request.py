@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,22 @@ def test_a_wrong_request_is_refused_in_one_sentence(change: dict[str, object], s
         Request("images", **change).check()
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("device", "good"), [("auto", True), ("cpu", True), ("cuda:1", True), ("gpu", False), ("", False)])
+def test_devices(device: str, good: bool) -> None:
+    request = Request("images", device=device)
+    if good:
+        request.check()
+    else:
+        with pytest.raises(UserError, match="--device takes auto, cpu"):
+            request.check()
+
+
+def test_paths_are_made_absolute_and_names_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "my_space.py").touch()
+    found = Request("images", space="my_space.py").anchored()
+    assert (found.data, found.space) == (str(tmp_path / "images"), str(tmp_path / "my_space.py"))
+    assert Request("fashion-mnist").anchored() == Request("fashion-mnist")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from archscout import catalogue
 from archscout.core.architecture import Architecture
-from archscout.core.errors import ArchscoutError
+from archscout.core.errors import ArchscoutError, LimitError
 from archscout.core.evidence import Estimate, Failure, Observation
-from archscout.engine.plan import RUNG_FACTOR, _contest, images_wanted, most_epochs
+from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
+from archscout.engine.plan import RUNG_FACTOR, _contest, check_limits, images_wanted, most_epochs
+from archscout.engine.request import Request
 from archscout.engine.stages import RANDOM, SEARCHED, Contestant, _distance, _spread, decide
 
 
@@ -67,11 +73,33 @@ def test_a_failed_baseline_counts_as_landed_and_never_wins() -> None:
     assert contest.best() == B
 
 
+def test_nobody_waits_on_a_higher_rung_for_who_failed_below() -> None:
+    first = [seen(c.architecture, 1.0, v) for c, v in zip(EVERYONE, (0.5, 0.6, 0.4, None, 0.2), strict=True)]
+    second = [seen(c.architecture, 3.0, v) for c, v in zip((B, DRAWN), (0.7, 0.1), strict=True)]
+    contest = decide(EVERYONE, first + second, (1.0, 3.0))
+    assert contest.fidelity == 3.0
+    assert contest.best() == B and contest.value(BASE) is None
+
+
 def test_nothing_trained_is_an_error_with_reasons() -> None:
     with pytest.raises(ArchscoutError, match="no number"):
         decide(EVERYONE, [seen(c.architecture, 1.0, None) for c in EVERYONE], (1.0,))
     with pytest.raises(ArchscoutError, match="time was up"):
         decide(EVERYONE, [], (1.0,))
+
+
+def test_a_latency_that_no_network_has_is_told_with_what_the_smallest_takes() -> None:
+    task = Task("none", IMAGE_CLASSIFICATION, (1, 8, 8), 3, "none")
+    space = catalogue.make("spaces", "nas201")
+
+    def job(bound: float) -> Any:
+        request = Request("none", limits={"latency_ms": bound})
+        problem = Problem(space, task, request.limits)
+        return SimpleNamespace(request=request, space=space, task=task, device="cpu", problem=lambda limits: problem)
+
+    check_limits(job(10_000.0))
+    with pytest.raises(LimitError, match=r"--max-latency 1e-06ms cannot be met: the smallest network of 'nas201' .* takes .* ms"):
+        check_limits(job(1e-6))
 
 
 def test_equals_go_to_the_earlier() -> None:

@@ -9,12 +9,17 @@ from xml.etree import ElementTree
 import pytest
 from sample_facts import mobile_graph, sample
 
+from archscout.core.architecture import Architecture
 from archscout.core.errors import RunError
+from archscout.core.evidence import Failure, Observation
 from archscout.core.operations import GraphBuilder
+from archscout.engine.stages import Contest
+from archscout.engine.stages import Contestant as Contender
 from archscout.report.caveats import caveats
 from archscout.report.drawing import blocks, draw, fold
 from archscout.report.facts import Block, Comparison, Data, Mistake, Repeat, ReportFacts, StageTime, Trial, from_json, to_json
 from archscout.report.html import best_first, class_rows, compared, failures, render, verdict
+from archscout.report.outcome import missing, unbeaten
 from archscout.report.page import rewrite, write
 from archscout.report.plots import Axis, Bar, Dot, Line, bars, confusion, curves, pareto, scatter
 from archscout.report.words import bytes_of, count, duration, percent, points, short
@@ -204,6 +209,22 @@ def _headings(facts: ReportFacts) -> set[str]:
     return {heading for heading, _ in caveats(facts)}
 
 
+def test_the_front_keeps_what_no_other_beats() -> None:
+    points = [(0.9, 10, 10), (0.9, 10, 10), (0.9, 10, 11), (0.8, 9, 12), (0.8, 12, 9), (0.7, 12, 9), (0.1, 1, 99)]
+    rows = [{"value": value, "params": params, "macs": macs} for value, params, macs in points]
+    assert [rows.index(row) for row in unbeaten(rows)] == [0, 0, 3, 4, 6]
+
+
+def test_rivals_that_are_missing_or_failed_are_told_of() -> None:
+    searched = Contender("searched", Architecture("mobile", (0,)))
+    residual = Contender("ResNet-type", Architecture("handmade", (0,)))
+    seen = Observation(residual.architecture, None, Failure("over_limit", "it has 9 ms, above the limit of 5 ms"))
+    notes = missing(Contest((searched, residual), 1.0, {}, {residual.architecture: seen}))
+    assert "only ResNet-type meets the limits" in notes[0] and "No random architecture" in notes[1]
+    assert notes[2] == "A rival could not be compared (ResNet-type): it has 9 ms, above the limit of 5 ms."
+    assert len(notes) == 3
+
+
 def test_caveats_follow_from_the_facts() -> None:
     facts = sample()
     assert facts.comparison is not None and facts.answer is not None
@@ -221,6 +242,9 @@ def test_caveats_follow_from_the_facts() -> None:
     many = facts.comparison.contestants[:1] * 5 + facts.comparison.contestants[1:2]
     assert "The search had more tries" in _headings(replace(facts, comparison=replace(facts.comparison, contestants=many)))
     assert _headings(MINIMAL) >= {"No network was trained"}
+    assert "Training was limited by time" not in _headings(replace(facts, budget="200"))
+    ranked = replace(facts.answer, test_value=None, valid_value=None)
+    assert "No network was trained" in _headings(replace(facts, answer=ranked))
 
 
 def test_blocks_group_operations_by_their_names() -> None:
