@@ -24,7 +24,7 @@ Kind = Literal[
 Pair = tuple[int, int]
 
 # Relative costs of a training step on a CPU at 64 images a step, for `OperationGraph.work`.
-_POINTWISE, _DEPTHWISE, _PER_ELEMENT, _PER_LAYER = 1.1, 5.2, 57.0, 2.4e5
+_POINTWISE, _DEPTHWISE, _PER_ELEMENT, _PER_LAYER, _PER_PARAMETER = 1.1, 5.2, 57.0, 2.4e5, 6.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,10 @@ class OperationGraph:
         """What a training step costs per image, in MACs of a full convolution that take as long on a CPU.
 
         MACs alone mislead: a depthwise one takes five times as long as one of a full convolution, and normalisations, activations
-        and sums move memory. The weights are a least-squares fit to measured steps (`benchmarks/work.py`): about 15 % error where
-        MACs alone have over 50 %.
+        and sums move memory, as do the gradients and moves of the weights. The costs are fitted to measured steps
+        (`benchmarks/work.py`): about 15 % error where MACs alone have over 50 %.
         """
-        total = 0.0
+        total = _PER_PARAMETER * self.params
         for operation in self.operations:
             size = prod(operation.shape)
             if operation.kind in ("conv", "linear"):

@@ -141,9 +141,17 @@ class Job:
         """The question for a stage."""
         return Problem(space or self.space, self.task, dict(limits), self.device)
 
+    @property
+    def strategy_name(self) -> str:
+        """The screening's strategy: as asked for; else evolution, but plain draws for the rough default judge (decision 004)."""
+        if self.request.strategy != "auto":
+            return self.request.strategy
+        steered = self.request.estimator != "auto" or any(name.startswith("strategy.") for name in self.request.settings)
+        return "regularized-evolution" if steered else "random"
+
     def strategy(self) -> Strategy:
         """The screening's strategy, with the request's settings."""
-        made: Strategy = make(self.request, "strategy", "strategies", self.request.strategy)
+        made: Strategy = make(self.request, "strategy", "strategies", self.strategy_name)
         return made
 
     def estimator(self, name: str, owner: str = "estimator") -> Estimator:

@@ -94,8 +94,8 @@ def check_limits(job: Job) -> None:
 
 
 def images_wanted(count: int) -> float:
-    """How many images a real training sees at the least, for `count` training images: six passes, more of a small set."""
-    return max(6.0 * count, 100_000.0)
+    """How many images a real training sees at the least, for `count` training images: ten passes, more of a small set."""
+    return max(10.0 * count, 100_000.0)
 
 
 def most_epochs(count: int) -> float:
@@ -107,7 +107,7 @@ def _screened(job: Job) -> Plan:
     """A plan without trainings: the strategy and its judge get everything, within the limits asked for and no others."""
     recipe = wanted_recipe(job)
     what = f"{job.evaluations} evaluations" if job.seconds is None else f"{job.seconds:.0f} s"
-    sentences = (f"Screen for {what} with '{job.request.strategy}'; nothing is trained at the end.",)
+    sentences = (f"Screen for {what} with '{job.strategy_name}'; nothing is trained at the end.",)
     limits = dict(job.request.limits)
     return Plan(limits, job.seconds, job.evaluations, 0, (), None, None, 0.0, asdict(recipe), *computing(job, recipe), sentences)
 
@@ -122,7 +122,7 @@ def _timed(job: Job) -> Plan:
         raise UserError(
             f"--budget {job.request.budget} is too short: the report alone needs {REPORT_SECONDS:.0f} s; give at least 30s"
         )
-    screen, compare = _SHARE_SCREEN * usable, _SHARE_COMPARE * usable
+    screen, compare = max(5.0, _SHARE_SCREEN * usable), _SHARE_COMPARE * usable
     finish = usable - screen - compare
     limits, size_sentence = _limited(job, rate * finish / images_wanted(count))
     # In the comparison every worker trains with one thread; together they do about as much as one training with all threads.

@@ -29,7 +29,7 @@ class Request:
     channels: str = "auto"
     augment: str = "auto"
     space: str = "mobile"
-    strategy: str = "regularized-evolution"
+    strategy: str = "auto"
     estimator: str = "auto"
     budget: str = "10m"
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -52,8 +52,9 @@ class Request:
         from archscout.engine.budget import parse_budget
 
         parse_budget(self.budget)
-        for room, name in (("spaces", self.space), ("strategies", self.strategy)):
-            catalogue.check(room, name)
+        catalogue.check("spaces", self.space)
+        if self.strategy != "auto":
+            catalogue.check("strategies", self.strategy)
         if self.estimator != "auto":
             catalogue.check("estimators", self.estimator)
         for name, bound in self.limits.items():

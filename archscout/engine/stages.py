@@ -67,7 +67,7 @@ def screen(job: Job, plan: Plan) -> list[Observation]:
     problem = job.problem(plan.limits)
     main = screening_judge(job)
     judges = {"main": main}
-    if job.request.strategy == "assisted-evolution":
+    if job.strategy_name == "assisted-evolution":
         judges["proxy"] = job.estimator("naswot", "proxy")
     log = job.store.stage("screen")
     # The default judge only counts: that is done here before a worker has started.
@@ -148,8 +148,11 @@ def weights_folder(job: Job) -> Path:
 
 
 def trainer(job: Job, plan: Plan) -> Any:
-    """The judge of the comparison, which keeps the weights that it trained."""
-    return catalogue.make("estimators", "train", epochs=plan.rungs[-1], recipe=dict(plan.recipe), keep=str(weights_folder(job)))
+    """The judge of the comparison: trainings of equal cost, whose weights are kept."""
+    return catalogue.make(
+        "estimators", "train", epochs=plan.rungs[-1], recipe=dict(plan.recipe), keep=str(weights_folder(job)),
+        work=plan.limits["work"],
+    )  # fmt: skip
 
 
 def kept_weights(job: Job, plan: Plan, architecture: Architecture, fidelity: float | None) -> Path | None:

@@ -17,7 +17,10 @@ from archscout.core.errors import UnknownName, UserError, suggestion
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
 from archscout.core.seeds import derive
+from archscout.nn.measure import counts
 from archscout.nn.train import Recipe, fit, new_network
+
+_MOST_SHARE = 4.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Train:
     """Trains the network and measures its validation accuracy; the fidelity is the number of epochs.
 
     epochs: passes over the training images; may be a fraction. recipe: how (a `Recipe`, or its fields that differ).
+    work: where more than 0, the epochs are those of a network of this work (`OperationGraph.work`), and every other one gets as many
+    as cost the same, up to four times as many.
     keep: a folder in which the trained weights are kept (`kept` says where); a training that was cut goes on from there, and an
     estimate whose weights lie there is not computed again. It has no influence on the value. Empty: nothing is kept.
     """
@@ -32,6 +37,7 @@ class Train:
     epochs: float = 1.0
     recipe: Recipe = field(default_factory=Recipe)
     keep: str = ""
+    work: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.epochs > 0:
@@ -48,7 +54,8 @@ class Train:
         start = perf_counter()
         network = new_network(problem.space, architecture, problem.task, seed=seed).to(problem.device)
         checkpoint = self.kept(problem, architecture, seed) if self.keep else None
-        result = fit(network, problem.task, self.recipe, seed=derive(seed, "fit"), epochs=self.epochs, checkpoint=checkpoint)
+        epochs = self.epochs * self._share(problem, architecture)
+        result = fit(network, problem.task, self.recipe, seed=derive(seed, "fit"), epochs=epochs, checkpoint=checkpoint)
         metrics = {
             "valid_correct": float(result.valid_correct.sum()),
             "train_loss": result.history[-1].train_loss,
@@ -57,6 +64,12 @@ class Train:
             "seconds": result.seconds,
         }
         return Estimate(result.valid_value, perf_counter() - start, metrics)
+
+    def _share(self, problem: Problem, architecture: Architecture) -> float:
+        """How many times the epochs this network gets."""
+        if not self.work:
+            return 1.0
+        return min(_MOST_SHARE, self.work / counts(problem.space, architecture, problem.task)["work"])
 
     def kept(self, problem: Problem, architecture: Architecture, seed: int) -> Path:
         """Where the weights of this estimate are kept; `nn.checkpoint.weights` reads them."""

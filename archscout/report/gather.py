@@ -155,7 +155,7 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
                 test_interval=wilson(int(full.test_correct.sum()), len(full.test_correct))
                 if full and len(full.test_correct)
                 else None,
-                epochs=(reached.fidelity if reached else None) or 0.0,
+                epochs=reached.estimate.metrics.get("epochs", 0.0) if reached and reached.estimate else 0.0,
                 chosen=finding.finished is not None and c.architecture == finding.finished.architecture,
             )
         )
@@ -172,7 +172,7 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
         against=verdict.against.role if verdict else "",
         split=verdict.split if verdict else "validation",
         count=verdict.count if verdict else count,
-        cost=full_cost if verified else f"{contest.fidelity or 0:.3g} epochs each",
+        cost=full_cost if verified else f"equal cost, that of {contest.fidelity or 0:.3g} epochs of a network at the plan's bound",
         verified=verified,
         contestants=tuple(rows),
     )

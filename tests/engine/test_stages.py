@@ -116,7 +116,7 @@ def test_as_many_finalists_as_can_be_trained_at_all(affordable: float, count: in
 
 
 def test_small_sets_are_seen_more_often() -> None:
-    assert images_wanted(50_000) == 300_000
+    assert images_wanted(50_000) == 500_000
     assert images_wanted(1_000) == 100_000
     assert most_epochs(50_000) == 30
     assert most_epochs(1_000) == 200

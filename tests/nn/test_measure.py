@@ -25,9 +25,9 @@ def test_work_weighs_what_macs_do_not() -> None:
     depthwise = g.finish(g.conv(g.input, 8, 3, groups=8))
     g = GraphBuilder((8, 16, 16))
     active = g.finish(g.relu(g.batch_norm(g.conv(g.input, 8, 3))))
-    assert plain.work == plain.macs + 240_000
-    assert depthwise.work == round(5.2 * depthwise.macs) + 240_000
-    assert active.work == plain.work + 2 * 57 * 8 * 16 * 16
+    assert plain.work == round(plain.macs + 240_000 + 6.8 * plain.params)
+    assert depthwise.work == round(5.2 * depthwise.macs + 240_000 + 6.8 * depthwise.params)
+    assert active.work == round(plain.macs + 240_000 + 6.8 * active.params + 2 * 57 * 8 * 16 * 16)
 
 
 @pytest.mark.parametrize("name", ["params", "macs", "work"])
