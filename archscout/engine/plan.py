@@ -33,6 +33,7 @@ RUNG_FACTOR = 3
 REPORT_SECONDS = 12.0
 """What is kept back for evaluation, export and report."""
 _SHARE_SCREEN, _SHARE_COMPARE = 0.05, 0.42
+_WORK = 7.0
 _REFERENCE_RATE = 30e9
 """Work per second that a training is assumed to do where nothing is timed."""
 
@@ -93,9 +94,14 @@ def check_limits(job: Job) -> None:
             )
 
 
-def images_wanted(count: int) -> float:
-    """How many images a real training sees at the least, for `count` training images: ten passes, more of a small set."""
-    return max(10.0 * count, 100_000.0)
+def bound_on_work(job: Job, total: float) -> float:
+    """The work per image and step that a network may cost, where the final training can do `total` work in all.
+
+    It grows with the square root of the total, so that a longer budget buys larger networks and more passes alike, and with the
+    side of the images. The constant fits what trained best in 30 to 480 CPU seconds at 28 and 32 pixels (decision 004); it is an
+    upper bound, and the comparison at equal cost finds what is best below it.
+    """
+    return float(_WORK * (total * _pixels(job) / 1024) ** 0.5)
 
 
 def most_epochs(count: int) -> float:
@@ -124,7 +130,7 @@ def _timed(job: Job) -> Plan:
         )
     screen, compare = max(5.0, _SHARE_SCREEN * usable), _SHARE_COMPARE * usable
     finish = usable - screen - compare
-    limits, size_sentence = _limited(job, rate * finish / images_wanted(count))
+    limits, size_sentence = _limited(job, bound_on_work(job, rate * finish))
     # In the comparison every worker trains with one thread; together they do about as much as one training with all threads.
     share = min(1.0, job.workers / cores()) if job.device == "cpu" else 1.0
     affordable = 0.8 * share * rate * compare / limits["work"]
@@ -152,9 +158,9 @@ def _counted(job: Job) -> Plan:
             f"--budget {total} is too small: at least {FEWEST_EVALUATIONS} evaluations are needed; or use --screen-only"
         )
     count = len(job.task.splits["train"])
-    images = images_wanted(count)
-    limits, size_sentence = _limited(job, _REFERENCE_RATE * 240 / images)
-    epochs = job.request.epochs or min(most_epochs(count), images / count)
+    total_work = _REFERENCE_RATE * 240
+    limits, size_sentence = _limited(job, bound_on_work(job, total_work))
+    epochs = job.request.epochs or min(most_epochs(count), total_work / limits["work"] / count)
     finalists = 1
     rungs: tuple[float, ...] = (epochs / RUNG_FACTOR,)
     if total >= 2 * FEWEST_EVALUATIONS:
@@ -230,6 +236,7 @@ def _reference(job: Job) -> Architecture:
 
 
 def _pixels(job: Job) -> float:
+    """Pixels of an image, at least those of 32 x 32 and at most those of 64 x 64, where networks halve what is larger."""
     return float(np.clip(job.task.shape[-1] * job.task.shape[-2], 1024, 64 * 64))
 
 

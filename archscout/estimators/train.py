@@ -28,8 +28,8 @@ class Train:
     """Trains the network and measures its validation accuracy; the fidelity is the number of epochs.
 
     epochs: passes over the training images; may be a fraction. recipe: how (a `Recipe`, or its fields that differ).
-    work: where more than 0, the epochs are those of a network of this work (`OperationGraph.work`), and every other one gets as many
-    as cost the same, up to four times as many.
+    work: where more than 0, the epochs are those of a network of this work (`OperationGraph.work`), and every other one gets as
+    many as cost the same, up to four times as many.
     keep: a folder in which the trained weights are kept (`kept` says where); a training that was cut goes on from there, and an
     estimate whose weights lie there is not computed again. It has no influence on the value. Empty: nothing is kept.
     """

@@ -12,7 +12,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, LimitError
 from archscout.core.evidence import Estimate, Failure, Observation
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
-from archscout.engine.plan import RUNG_FACTOR, _contest, check_limits, images_wanted, most_epochs
+from archscout.engine.plan import RUNG_FACTOR, _contest, check_limits, most_epochs
 from archscout.engine.request import Request
 from archscout.engine.stages import RANDOM, SEARCHED, Contestant, _distance, _spread, decide
 
@@ -116,7 +116,5 @@ def test_as_many_finalists_as_can_be_trained_at_all(affordable: float, count: in
 
 
 def test_small_sets_are_seen_more_often() -> None:
-    assert images_wanted(50_000) == 500_000
-    assert images_wanted(1_000) == 100_000
     assert most_epochs(50_000) == 30
     assert most_epochs(1_000) == 200
