@@ -114,7 +114,7 @@ def test_accept_is_obeyed():
 
 def test_what_cannot_be_met_is_a_limit_error():
     space, rng = Grid((5, 5)), np.random.default_rng(0)
-    with pytest.raises(LimitError, match="raise --max-params"):
+    with pytest.raises(LimitError, match=r"raise them \(--max-params"):
         sample(space, rng, lambda _: False)
     with pytest.raises(LimitError):
         mutate(Grid((1, 1)), Grid((1, 1)).architecture([0, 0]), rng)

@@ -87,7 +87,8 @@ def test_the_logarithm_of_nought_is_a_typed_failure(judge):
 
 def test_costs_and_metrics_are_merged():
     found = Blend("params + macs").estimate(PROBLEM, ARCHITECTURE, seed=0)
-    assert found.metrics == {"params": PARAMS, "macs": MACS}
+    assert {name: found.metrics[name] for name in ("params", "macs")} == {"params": PARAMS, "macs": MACS}
+    assert found.metrics["work"] > MACS
     assert found.cost_seconds > 0
 
 
