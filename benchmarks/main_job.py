@@ -79,7 +79,7 @@ def one_run(asked: argparse.Namespace, data: str, seed: int) -> None:
     rows.append(
         {
             "claim": f"{data}, {asked.budget}: search won (None is undecided)",
-            "ours": summary["search_won"],
+            "ours": str(summary["search_won"]),
             "seconds": summary["seconds"],
             **tail,
         }
