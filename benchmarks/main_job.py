@@ -70,9 +70,7 @@ def one_run(asked: argparse.Namespace, data: str, seed: int) -> None:
     rows = []
     for trained in verified(folder):
         low, high = wilson(int(trained.test_correct.sum()), len(trained.test_correct))
-        claim = f"{data}, {asked.budget}: test accuracy of {trained.role}" + (
-            " (winner)" if trained is verified_first(folder) else ""
-        )
+        claim = f"{data}, {asked.budget}: test accuracy of {trained.role}"
         rows.append(
             {"claim": claim, "ours": trained.test_value, "low": low, "high": high, "seconds": round(trained.seconds, 1), **tail}
         )
@@ -91,11 +89,6 @@ def verified(folder: Path) -> list[Trained]:
     """All full trainings of a run."""
     with RunStore.read(folder) as store:
         return [Trained.from_record(record) for key, record in store.meta.items() if key.startswith("trained ")]
-
-
-def verified_first(folder: Path) -> Trained:
-    """The winner of the comparison."""
-    return verified(folder)[0]
 
 
 def write_means(asked: argparse.Namespace) -> None:
