@@ -20,7 +20,9 @@ from typing import Any
 
 from archscout.core.errors import UnknownName, UserError, suggestion
 
-ROOMS = ("spaces", "strategies", "estimators", "data")
+ROOMS = {"spaces": "spaces", "strategies": "strategies", "estimators": "estimators", "data": "data", "tables": "benchmarks/tables"}
+"""The rooms of plug-ins, and the folder of each."""
+_SINGULAR = {"spaces": "search space", "strategies": "strategy", "estimators": "estimator", "data": "data set", "tables": "table"}
 _HERE = Path(__file__).parent
 
 
@@ -47,7 +49,7 @@ def plugin(room: str, name: str) -> type[Any]:
         return _only_class(load_file(Path(name)), name)
     entry = _entries(room).get(name)
     if name in _files(room):
-        return _only_class(importlib.import_module(f"archscout.{room}.{_module(name)}"), name)
+        return _only_class(importlib.import_module(f"archscout.{ROOMS[room].replace('/', '.')}.{_module(name)}"), name)
     if entry is not None:
         loaded: type[Any] = entry.load()
         return loaded
@@ -111,7 +113,7 @@ def loaded_files() -> list[str]:
 def _files(room: str) -> dict[str, Path]:
     if room not in ROOMS:
         raise UnknownName(f"there are no plug-ins called '{room}'; {suggestion(room, ROOMS)}")
-    return {path.stem.replace("_", "-"): path for path in (_HERE / room).glob("[a-z]*.py")}
+    return {path.stem.replace("_", "-"): path for path in (_HERE / ROOMS[room]).glob("[a-z]*.py")}
 
 
 def _entries(room: str) -> dict[str, EntryPoint]:
@@ -123,7 +125,7 @@ def _module(name: str) -> str:
 
 
 def _singular(room: str) -> str:
-    return {"spaces": "search space", "strategies": "strategy", "estimators": "estimator", "data": "data set"}[room]
+    return _SINGULAR[room]
 
 
 def _only_class(module: ModuleType, name: str) -> type[Any]:

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "nn": {"core"},
     "spaces": BELOW_2,
     "data": BELOW_2 | {"catalogue"},  # a data set is opened by name
-    "benchmarks": BELOW_2,
+    "benchmarks": BELOW_2 | {"catalogue"},  # a table is opened by name
     "estimators": BELOW_3 | {"catalogue"},
     "learners": BELOW_3 | {"catalogue"},
     "meta": BELOW_2 | {"learners"},
@@ -29,13 +29,14 @@ MAY_IMPORT = {
     "store": MACHINERY,
     "engine": MACHINERY,
     "export": MACHINERY,
+    "comparison": MACHINERY | {"analysis", "benchmarks.verdict", "report"},
     "report": MACHINERY | {"analysis", "benchmarks.verdict"},
     "testing": MACHINERY | {"analysis"},
 }
 PLUG_INS = {"spaces", "data", "benchmarks", "estimators", "learners", "meta", "strategies"}
 THIRD_PARTY = {"core": {"numpy"}, "catalogue": {"numpy"}, "nn": {"numpy", "torch", "safetensors"}}  # all others: what they like
 EXCEPTIONS = {("core/seeds.py", "torch")}  # inside `seeded`, which only callers with torch use
-VERDICT_READERS = ("report/", "cli/bench.py", "benchmarks/verdict.py")
+VERDICT_READERS = ("report/", "comparison/", "cli/bench.py", "benchmarks/verdict.py")
 
 
 def imports(tree: ast.AST, package: Path) -> Iterator[tuple[int, str]]:

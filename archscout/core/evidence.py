@@ -10,8 +10,10 @@ from typing import Literal, get_args
 from archscout.core.architecture import Architecture
 from archscout.core.errors import NotFinite
 
-FailureKind = Literal["nan", "error", "timeout", "oom", "killed", "over_limit"]
+FailureKind = Literal["nan", "error", "timeout", "oom", "killed", "over_limit", "unrecorded"]
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+REFUSALS: tuple[FailureKind, ...] = ("over_limit", "unrecorded")
+"""Known before anything is spent, so they cost no part of the budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class Observation:
     def __post_init__(self) -> None:
         if (self.estimate is None) == (self.failure is None):
             raise ValueError("an observation holds exactly one of an estimate and a failure")
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was turned away before anything was spent on it."""
+        return self.failure is not None and self.failure.kind in REFUSALS
 
     @property
     def value(self) -> float:

@@ -1,4 +1,4 @@
-"""The six contracts of archscout, and the optional capabilities of a space.
+"""The contracts of archscout, and the optional capabilities of spaces and judges.
 
 Plug-ins are frozen dataclasses: fields are the settings, the docstring is the help text.
 """
@@ -13,6 +13,7 @@ from archscout.core.evidence import Estimate, Observation
 from archscout.core.moves import Search
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import Problem, Task
+from archscout.core.tables import Recorded, TableFacts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -114,6 +115,46 @@ class Estimator(Protocol):
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The judgement; raises where there is none (the driver makes a typed failure of it)."""
+        ...
+
+
+@runtime_checkable
+class RefusingEstimator(Protocol):
+    """A judge that knows beforehand of which architectures it can say nothing, so that they cost no part of the budget."""
+
+    def refusal(self, problem: Problem, architecture: Architecture) -> str | None:
+        """Why there is no judgement of this architecture (one clause), or None where there is one."""
+        ...
+
+
+@runtime_checkable
+class Table(Protocol):
+    """A recorded benchmark: rows are architectures of one space. Test values are not here but in `benchmarks.verdict`."""
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        ...
+
+    @property
+    def facts(self) -> TableFacts:
+        """What it says of itself; reads no numbers."""
+        ...
+
+    def objective(self, dataset: str, epochs: int | None = None) -> Recorded:
+        """The column that a search may see. Raises UnknownName, naming what there is."""
+        ...
+
+    def row(self, space: Space, architecture: Architecture) -> int | None:
+        """The row of an architecture of the table's space, or None where the table does not hold it."""
+        ...
+
+    def architecture(self, space: Space, row: int) -> Architecture:
+        """The architecture of a row."""
+        ...
+
+    def metrics(self, row: int) -> Mapping[str, float]:
+        """Recorded facts of a row beside its objectives: params, macs, and seconds of training where a column of them is there."""
         ...
 
 

@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, LimitError, ReplayMismatch, StrategyError, UserError
-from archscout.core.evidence import Estimate, Failure, Observation
+from archscout.core.evidence import REFUSALS, Estimate, Failure, Observation
 from archscout.core.joint import names_of
 from archscout.core.moves import Move, Progress, Propose, Wait
 from archscout.core.problem import Problem
-from archscout.core.protocols import Estimator, Strategy
+from archscout.core.protocols import Estimator, RefusingEstimator, Strategy
 from archscout.core.seeds import derive
 from archscout.engine.budget import Budget
 from archscout.engine.executors import Executor, Job
@@ -105,7 +105,7 @@ def at_fidelity(estimator: Estimator, fidelity: float | None) -> Estimator:
 
 def failed_share(log: Log) -> float:
     """The share of failures among what landed, refused proposals left out; 0 where nothing landed."""
-    judged = [seen for seen in log.results.values() if not _refused(seen)]
+    judged = [seen for seen in log.results.values() if not seen.refused]
     return sum(seen.failure is not None for seen in judged) / len(judged) if judged else 0.0
 
 
@@ -144,7 +144,7 @@ class _Run:
         for number, entry in enumerate(log.moves):
             if isinstance(entry.move, Propose):
                 self.proposed += 1
-                self.evaluations += not (number in log.results and _refused(log.results[number]))
+                self.evaluations += not (number in log.results and log.results[number].refused)
         self.search = strategy.search(problem, seed=seed, state=state)
         self._skip(log.moves[self.number - 1].delivered if self.number else 0)
 
@@ -253,24 +253,29 @@ class _Run:
     def _fly(self, number: int, move: Propose, new: bool = False) -> None:
         if number in self.log.results:
             return
+        key = move.judge, move.fidelity
+        if key not in self.fidelities:
+            self.fidelities[key] = at_fidelity(self.judges[move.judge], move.fidelity)
+        judge = self.fidelities[key]
         failure, facts = self.gate.check(move.architecture)
-        refused = failure is not None and failure.kind == "over_limit"
+        if failure is None and isinstance(judge, RefusingEstimator):
+            why = judge.refusal(self.problem, move.architecture)
+            failure = Failure("unrecorded", why) if why is not None else None
+        refused = failure is not None and failure.kind in REFUSALS
         if new:
             self.evaluations += not refused
             self.refused = self.refused + 1 if refused else 0
             self.tell("proposed")
         if self.refused >= _REFUSED_IN_A_ROW:
             raise LimitError(
-                f"{self.refused:,} proposals in a row were over the limits; raise them, or choose a strategy that minds them"
+                f"{self.refused:,} proposals in a row were over the limits or without a record; raise the limits, or choose another "
+                "strategy or table"
             )
         if failure is not None:
             self._record(number, failure, {}, 0.0)
             return
-        key = move.judge, move.fidelity
-        if key not in self.fidelities:
-            self.fidelities[key] = at_fidelity(self.judges[move.judge], move.fidelity)
         seed = derive(self.seed, "estimate", move.architecture)
-        job = self.executor.submit(self.fidelities[key], self.problem, move.architecture, seed)
+        job = self.executor.submit(judge, self.problem, move.architecture, seed)
         self.jobs[job] = number, facts
 
     def _land(self) -> Observation:
@@ -313,7 +318,7 @@ class _Run:
         if seen.estimate:
             self.succeeded = True
             self.charged += seen.estimate.cost_seconds
-        elif seen.failure and not _refused(seen):
+        elif seen.failure and not seen.refused:
             self.charged += self.log.charges[number]
             self.streak = [*self.streak, seen.failure.message if seen.failure.kind in _BROKEN else ""][-_SAME_ERRORS:]
         if not self.succeeded and len(self.streak) == _SAME_ERRORS and len(set(self.streak)) == 1 and self.streak[0]:
@@ -358,10 +363,6 @@ class _Run:
             landed = len(self.log.results)
             counted = self.proposed, landed, self.failed, self.evaluations, self._wall(), self.best
             self.notify(Event(kind, *counted, observation, progress, message))
-
-
-def _refused(seen: Observation) -> bool:
-    return seen.failure is not None and seen.failure.kind == "over_limit"
 
 
 def _words(move: Move) -> str:

@@ -140,7 +140,7 @@ def stop_and_go(
 
 
 def _evaluated(log: Log) -> int:
-    return sum(seen.failure is None or seen.failure.kind != "over_limit" for seen in log.results.values())
+    return sum(not seen.refused for seen in log.results.values())
 
 
 def _judged(log: Log) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_strategies import Chaotic, Climbing, Evolution, Listed
 
+from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.errors import ArchscoutError, LimitError, ReplayMismatch, StrategyError, UserError
 from archscout.core.evidence import Estimate
@@ -148,6 +149,23 @@ def test_limits_are_enforced_uncharged() -> None:
     assert all(seen.estimate.metrics["params"] <= 60 for seen in judged if seen.estimate)
     assert failed_share(log) == 0.0
     stop_and_go(Evolution(), problem, Counting(), evaluations=8, seed=1, workers=3)
+
+
+@dataclass(frozen=True)
+class Forgetful(Counting):
+    """Has no record of architectures whose choices add up to an odd number."""
+
+    def refusal(self, problem: Problem, architecture: Architecture) -> str | None:
+        return "there is no record of it" if sum(architecture.choices) % 2 else None
+
+
+def test_what_a_judge_refuses_beforehand_is_uncharged() -> None:
+    log = run(Evolution(), PROBLEM, Forgetful(), evaluations=8, seed=1)
+    refused = [seen for seen in log.observations if seen.refused]
+    assert refused and {seen.failure.kind for seen in refused if seen.failure} == {"unrecorded"}
+    assert all(sum(seen.architecture.choices) % 2 for seen in refused)
+    assert len(log.observations) - len(refused) == 8 and failed_share(log) == 0.0
+    stop_and_go(Evolution(), PROBLEM, Forgetful(), evaluations=8, seed=1, workers=3)
 
 
 def test_latency_is_measured_once_and_limits() -> None:
