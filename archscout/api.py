@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import Interrupted, RunError, UserError
+from archscout.core.kinds import check_kind
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.protocols import Space
 from archscout.engine.display import Display
@@ -236,6 +237,7 @@ def create_model(
     """A freshly initialised network: x (B, in_chans, image_size, image_size) -> logits (B, num_classes)."""
     task = Task("", IMAGE_CLASSIFICATION, (in_chans, image_size, image_size), num_classes, "")
     found_space, found = resolve(architecture, space)
+    check_kind(task, found_space, f"the space '{found_space.name}'")
     return found_space.build(found, task)
 
 
@@ -267,6 +269,9 @@ def score_all(
     judge = make(request, "estimator", "estimators", estimator)
     found = [resolve(text, space) for text in architectures]
     task = open_request(request).task
+    check_kind(task, judge, f"the judge '{estimator}'")
+    for owner in {owner.name: owner for owner, _ in found}.values():
+        check_kind(task, owner, f"the space '{owner.name}'")
     rows = []
     with Inline() as executor:
         for owner, architecture in found:
@@ -325,6 +330,7 @@ def train_one(
     recipe = Recipe(**settings_of("recipe", request.settings, Recipe))
     folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}")
     opened = open_request(request, progress=True)
+    check_kind(opened.task, owner, f"the space '{owner.name}'")
     network = new_network(owner, found, opened.task, seed=seed)
     keep_memory()
     lanes = lanes_for(recipe.batch_for(len(opened.task.splits["train"])), cores())

@@ -19,7 +19,7 @@ from typing import Literal
 
 Kind = Literal[
     "input", "conv", "batch_norm", "relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool",
-    "linear", "add", "multiply", "concat", "zero", "shift",
+    "linear", "add", "multiply", "concat", "narrow", "zero", "shift",
 ]  # fmt: skip
 Pair = tuple[int, int]
 
@@ -32,8 +32,8 @@ class Operation:
     """One primitive. `inputs` are positions of earlier operations; `shape` is that of the output.
 
     conv: no padding mode but zeros; `avg_pool` never counts padding; `global_pool` gives (C,) or, with `keep`, (C, 1, 1);
-    `zero` is the input (strided) times nought; `shift` drops the first row and column and pads the last (the second half of
-    DARTS' factorised reduction); `multiply` broadcasts a (C, 1, 1) gate.
+    `narrow` is the first C channels; `zero` is the input (strided) times nought; `shift` drops the first row and column and pads
+    the last (the second half of DARTS' factorised reduction); `multiply` broadcasts a (C, 1, 1) gate.
     """
 
     name: str
@@ -115,7 +115,7 @@ class OperationGraph:
                 assert shape is not None
                 weight = _DEPTHWISE if operation.groups > 1 else (_POINTWISE if operation.kernel == (1, 1) else 1.0)
                 total += weight * prod(shape) * prod(operation.shape[1:]) + _PER_LAYER
-            elif operation.kind not in ("input", "zero", "shift", "global_pool"):
+            elif operation.kind not in ("input", "narrow", "zero", "shift", "global_pool"):
                 total += _PER_ELEMENT * size
         return round(total)
 
@@ -135,7 +135,7 @@ class OperationGraph:
             operation = self.operations[position]
             place[position] = len(kept)
             inputs = (0,) if operation.kind == "zero" else tuple(place[i] for i in operation.inputs)
-            kept.append(replace(operation, inputs=inputs))
+            kept.append(operation if inputs == operation.inputs else replace(operation, inputs=inputs))
         marks = {name: place[position] for name, position in self.marks.items() if position in place}
         return OperationGraph(tuple(kept), place[self.output], marks)
 
@@ -175,14 +175,17 @@ class GraphBuilder:
         """The graph whose result is the operation at `output`."""
         return OperationGraph(tuple(self._operations), output, dict(self._marks))
 
-    def _add(self, name: str, operation: Operation) -> int:
+    def _path(self, name: str) -> str:
         path = full = ".".join([*self._scope, name])
         count = 1
         while full in self._names:
             count += 1
             full = f"{path}_{count}"
         self._names.add(full)
-        self._operations.append(replace(operation, name=full))
+        return full
+
+    def _add(self, operation: Operation) -> int:
+        self._operations.append(operation)
         return len(self._operations) - 1
 
     def _window(
@@ -200,8 +203,7 @@ class GraphBuilder:
         if min(out) < 1:
             raise ValueError(f"'{name}' would shrink a {height} x {width} map to nothing; the network needs larger images")
         return self._add(
-            name,
-            Operation("", kind, (x,), (channels, *out), kernel, stride, padding, (dilation, dilation), groups, bias),
+            Operation(self._path(name), kind, (x,), (channels, *out), kernel, stride, padding, (dilation, dilation), groups, bias)
         )
 
     def conv(
@@ -213,7 +215,7 @@ class GraphBuilder:
             raise ValueError(f"{groups} groups do not divide {self.shape(x)[0]} and {channels} channels")
         return self._window("conv", name, x, channels, kernel, stride, padding, dilation, groups, bias)
 
-    def max_pool(self, x: int, kernel: int, *, stride: int = 1, padding: int | None = None, name: str = "max_pool") -> int:
+    def max_pool(self, x: int, kernel: int, *, stride: int = 1, padding: int | Pair | None = None, name: str = "max_pool") -> int:
         """The maximum over a window."""
         return self._window("max_pool", name, x, self.shape(x)[0], kernel, stride, padding)
 
@@ -223,11 +225,11 @@ class GraphBuilder:
 
     def batch_norm(self, x: int, *, affine: bool = True, name: str = "norm") -> int:
         """Batch normalisation."""
-        return self._add(name, Operation("", "batch_norm", (x,), self.shape(x), affine=affine))
+        return self._add(Operation(self._path(name), "batch_norm", (x,), self.shape(x), affine=affine))
 
     def activation(self, x: int, kind: Literal["relu", "silu", "sigmoid"] = "relu") -> int:
         """A pointwise non-linearity."""
-        return self._add(kind, Operation("", kind, (x,), self.shape(x)))
+        return self._add(Operation(self._path(kind), kind, (x,), self.shape(x)))
 
     def relu(self, x: int) -> int:
         """max(x, 0)."""
@@ -240,37 +242,46 @@ class GraphBuilder:
         shapes = {self.shape(i) for i in inputs}
         if len(shapes) != 1:
             raise ValueError(f"a sum needs equal shapes, but {sorted(shapes)} came")
-        return self._add("add", Operation("", "add", tuple(inputs), shapes.pop()))
+        return self._add(Operation(self._path("add"), "add", tuple(inputs), shapes.pop()))
 
     def multiply(self, x: int, gate: int) -> int:
         """A feature map times a (C, 1, 1) gate."""
-        return self._add("multiply", Operation("", "multiply", (x, gate), self.shape(x)))
+        return self._add(Operation(self._path("multiply"), "multiply", (x, gate), self.shape(x)))
 
     def concat(self, *inputs: int) -> int:
         """The channels of all inputs, one after another; of one input, that input."""
         if len(inputs) == 1:
             return inputs[0]
         channels = sum(self.shape(i)[0] for i in inputs)
-        return self._add("concat", Operation("", "concat", tuple(inputs), (channels, *self.shape(inputs[0])[1:])))
+        return self._add(Operation(self._path("concat"), "concat", tuple(inputs), (channels, *self.shape(inputs[0])[1:])))
+
+    def narrow(self, x: int, channels: int) -> int:
+        """The first `channels` channels; of as many, the input."""
+        present = self.shape(x)[0]
+        if not 1 <= channels <= present:
+            raise ValueError(f"of {present} channels, 1 to {present} can be kept, but {channels} were asked for")
+        if channels == present:
+            return x
+        return self._add(Operation(self._path("narrow"), "narrow", (x,), (channels, *self.shape(x)[1:])))
 
     def zero(self, x: int, *, stride: int = 1) -> int:
         """The input, strided, times nought."""
         channels, height, width = self.shape(x)
         shape = (channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
-        return self._add("zero", Operation("", "zero", (x,), shape, stride=(stride, stride)))
+        return self._add(Operation(self._path("zero"), "zero", (x,), shape, stride=(stride, stride)))
 
     def shift(self, x: int) -> int:
         """The input moved one pixel up and left; the extent stays (the last row and column become zero)."""
-        return self._add("shift", Operation("", "shift", (x,), self.shape(x)))
+        return self._add(Operation(self._path("shift"), "shift", (x,), self.shape(x)))
 
     def global_pool(self, x: int, *, keep: bool = False) -> int:
         """The mean over the whole map: (C,), or (C, 1, 1) with `keep`."""
         channels = self.shape(x)[0]
-        return self._add("pool", Operation("", "global_pool", (x,), (channels, 1, 1) if keep else (channels,), keep=keep))
+        return self._add(Operation(self._path("pool"), "global_pool", (x,), (channels, 1, 1) if keep else (channels,), keep=keep))
 
     def linear(self, x: int, features: int, *, bias: bool = True, name: str = "linear") -> int:
         """A fully connected layer on a vector."""
-        return self._add(name, Operation("", "linear", (x,), (features,), bias=bias))
+        return self._add(Operation(self._path(name), "linear", (x,), (features,), bias=bias))
 
 
 def _pair(value: int | Pair) -> Pair:

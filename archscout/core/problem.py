@@ -25,15 +25,16 @@ class TaskKind:
 
 
 IMAGE_CLASSIFICATION = TaskKind("image-classification", "accuracy")
-TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION,)}
+LANGUAGE_MODELLING = TaskKind("language-modelling", "perplexity", higher_is_better=False)
+TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION, LANGUAGE_MODELLING)}
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """Data and the question asked of it.
 
-    shape: (C, H, W) for images.
-    classes: K classes.
+    shape: (C, H, W) for images, (L,) tokens for text.
+    classes: K classes, or the size of the vocabulary.
     fingerprint: of the data and its split; equal fingerprints mean equal batches.
     splits: "train" and "valid" -> a data set, opaque to core. The test split stays with the engine.
     """

@@ -12,10 +12,11 @@ from archscout.core.architecture import Architecture, Decision
 from archscout.core.evidence import Estimate, Observation
 from archscout.core.moves import Search
 from archscout.core.operations import OperationGraph
-from archscout.core.problem import Problem, Task
+from archscout.core.problem import Problem, Task, TaskKind
 from archscout.core.tables import Recorded, TableFacts
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 Snapshot = Mapping[str, Any]
@@ -40,7 +41,17 @@ class Space(Protocol):
         ...
 
     def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """A freshly initialised network: images (B, C, H, W) -> logits (B, K)."""
+        """A freshly initialised network: images (B, C, H, W) -> logits (B, K); tokens (B, L) -> logits (B, L, K)."""
+        ...
+
+
+@runtime_checkable
+class ServesKinds(Protocol):
+    """A space or judge that states the kinds of task it serves; without it, image classification alone (`core.kinds`)."""
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """The kinds of task it serves."""
         ...
 
 
@@ -50,6 +61,15 @@ class GraphSpace(Protocol):
 
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network as a graph of primitive operations."""
+        ...
+
+
+@runtime_checkable
+class CountedSpace(Protocol):
+    """A space without operation graphs that counts its networks by arithmetic; others are built on the meta device and run."""
+
+    def counts(self, architecture: Architecture, task: Task) -> Mapping[str, int]:
+        """`params`, and `macs` for one input of the task."""
         ...
 
 
@@ -85,6 +105,15 @@ class DrawnSpace(Protocol):
 
     def mutate(self, architecture: Architecture, rng: Any) -> Architecture:
         """A legal architecture that differs from the given one."""
+        ...
+
+
+@runtime_checkable
+class PartialSpace(Protocol):
+    """A space that refuses some tuples of choices: `architecture` raises UserError for them."""
+
+    def smallest(self) -> Architecture:
+        """The legal architecture of fewest parameters and MACs."""
         ...
 
 
@@ -154,7 +183,20 @@ class Table(Protocol):
         ...
 
     def metrics(self, row: int) -> Mapping[str, float]:
-        """Recorded facts of a row beside its objectives: params, macs, and seconds of training where a column of them is there."""
+        """The recorded facts of a row that `facts.metrics` names."""
+        ...
+
+    def extra(self, name: str) -> NDArray[Any]:
+        """One of the arrays that `facts.extras` names. Raises UnknownName."""
+        ...
+
+
+@runtime_checkable
+class KeyedTable(Protocol):
+    """A table whose benchmark has keys of its own for architectures, such as hashes."""
+
+    def row_of_key(self, key: str) -> int | None:
+        """The row of a key, or None where `key` is none."""
         ...
 
 

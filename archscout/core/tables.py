@@ -19,7 +19,8 @@ class Column:
     """One recorded quantity.
 
     name: as in the file, such as `cifar10_valid_200`.
-    dataset: what was trained on; with `epochs` (of the training schedule) it names the column to a user.
+    dataset: what was trained on; with `epochs` (of the training schedule; 0 where the source does not say) it names the column
+    to a user.
     metric: `accuracy` (percent), `ssim` or `log-loss` (nats).
     split: of the images or tokens that were measured on.
     caveat: what a reader must know, such as "one run, both objective and report"; else empty.
@@ -41,6 +42,7 @@ class TableFacts:
     space: the name of the search space whose architectures are the rows. rows: how many.
     columns: the objectives, in order; the first of a data set is its default. reports: what `benchmarks.verdict` reveals.
     licence, source: of the numbers. caveats: what a reader of results must know.
+    metrics: the recorded facts of every row, such as params. extras: further arrays, such as published subsets and latencies.
     """
 
     space: str
@@ -50,6 +52,8 @@ class TableFacts:
     licence: str
     source: str
     caveats: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -59,10 +63,14 @@ class TableFacts:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The values of a column, one per row of its table; NaN where nothing was recorded."""
+    """The values of a column, one per row of its table; NaN where nothing was recorded.
+
+    seconds: what the training to them took, per row; None where the table does not say.
+    """
 
     column: Column
     values: NDArray[np.float64]
+    seconds: NDArray[np.float64] | None = None
 
     @property
     def scores(self) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from archscout import catalogue
 from archscout.core.errors import UserError
 from archscout.core.joint import JointSpace
+from archscout.core.kinds import check_kind
 from archscout.core.problem import Problem, Task
 from archscout.core.protocols import Estimator, Space, Strategy
 from archscout.engine.budget import parse_budget
@@ -93,9 +94,11 @@ class Job:
 
     def __post_init__(self) -> None:
         self.space = make(self.request, "space", "spaces", self.request.space)
+        check_kind(self.task, self.space, f"the space '{self.space.name}'")
         self.strategy()
         if self.request.estimator != "auto":
-            self.estimator(self.request.estimator)  # wrong settings are to be told of before anything is spent
+            judge = self.estimator(self.request.estimator)  # wrong settings are to be told of before anything is spent
+            check_kind(self.task, judge, f"the judge '{self.request.estimator}'")
         seconds, evaluations = parse_budget(self.request.budget)
         self.seconds: float | None = seconds
         self.evaluations: int | None = evaluations

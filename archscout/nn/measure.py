@@ -1,6 +1,7 @@
 """What a network costs, without training it: parameters, MACs, latency; and the test for limits.
 
-Counts come from the operation graph where a space offers one; otherwise from a build on the meta device.
+Counts come from the operation graph where a space offers one, or from its own arithmetic; otherwise from a build on the meta
+device.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from functools import lru_cache
 from time import perf_counter
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
+from archscout.core.draw import legal
 from archscout.core.errors import LimitError
 from archscout.core.joint import member_space
-from archscout.core.problem import COUNTED, Problem, Task
-from archscout.core.protocols import GraphSpace, Space
+from archscout.core.problem import COUNTED, LANGUAGE_MODELLING, Problem, Task
+from archscout.core.protocols import CountedSpace, GraphSpace, PartialSpace, Space
 
 
 def counts(space: Space, architecture: Architecture, task: Task) -> Mapping[str, int]:
-    """`params`, `macs` (convolutions and linear layers, one image) and `work` (see `OperationGraph.work`)."""
+    """`params`, `macs` (convolutions and linear layers, one image or window of tokens) and `work` (see `OperationGraph.work`)."""
     space = member_space(space, architecture)
     if isinstance(space, Hashable) and isinstance(task, Hashable):
         return _counts(space, architecture, task)
@@ -37,31 +39,40 @@ def _counts(space: Space, architecture: Architecture, task: Task) -> Mapping[str
     if isinstance(space, GraphSpace):
         graph = space.operations(architecture, task)
         return {"params": graph.params, "macs": graph.macs, "work": graph.work}
+    found = space.counts(architecture, task) if isinstance(space, CountedSpace) else _built_counts(space, architecture, task)
+    return {**found, "work": _UNKNOWN_WORK * found["macs"]}
+
+
+def _built_counts(space: Space, architecture: Architecture, task: Task) -> Mapping[str, int]:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
         network = space.build(architecture, task)
-        image = torch.empty(1, *task.shape)
     network.eval()
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        network(image)
+        network(example_input(task, device="meta"))
     params = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    macs = counter.get_total_flops() // 2
-    return {"params": params, "macs": macs, "work": _UNKNOWN_WORK * macs}
+    return {"params": params, "macs": counter.get_total_flops() // 2}
+
+
+def example_input(task: Task, batch: int = 1, device: str = "cpu") -> Tensor:
+    """Zeros of the form of the task's inputs: images (B, C, H, W), or tokens (B, L) int64."""
+    kind = torch.int64 if task.kind == LANGUAGE_MODELLING else None
+    return torch.zeros(batch, *task.shape, dtype=kind, device=device)
 
 
 def latency(
     network: nn.Module, task: Task, *, device: str = "cpu", batch: int = 1, warm_up: int = 3, repeats: int = 20
 ) -> list[float]:
-    """Milliseconds of `repeats` forward passes of random images, sorted; the network is left in evaluation mode."""
+    """Milliseconds of `repeats` forward passes of zeros, sorted; the network is left in evaluation mode."""
     network = network.to(device).eval()
-    images = torch.zeros(batch, *task.shape, device=device)
+    inputs = example_input(task, batch, device)
     times = []
     with torch.inference_mode():
         for turn in range(warm_up + repeats):
             start = perf_counter()
-            network(images)
+            network(inputs)
             if device != "cpu":
                 torch.accelerator.synchronize()
             if turn >= warm_up:
@@ -111,21 +122,23 @@ def smallest_count(problem: Problem, name: str) -> int:
 
 
 def smallest_by(problem: Problem, name: str) -> tuple[Architecture, int]:
-    """The architecture of smallest count that coordinate descent over the decisions finds, from the first option of each."""
+    """The architecture of smallest count that coordinate descent over the decisions finds.
+
+    It starts from the first option of each, or from the smallest architecture that a `PartialSpace` names.
+    """
     space = problem.space
 
-    def count(choices: list[int]) -> int:
-        return counts(space, space.architecture(choices), problem.task)[name]
+    def count(architecture: Architecture) -> int:
+        return counts(space, architecture, problem.task)[name]
 
-    choices = [0] * len(space.decisions)
-    best = count(choices)
+    smallest = space.smallest() if isinstance(space, PartialSpace) else space.architecture([0] * len(space.decisions))
+    best = count(smallest)
     improved = True
     while improved:
         improved = False
         for place, decision in enumerate(space.decisions):
             for option in range(len(decision.options)):
-                trial = [*choices[:place], option, *choices[place + 1 :]]
-                found = count(trial)
-                if found < best:
-                    best, choices, improved = found, trial, True
-    return space.architecture(choices), best
+                trial = legal(space, [*smallest.choices[:place], option, *smallest.choices[place + 1 :]])
+                if trial is not None and (found := count(trial)) < best:
+                    best, smallest, improved = found, trial, True
+    return smallest, best

@@ -62,6 +62,8 @@ def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:
             return first * inputs[1]
         case "concat":
             return torch.cat(inputs, 1)
+        case "narrow":
+            return first[:, : operation.shape[0]]
         case "zero":
             return first[:, :, :: operation.stride[0], :: operation.stride[1]] * 0.0
         case "shift":

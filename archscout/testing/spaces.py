@@ -2,7 +2,7 @@
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_my_space(check):
-    check(MySpace(...), image_task())
+    check(MySpace(...), image_task())  # or token_task(), for a space of language models
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from archscout.core.architecture import Architecture
-from archscout.core.draw import crossover, mutate, neighbours, sample
+from archscout.core.draw import crossover, legal, mutate, neighbours, sample
 from archscout.core.errors import UserError
-from archscout.core.problem import Task
-from archscout.core.protocols import GraphSpace, PublishedSpace, SignatureSpace, Space
+from archscout.core.kinds import check_kind
+from archscout.core.problem import LANGUAGE_MODELLING, Task
+from archscout.core.protocols import GraphSpace, PartialSpace, PublishedSpace, SignatureSpace, Space
 from archscout.core.seeds import generator, seeded
 from archscout.nn.batches import one_batch
 from archscout.nn.executor import execute
-from archscout.nn.measure import counts
+from archscout.nn.measure import counts, example_input
+from archscout.nn.tokens import one_token_batch
 
 NETWORKS = 20
 """Random networks that are built by a check."""
 
 
 def is_described(space: Space, task: Task) -> None:
-    """Decisions with distinct names and distinct options, and a name that the text form can carry."""
+    """Decisions with distinct names and distinct options, a name that the text form can carry; the kind of the task is served."""
+    check_kind(task, space, f"the space '{space.name}'")
     decisions = space.decisions
     assert decisions, "a space needs decisions"
     assert len({decision.name for decision in decisions}) == len(decisions), "two decisions share a name"
@@ -54,14 +57,27 @@ def round_trips_as_text(space: Space, task: Task) -> None:
 
 
 def normalises_once(space: Space, task: Task) -> None:
-    """Any legal tuple gives an architecture of this space, and normalising that changes nothing more."""
+    """Any legal tuple gives an architecture of this space, and normalising that changes nothing more.
+
+    All tuples are legal; of a `PartialSpace`, a few among 200 at random and 200 that differ in one choice from a drawn one.
+    """
     rng = generator(0, "normalises")
-    for _ in range(200):
-        choices = [int(rng.integers(len(decision.options))) for decision in space.decisions]
-        architecture = space.architecture(choices)
+    found = 0
+    drawn = [list(architecture.choices) for architecture in _drawn(space, 200)]
+    for choices in drawn:
+        place = int(rng.integers(len(choices)))
+        choices[place] = int(rng.integers(len(space.decisions[place].options)))
+    for choices in [*drawn, *([int(rng.integers(len(d.options))) for d in space.decisions] for _ in range(200))]:
+        architecture = legal(space, choices)
+        if architecture is None:
+            continue
+        found += 1
         assert architecture.space == space.name
         assert all(type(choice) is int for choice in architecture.choices)
         assert space.architecture(architecture.choices) == architecture, f"{choices} needs more than one normalisation"
+    assert found, "the space refuses each of 400 tuples of choices"
+    if isinstance(space, PartialSpace):
+        assert space.architecture(space.smallest().choices) == space.smallest()
 
 
 def refuses_illegal_choices(space: Space, task: Task) -> None:
@@ -100,13 +116,13 @@ def draws_by_seed(space: Space, task: Task) -> None:
 
 
 def trains(space: Space, task: Task) -> None:
-    """Random networks give finite logits (B, K) and finite gradients, and nothing depends on the batch in evaluation."""
-    x, y = one_batch(task, "train", 8, seed=0)
+    """Random networks give finite logits (B, K) or (B, L, K) and finite gradients; in evaluation nothing depends on the batch."""
+    x, y = _batch(task, 8)
     for architecture, network in _built(space, task):
         network.train()
         logits = network(x)
-        assert logits.shape == (len(x), task.classes), f"{architecture} gives {tuple(logits.shape)}"
-        F.cross_entropy(logits, y).backward()  # type: ignore[no-untyped-call]
+        assert logits.shape == (*y.shape, task.classes), f"{architecture} gives {tuple(logits.shape)}"
+        F.cross_entropy(logits.flatten(0, -2), y.flatten()).backward()  # type: ignore[no-untyped-call]
         assert torch.isfinite(logits).all(), f"{architecture} gives logits that are not finite"
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
         assert gradients, f"{architecture} has no gradients"
@@ -131,7 +147,7 @@ def builds_by_seed(space: Space, task: Task) -> None:
 
 def counts_what_it_builds(space: Space, task: Task) -> None:
     """The counts (from the graph where there is one) are those of the built module."""
-    x = torch.zeros(1, *task.shape)
+    x = example_input(task)
     for architecture, network in _built(space, task):
         found = counts(space, architecture, task)
         assert found["params"] == sum(p.numel() for p in network.parameters() if p.requires_grad), f"params of {architecture}"
@@ -146,7 +162,7 @@ def executes_what_it_builds(space: Space, task: Task) -> None:
     """Where a space states graphs, the functional executor gives the logits of the built module (double precision)."""
     if not isinstance(space, GraphSpace):
         return
-    x = one_batch(task, "train", 4, seed=0)[0].double()
+    x = _batch(task, 4)[0].double()
     for architecture, network in _built(space, task, 5):
         network.double().train()
         graph = space.operations(architecture, task)
@@ -165,6 +181,11 @@ def check_space(space: Space, task: Task) -> None:
     """All checks."""
     for check in CHECKS:
         check(space, task)
+
+
+def _batch(task: Task, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    taken = one_token_batch if task.kind == LANGUAGE_MODELLING else one_batch
+    return taken(task, "train", size, seed=0)
 
 
 def _drawn(space: Space, count: int) -> list[Architecture]:

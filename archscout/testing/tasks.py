@@ -1,4 +1,4 @@
-"""A tiny image classification task in memory, for tests of spaces, judges and strategies."""
+"""Tiny tasks in memory, of images and of tokens, for tests of spaces, judges and strategies."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from hashlib import blake2b
 
 import numpy as np
 
-from archscout.core.problem import IMAGE_CLASSIFICATION, Task
+from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Task
 from archscout.core.seeds import generator
 from archscout.nn.batches import ImageSplit
+from archscout.nn.tokens import TokenSplit
 
 
 def image_task(shape: tuple[int, int, int] = (1, 12, 12), classes: int = 3, rows: int = 48, seed: int = 0) -> Task:
@@ -43,3 +44,23 @@ def image_split(name: str, shape: tuple[int, int, int], classes: int, rows: int,
         tuple(float(value) for value in train.std(0)),
         source=(image_split, (name, shape, classes, rows, seed)),
     )
+
+
+def token_task(length: int = 6, classes: int = 11, tokens: int = 600, seed: int = 0) -> Task:
+    """A task of tokens, each of which mostly follows from the one before: windows of L, a vocabulary of K.
+
+    tokens: of the training split; a third as many for validation. Splits travel to workers by reference.
+    """
+    fingerprint = blake2b(f"token_task {length} {classes} {tokens} {seed}".encode(), digest_size=16).hexdigest()
+    splits = {name: token_split(name, length, classes, tokens, seed) for name in ("train", "valid")}
+    return Task("steps", LANGUAGE_MODELLING, (length,), classes, fingerprint, splits)
+
+
+@lru_cache(maxsize=16)
+def token_split(name: str, length: int, classes: int, tokens: int, seed: int) -> TokenSplit:
+    """The split `name` ("train" or "valid") of `token_task`."""
+    rng = generator(seed, "token_task", classes)
+    steps = np.where(rng.random(tokens + tokens // 3) < 0.8, 1, rng.integers(classes, size=tokens + tokens // 3))
+    ids = np.cumsum(steps) % classes
+    part = ids[:tokens] if name == "train" else ids[tokens:]
+    return TokenSplit(part.astype(np.int64), length, source=(token_split, (name, length, classes, tokens, seed)))

@@ -1,6 +1,7 @@
 """Drawing, mutating, crossing and enumerating, over random spaces."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archscout.core.architecture import Architecture, Decision, checked
-from archscout.core.draw import crossover, enumerate_space, mutate, neighbours, sample, size
+from archscout.core.draw import crossover, enumerate_space, legal, mutate, neighbours, sample, size
 from archscout.core.errors import LimitError, UserError
 
 
@@ -35,6 +36,22 @@ class Grid:
 
     def build(self, architecture, task):
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Partial(Grid):
+    """Refuses tuples with a sum above `most`."""
+
+    most: int = 3
+
+    def architecture(self, choices):
+        found = super().architecture(choices)
+        if sum(found.choices) > self.most:
+            raise UserError(f"the sum should be at most {self.most}, but {sum(found.choices)} came")
+        return found
+
+    def smallest(self):
+        return self.architecture([0] * len(self.options))
 
 
 spaces = st.builds(Grid, st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple), st.booleans())
@@ -91,6 +108,35 @@ def test_neighbours_are_mutual(space, seed):
     if not space.switch:
         assert len(around) == sum(count - 1 for count in space.options)
         assert all(here in neighbours(space, there) for there in around)
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_of_a_partial_space_comes_only_what_is_legal(seed):
+    space, rng = Partial((4, 4, 4)), np.random.default_rng(seed)
+    every = {choices for choices in product(range(4), repeat=3) if sum(choices) <= 3}
+    assert {architecture.choices for architecture in enumerate_space(space)} == every
+    one, other = sample(space, rng), sample(space, rng)
+    assert mutate(space, one, rng) in neighbours(space, one)
+    drawn = [one, other, mutate(space, one, rng), crossover(space, one, other, rng), *neighbours(space, one)]
+    assert {architecture.choices for architecture in drawn} <= every
+    assert legal(space, (3, 3, 3)) is None and legal(space, (3, 0, 0)) == space.architecture((3, 0, 0))
+    with pytest.raises(UserError, match="takes 0 to 3"):
+        legal(Grid((4, 4, 4)), (4, 0, 0))
+
+
+def test_where_no_mixture_is_legal_the_first_parent_stays():
+    @dataclass(frozen=True)
+    class Twins(Partial):
+        def architecture(self, choices):
+            found = Grid.architecture(self, choices)
+            if found.choices not in ((0,) * 12, (1,) * 12):
+                raise UserError("all choices should be equal")
+            return found
+
+    space, rng = Twins((2,) * 12), np.random.default_rng(0)
+    one, other = space.architecture([1] * 12), space.smallest()
+    assert crossover(space, one, other, rng) == one
 
 
 @given(seeds)

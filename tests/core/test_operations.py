@@ -44,7 +44,7 @@ def test_a_convolution_has_pytorchs_shape_and_counts(extent, kernel, stride, pad
     extent=st.tuples(st.integers(2, 12), st.integers(2, 12)),
     kernel=st.integers(1, 3),
     stride=st.integers(1, 2),
-    kind=st.sampled_from(["max", "avg", "zero", "shift"]),
+    kind=st.sampled_from(["max", "avg", "narrow", "zero", "shift"]),
 )
 def test_other_windows_have_the_shape_of_their_values(extent, kernel, stride, kind):
     builder = GraphBuilder((2, *extent))
@@ -54,6 +54,8 @@ def test_other_windows_have_the_shape_of_their_values(extent, kernel, stride, ki
             x = builder.max_pool(x, kernel, stride=stride)
         case "avg":
             x = builder.avg_pool(x, kernel, stride=stride)
+        case "narrow":
+            x = builder.narrow(x, 1)
         case "zero":
             x = builder.zero(x, stride=stride)
         case "shift":
@@ -69,6 +71,13 @@ def test_avg_pool_pads_either_side_on_its_own():
     assert builder.shape(x) == (2, 5, 4)
     ones = torch.ones(1, 2, 9, 8)
     assert torch.equal(Network(builder.finish(x))(ones), torch.ones(1, 2, 5, 4))  # padding is not counted
+
+
+def test_max_pool_pads_either_side_on_its_own():
+    builder = GraphBuilder((1, 3, 2))
+    x = builder.max_pool(builder.input, 2, stride=2, padding=(1, 0))
+    values = torch.tensor([[-1.0, -2.0], [-3.0, -4.0], [-5.0, -6.0]])
+    assert torch.equal(Network(builder.finish(x))(values[None, None]), torch.tensor([[[[-1.0], [-3.0]]]]))
 
 
 def test_counts_by_hand():
@@ -104,13 +113,16 @@ def test_what_does_not_fit_is_refused():
         builder.conv(builder.input, 4, 5, padding=0)
     with pytest.raises(ValueError, match="groups"):
         builder.conv(builder.input, 4, groups=2)
+    for channels in (0, 4):
+        with pytest.raises(ValueError, match="of 3 channels"):
+            builder.narrow(builder.input, channels)
     with pytest.raises(ValueError, match="equal shapes"):
         builder.add(builder.input, builder.conv(builder.input, 4))
 
 
 def test_one_term_is_no_sum_and_no_concatenation():
     builder = GraphBuilder((3, 4, 4))
-    assert builder.add(builder.input) == builder.concat(builder.input) == builder.input
+    assert builder.add(builder.input) == builder.concat(builder.input) == builder.narrow(builder.input, 3) == builder.input
 
 
 def test_live_keeps_what_the_output_needs():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import CandidateError
+from archscout.core.errors import CandidateError, UserError
 from archscout.core.evidence import Estimate
 from archscout.core.operations import GraphBuilder
 from archscout.core.problem import Problem
@@ -33,6 +33,17 @@ class NeverSettled(Nas201):
 class AnythingGoes(Nas201):
     def architecture(self, choices):
         return Architecture("nas201", tuple(choices))
+
+
+class NothingGoes(Nas201):
+    def architecture(self, choices):
+        raise UserError("no")
+
+    def sample(self, rng):
+        return Nas201().sample(rng)
+
+    def smallest(self):
+        return Nas201().at(0)
 
 
 class AlwaysTheSame(Nas201):
@@ -65,6 +76,7 @@ class OtherGraph(Nas201):
     [
         (OtherText, spaces.round_trips_as_text),
         (NeverSettled, spaces.normalises_once),
+        (NothingGoes, spaces.normalises_once),
         (AnythingGoes, spaces.refuses_illegal_choices),
         (AlwaysTheSame, spaces.mutates),
         (WrongHead, spaces.trains),

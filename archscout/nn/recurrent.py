@@ -1,0 +1,133 @@
+"""Language models whose recurrent cell is a graph of operations on the input and the previous hidden states.
+
+Tokens (B, L) are embedded, run through layers of cells one token at a time, and decoded by the transposed embedding (Press and Wolf
+2017, arXiv 1608.05859). Every layer has its own weights and hidden states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Node = tuple[str, tuple[int, ...]]
+"""An operation and the numbers of its inputs: 0 the input x, 1 to S the S previous hidden states, then the nodes in their order."""
+State = tuple[Tensor, ...]
+"""The S hidden states of a layer, each (B, H)."""
+_SLOPE = 0.01
+
+
+class RecurrentCell(nn.Module):
+    """One step of a layer: x (B, I) and the hidden states (B, H) each -> the new hidden states.
+
+    nodes: in an order in which inputs come first. hidden: the positions of the S nodes that become the new states.
+    """
+
+    def __init__(self, nodes: Sequence[Node], hidden: Sequence[int], inputs: int, size: int) -> None:
+        super().__init__()
+        self._nodes = tuple(nodes)
+        self._hidden = tuple(hidden)
+        self.size = size
+        self.layers = nn.ModuleList(_layer(operation, sources, inputs, size) for operation, sources in nodes)
+
+    def start(self, batch: int) -> State:
+        """The hidden states before the first step: zeros."""
+        like = next(self.parameters())
+        return tuple(like.new_zeros(batch, self.size) for _ in self._hidden)
+
+    def forward(self, x: Tensor, state: State) -> State:
+        """(B, I) and (B, H) each -> (B, H) each."""
+        values = [x, *state]
+        for (operation, sources), layer in zip(self._nodes, self.layers, strict=True):
+            values.append(_result(operation, layer, [values[source] for source in sources]))
+        return tuple(values[1 + len(state) + node] for node in self._hidden)
+
+
+def _layer(operation: str, sources: tuple[int, ...], inputs: int, size: int) -> nn.Module:
+    match operation:
+        case "linear":  # matrices side by side: one product in place of a sum of several
+            return nn.Linear(sum(inputs if source == 0 else size for source in sources), size)
+        case "activation_tanh":
+            return nn.Tanh()
+        case "activation_sigm":
+            return nn.Sigmoid()
+        case "activation_leaky_relu":
+            return nn.LeakyReLU(_SLOPE)
+        case _:
+            return nn.Identity()
+
+
+def _result(operation: str, layer: nn.Module, inputs: list[Tensor]) -> Tensor:
+    match operation, inputs:
+        case "linear", _:
+            result: Tensor = layer(torch.cat(inputs, -1))
+        case "blend", [gate, one, other]:
+            result = gate * one + (1 - gate) * other
+        case "elementwise_prod", _:
+            result = reduce(torch.mul, inputs)
+        case "elementwise_sum", _:
+            result = reduce(torch.add, inputs)
+        case _:
+            result = layer(inputs[0])
+    return result
+
+
+class LockedDropout(nn.Module):
+    """Dropout with one mask for all steps of a sequence (Gal and Ghahramani 2016, arXiv 1512.05287)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        if not self.training or self.p == 0:
+            return x
+        return x * F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), self.p)
+
+
+class LanguageModel(nn.Module):
+    """Tokens (B, L) int64 -> logits (B, L, V) of the tokens that follow.
+
+    sizes: (inputs, hidden) of each layer's cell; the first inputs and the last hidden size are the embedding's.
+    dropouts: behind the embedding, between the layers, before the decoder.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], hidden: Sequence[int], vocabulary: int, sizes: Sequence[tuple[int, int]],
+        dropouts: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, sizes[0][0])
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.cells = nn.ModuleList(RecurrentCell(nodes, hidden, inputs, size) for inputs, size in sizes)
+        self.dropouts = nn.ModuleList(map(LockedDropout, dropouts))
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        for cell, (_, size) in zip(self.cells, sizes, strict=True):
+            for parameter in cell.parameters():
+                nn.init.uniform_(parameter, -1 / sqrt(size), 1 / sqrt(size))
+
+    def forward(self, tokens: Tensor, states: Sequence[State] | None = None) -> Tensor:
+        """The logits (B, L, V). states: of every layer; zeros by default."""
+        return self.run(tokens, states)[0]
+
+    def run(self, tokens: Tensor, states: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
+        """The logits (B, L, V), and the hidden states of every layer after the last token."""
+        embedded, between, last = self.dropouts
+        x = embedded(self.embedding(tokens))
+        ends: list[State] = []
+        for number, cell in enumerate(self.cells):
+            assert isinstance(cell, RecurrentCell)
+            state = states[number] if states is not None else cell.start(len(tokens))
+            outputs = []
+            for step in x.unbind(1):
+                state = cell(step, state)
+                outputs.append(state[0])
+            ends.append(state)
+            x = torch.stack(outputs, 1)
+            x = between(x) if number < len(self.cells) - 1 else last(x)
+        return F.linear(x, self.embedding.weight, self.bias), ends
