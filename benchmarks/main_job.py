@@ -9,23 +9,18 @@ of these commands can share a machine. The rows compare test accuracies after fu
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 from time import monotonic
 
-from filelock import FileLock
+from _rows import HERE, append, commit, machine
 
 from archscout.analysis.intervals import mean_interval, wilson
 from archscout.engine.finish import Trained
 from archscout.store.runs import RunStore
-
-COLUMNS = ("claim", "published", "ours", "low", "high", "command", "seed", "commit", "seconds", "machine")
-HERE = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
@@ -65,8 +60,8 @@ def one_run(asked: argparse.Namespace, data: str, seed: int) -> None:
         print(f"{data} seed {seed}: exit code {done.returncode}", file=sys.stderr)
         return
     summary = json.loads(done.stdout)
-    machine = f"{platform.processor() or platform.machine()}, {'1 core' if asked.core is not None else f'{os.cpu_count()} cores'}"
-    tail = {"command": " ".join(["archscout", *words]), "seed": seed, "commit": commit(), "machine": machine}
+    used = machine(1 if asked.core is not None else None)
+    tail = {"command": " ".join(["archscout", *words]), "seed": seed, "commit": commit(), "machine": used}
     rows = []
     for trained in verified(folder):
         low, high = wilson(int(trained.test_correct.sum()), len(trained.test_correct))
@@ -110,32 +105,10 @@ def write_means(asked: argparse.Namespace) -> None:
                 low, high = mean_interval(values)
                 claim = f"{data}, {asked.budget}: mean test accuracy of searched less {against}, {len(values)} seeds"
                 mean = sum(values) / len(values)
-                machine = f"{platform.processor() or platform.machine()}"
-                row = {"claim": claim, "ours": round(mean, 5), "low": round(low, 5), "high": round(high, 5), "machine": machine}
+                used = machine(1 if asked.core is not None else None)
+                row = {"claim": claim, "ours": round(mean, 5), "low": round(low, 5), "high": round(high, 5), "machine": used}
                 append(asked.results, [{**row, "command": "python benchmarks/main_job.py", "seed": "all", "commit": commit()}])
                 print(f"{claim}: {mean:+.2%} ({low:+.2%} to {high:+.2%})")
-
-
-def append(path: Path, rows: list[dict[str, object]]) -> None:
-    """Add rows to a results file; a row with the same claim, seed and command is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        _append(path, rows)
-
-
-def _append(path: Path, rows: list[dict[str, object]]) -> None:
-    old = list(csv.DictReader(path.open())) if path.exists() else []
-    new = {(str(row["claim"]), str(row["seed"]), str(row["command"])) for row in rows}
-    kept = [row for row in old if (row["claim"], row["seed"], row["command"]) not in new]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept + rows)
-
-
-def commit() -> str:
-    """The commit that was measured."""
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
 
 
 if __name__ == "__main__":

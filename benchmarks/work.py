@@ -88,7 +88,7 @@ def features(graph: OperationGraph) -> list[float]:
             pointwise += macs if operation.groups == 1 and operation.kernel == (1, 1) else 0
             depthwise += macs if operation.groups > 1 else 0
             layers += 1
-        elif operation.kind not in ("input", "zero", "shift", "global_pool"):
+        elif operation.kind not in ("input", "narrow", "zero", "shift", "global_pool"):
             elements += prod(operation.shape)
     return [full / 1e6, pointwise / 1e6, depthwise / 1e6, elements / 1e6, float(layers)]
 

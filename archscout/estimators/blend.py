@@ -22,7 +22,8 @@ from archscout import catalogue
 from archscout.core.architecture import Architecture
 from archscout.core.errors import NotFinite
 from archscout.core.evidence import Estimate
-from archscout.core.problem import Problem
+from archscout.core.kinds import kinds_of
+from archscout.core.problem import TASK_KINDS, Problem, TaskKind
 from archscout.core.protocols import Estimator
 
 
@@ -37,6 +38,12 @@ class Blend:
 
     def __post_init__(self) -> None:
         _parts(self.terms)  # a wrong text fails here, not at the first architecture
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """Those that all its judges serve."""
+        judges = [part.judge for part in _parts(self.terms) if part.judge is not None]
+        return tuple(kind for kind in TASK_KINDS.values() if all(kind in kinds_of(judge) for judge in judges))
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The sum. The cost is that of all judges; metrics are theirs and, under its name, the plain value of each.

@@ -16,7 +16,7 @@ import torch
 
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Estimate
-from archscout.core.problem import Problem
+from archscout.core.problem import TASK_KINDS, Problem, TaskKind
 from archscout.core.seeds import seeded
 from archscout.nn.measure import latency
 
@@ -37,6 +37,11 @@ class Latency:
     def __post_init__(self) -> None:
         if self.batch < 1 or self.repeats < 1 or self.warm_up < 0 or self.threads < 0:
             raise ValueError("batch and repeats are at least 1, warm_up and threads at least 0")
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """All."""
+        return tuple(TASK_KINDS.values())
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """Minus the median. Metrics: latency_ms (the median), latency_p95_ms."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Estimate
-from archscout.core.problem import Problem
+from archscout.core.problem import TASK_KINDS, Problem, TaskKind
 from archscout.estimators._counted import check_sign, counted
 
 
@@ -26,6 +26,11 @@ class Macs:
 
     def __post_init__(self) -> None:
         check_sign(self.sign)
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """All."""
+        return tuple(TASK_KINDS.values())
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The count times the sign; the seed has no effect."""

@@ -9,34 +9,47 @@ The value is not normalised, so larger networks score higher; this is meant so, 
 Deviations from the released code: every activation counts once per use (there, a name test counts most of them twice), also
 those without influence on the output unless `only_live`; identical images of the batch count once, since two equal rows make K
 singular for every network; no augmentation, no labels. A singular K is a typed failure, never a number.
+
+Presets are cheaper scores under a name; `python benchmarks/proxies.py --ranks 200` prints how well each agrees with the full one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import isfinite, log
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import CandidateError, NotFinite
+from archscout.core.errors import CandidateError, NotFinite, UserError
 from archscout.core.evidence import Estimate
-from archscout.core.operations import Operation
 from archscout.core.problem import Problem
-from archscout.core.protocols import GraphSpace
-from archscout.core.seeds import derive, seeded
-from archscout.nn.batches import one_batch
-from archscout.nn.executor import Precision, WeightBank, execute
+from archscout.core.protocols import Space
+from archscout.estimators._probe import images_of, untrained
+from archscout.nn.executor import Precision
 
-_ACTIVATIONS = ("relu", "silu")
-_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
-)  # fmt: skip
 _UNITS_AT_ONCE = 1 << 20
+
+
+class Preset(NamedTuple):
+    """What a preset sets in place of the settings; `cells` of the space, None to leave them."""
+
+    batch: int
+    precision: Precision = "fp32"
+    cells: int | None = None
+
+
+PRESETS = {
+    "bf16": Preset(128, "bf16"),
+    "small-batch": Preset(32),
+    "one-cell": Preset(128, cells=1),
+    "quick": Preset(32, cells=1),
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,8 @@ class Naswot:
     normalise: divide K by the number of activations, which takes most of the effect of size away.
     precision: "fp32", or "bf16": faster only on processors with matrix units for it (AMX; elsewhere it may well be slower), at a
     rank correlation with fp32 of 0.9998 on NAS-Bench-201.
+    preset: "full", or a cheaper score in place of `batch` and `precision`: "bf16", "small-batch" (32 images), "one-cell" (networks
+    of one cell per stage, in spaces with such a setting) or "quick" (both).
     """
 
     batch: int = 128
@@ -55,8 +70,11 @@ class Naswot:
     only_live: bool = False
     normalise: bool = False
     precision: Precision = "fp32"
+    preset: str = "full"
 
     def __post_init__(self) -> None:
+        if self.preset not in ("full", *PRESETS):
+            raise ValueError(f"preset must be 'full' or one of {', '.join(PRESETS)}, but '{self.preset}' came")
         if self.batch < 2:
             raise ValueError(f"batch must be at least 2, but {self.batch} came")
         if self.precision not in ("fp32", "bf16"):
@@ -65,48 +83,23 @@ class Naswot:
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The score; the metric `units` is the number of activations. Raises NotFinite where K is singular."""
         start = perf_counter()
-        task = problem.task
-        images, _ = one_batch(task, self.split, self.batch, seed=derive(0, "naswot", task.fingerprint))
         codes = Codes()
+        batch, precision, cells = PRESETS.get(self.preset, Preset(self.batch, self.precision))
+        if cells is not None:
+            problem = replace(problem, space=_thinned(problem.space, cells))
         with torch.no_grad():
-            images = _distinct(images).to(problem.device)
-            if isinstance(problem.space, GraphSpace):
-                self._by_graph(problem, problem.space, architecture, images, codes, seed)
-            else:
-                self._by_module(problem, architecture, images, codes, seed)
+            images, _ = images_of(problem, "naswot", self.split, batch)
+            network = untrained(problem, architecture, seed, precision=precision)
+            network.watch(images, ("activation",), codes.add, only_live=self.only_live)
         value = codes.log_determinant(normalise=self.normalise)
         return Estimate(value, perf_counter() - start, {"units": codes.units})
 
-    def _by_graph(
-        self, problem: Problem, space: GraphSpace, architecture: Architecture, images: Tensor, codes: Codes, seed: int
-    ) -> None:
-        graph = space.operations(architecture, problem.task)
-        weights = WeightBank(device=problem.device).draw(graph, seed)
 
-        def observe(operation: Operation, result: Tensor, count: int) -> None:
-            codes.add(result, count)  # the result of these activations is positive exactly where their input is
-
-        graph = graph.live() if self.only_live else graph
-        execute(graph, weights, images, observe=observe, observed=_ACTIVATIONS, precision=self.precision)
-
-    def _by_module(self, problem: Problem, architecture: Architecture, images: Tensor, codes: Codes, seed: int) -> None:
-        with seeded(seed):
-            network = problem.space.build(architecture, problem.task).to(problem.device).train()
-            found: list[nn.Module] = [module for module in network.modules() if isinstance(module, _MODULES)]
-            for module in network.modules():
-                if isinstance(module, nn.modules.dropout._DropoutNd):
-                    module.p = 0.0
-            live = _live(network, found, images) if self.only_live else found
-            if not live:
-                raise CandidateError(
-                    f"naswot reads the on/off pattern of ReLU-like modules, but '{architecture}' has none; use another judge"
-                )
-            # Before the module, because an in-place one overwrites its input.
-            handles = [module.register_forward_pre_hook(lambda _, inputs: codes.add(inputs[0], 1)) for module in live]
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                network(images)
-            for handle in handles:
-                handle.remove()
+def _thinned(space: Space, cells: int) -> Space:
+    if "cells" not in getattr(space, "__dataclass_fields__", ()):
+        raise UserError(f"the space '{space.name}' has no setting 'cells' to make smaller; choose another preset of naswot")
+    thinned: Space = replace(space, cells=cells)  # type: ignore[type-var]  # a dataclass, as just found
+    return thinned
 
 
 class Codes:
@@ -173,26 +166,3 @@ def _integer_product() -> Callable[[Tensor, Tensor], Tensor] | None:
     except (RuntimeError, TypeError):
         return None
     return product if right else None
-
-
-def _distinct(images: Tensor) -> Tensor:
-    """The images of a batch without repetitions, in order of their first appearance."""
-    first: dict[bytes, int] = {}
-    for place, image in enumerate(images):
-        first.setdefault(image.contiguous().numpy().tobytes(), place)
-    return images[list(first.values())]
-
-
-def _live(network: nn.Module, modules: list[nn.Module], images: Tensor) -> list[nn.Module]:
-    """Those modules that a backward pass from the output reaches."""
-    reached: set[nn.Module] = set()
-
-    def watch(module: nn.Module, _: object, result: Tensor) -> None:
-        result.register_hook(lambda _: reached.add(module))  # type: ignore[no-untyped-call]
-
-    handles = [module.register_forward_hook(watch) for module in modules]
-    with torch.enable_grad():
-        network(images).sum().backward()
-    for handle in handles:
-        handle.remove()
-    return [module for module in modules if module in reached]

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Estimate
-from archscout.core.problem import Problem
+from archscout.core.problem import TASK_KINDS, Problem, TaskKind
 from archscout.estimators._counted import counted
 
 
 @dataclass(frozen=True)
 class Work:
     """Minus the cost of a training step."""
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """All."""
+        return tuple(TASK_KINDS.values())
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """Minus the work; less work is higher. The seed has no influence."""

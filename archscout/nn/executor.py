@@ -27,8 +27,10 @@ Weights = Mapping[str, Tensor]
 Precision = Literal["fp32", "bf16"]
 Observer = Callable[[Operation, Tensor, int], None]
 """Told (operation, its output, how many equal operations of the graph it stands for)."""
+Init = Literal["default", "kaiming-normal", "normal"]
+"""How fresh weights are drawn: as PyTorch does by default; N(0, 2 / fan-in); N(0, 1). With the last two, biases are nought."""
 
-_SHARED = ("relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool", "shift", "zero")
+_SHARED = ("relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool", "narrow", "shift", "zero")
 
 
 class WeightBank:
@@ -39,24 +41,28 @@ class WeightBank:
         self._device = device
         self._buffer = torch.empty(0, dtype=dtype)
 
-    def draw(self, graph: OperationGraph, seed: int) -> Weights:
-        """Fresh weights as PyTorch initialises by default: uniform within 1 / sqrt(fan-in), normalisations 1 and 0.
+    def draw(self, graph: OperationGraph, seed: int, init: Init = "default") -> Weights:
+        """Fresh weights, by default as PyTorch initialises: uniform within 1 / sqrt(fan-in), normalisations 1 and 0.
 
         They are drawn on the CPU whatever the device, so that a seed means the same weights everywhere.
         """
-        entries = [entry for operation in graph.operations for entry in _entries(graph, operation)]
+        entries = [entry for operation in graph.operations for entry in _entries(graph, operation, init)]
         total = sum(prod(shape) for _, shape, _ in entries)
         if self._buffer.numel() < total:
             self._buffer = torch.empty(total, dtype=self._dtype)
         flat = self._buffer[:total]
-        flat.uniform_(-1, 1, generator=torch.Generator().manual_seed(seed))
+        source = torch.Generator().manual_seed(seed)
+        if init == "default":
+            flat.uniform_(-1, 1, generator=source)
+        else:
+            flat.normal_(generator=source)
         start = 0
-        for name, shape, bound in entries:
+        for name, shape, scale in entries:
             part = flat[start : (start := start + prod(shape))]
-            if bound is None:
+            if scale is None:
                 part.fill_(1.0 if name.endswith(".weight") else 0.0)
             else:
-                part.mul_(bound)
+                part.mul_(scale)
         flat = flat.to(self._device)
         return {name: _view(part, shape) for (name, shape, _), part in zip(entries, _split(flat, entries), strict=True)}
 
@@ -73,40 +79,44 @@ def execute(
     *,
     observe: Observer | None = None,
     observed: Collection[str] = ("relu",),
+    before: bool = False,
     batch_norm: bool = True,
     precision: Precision = "fp32",
 ) -> Tensor:
     """The logits (B, K) of images (B, C, H, W), in the images' type.
 
     observe: called after every operation whose kind is in `observed`, also those without influence on the logits (hand in
-    `graph.live()` to leave them out).
+    `graph.live()` to leave them out). before: it gets the operation's (first) input in place of the output.
     batch_norm: False leaves normalisations out (they become identities), affine part included.
     precision: "bf16" computes with 8 significant bits, which is faster on processors with matrix units for it (AMX) and may be
     slower on others; the logits come back in the type of `x`.
     """
     kind = x.dtype
     value = x.to(torch.bfloat16) if precision == "bf16" else x
-    plan = _plan(graph, observed if observe is not None else ())
+    plan, output = _plan(graph, observed if observe is not None else ())
     values: dict[int, Tensor] = {0: value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value}
     for position, inputs, count, done in plan:
         operation = graph.operations[position]
         values[position] = result = _apply(operation, [values[i] for i in inputs], weights, batch_norm, value)
         if observe is not None and operation.kind in observed:
-            observe(operation, result, count)
+            observe(operation, values[inputs[0]] if before else result, count)
         for i in done:
             del values[i]
-    return values[_canonical(graph)[graph.output]].to(kind)
+    return values[output].to(kind)
 
 
-def _entries(graph: OperationGraph, operation: Operation) -> list[tuple[str, tuple[int, ...], float | None]]:
-    """Names, shapes and bounds of an operation's weights; the bound is None for a constant (normalisations)."""
+def _entries(graph: OperationGraph, operation: Operation, init: Init) -> list[tuple[str, tuple[int, ...], float | None]]:
+    """Names, shapes and scales of an operation's weights; the scale is None for a constant (normalisations, zero biases)."""
     shape = graph.weight_shape(operation)
     if shape is None:
         return []
-    bound = None if operation.kind == "batch_norm" else 1 / sqrt(prod(shape[1:]))
-    found: list[tuple[str, tuple[int, ...], float | None]] = [(f"{operation.name}.weight", shape, bound)]
-    if operation.bias or operation.kind == "batch_norm":
-        found.append((f"{operation.name}.bias", shape[:1], bound))
+    if operation.kind == "batch_norm":
+        return [(f"{operation.name}.weight", shape, None), (f"{operation.name}.bias", shape, None)]
+    fan_in = prod(shape[1:])
+    scale = {"default": 1 / sqrt(fan_in), "kaiming-normal": sqrt(2 / fan_in), "normal": 1.0}[init]
+    found: list[tuple[str, tuple[int, ...], float | None]] = [(f"{operation.name}.weight", shape, scale)]
+    if operation.bias:
+        found.append((f"{operation.name}.bias", shape[:1], scale if init == "default" else None))
     return found
 
 
@@ -135,8 +145,8 @@ def _canonical(graph: OperationGraph) -> list[int]:
     return places
 
 
-def _plan(graph: OperationGraph, observed: Collection[str]) -> list[tuple[int, tuple[int, ...], int, tuple[int, ...]]]:
-    """The steps: position, positions of its inputs, how many equal operations it stands for, what is free afterwards."""
+def _plan(graph: OperationGraph, observed: Collection[str]) -> tuple[list[tuple[int, tuple[int, ...], int, tuple[int, ...]]], int]:
+    """The steps (position, those of its inputs, how many equal operations it stands for, what is free afterwards); the output."""
     places = _canonical(graph)
     output = places[graph.output]
     wanted = {output} | {places[p] for p, operation in enumerate(graph.operations) if operation.kind in observed}
@@ -156,7 +166,7 @@ def _plan(graph: OperationGraph, observed: Collection[str]) -> list[tuple[int, t
     for value, position in last.items():
         if value not in (0, output):
             free.setdefault(position, []).append(value)
-    return [(position, inputs, counts[position], tuple(free.get(position, ()))) for position, inputs in steps]
+    return [(position, inputs, counts[position], tuple(free.get(position, ()))) for position, inputs in steps], output
 
 
 def _apply(operation: Operation, inputs: list[Tensor], weights: Weights, batch_norm: bool, image: Tensor) -> Tensor:

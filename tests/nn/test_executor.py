@@ -29,7 +29,7 @@ def every_kind_graph():
     gate = builder.conv(builder.global_pool(builder.activation(x, "silu"), keep=True), 8, name="gate")
     x = builder.multiply(x, builder.activation(gate, "sigmoid"))
     x = builder.add(x, builder.shift(x), builder.zero(x), builder.max_pool(x, 3), builder.avg_pool(x, 3))
-    x = builder.concat(x, builder.conv(x, 8, 3, groups=8, dilation=2, name="depthwise"))
+    x = builder.concat(x, builder.conv(builder.narrow(x, 6), 6, 3, groups=6, dilation=2, name="depthwise"))
     x = builder.add(builder.conv(x, 4, stride=2, name="last"), builder.zero(builder.conv(x, 4, name="unused"), stride=2))
     return builder.finish(builder.linear(builder.global_pool(builder.relu(builder.batch_norm(x))), 3))
 
@@ -116,6 +116,37 @@ def test_the_bank_draws_pytorchs_default():
                 assert weight.std() == pytest.approx(float(layer.weight.detach().std()), rel=0.05)
         elif operation.kind == "batch_norm":
             assert (weights[f"{operation.name}.weight"] == 1).all() and (weights[f"{operation.name}.bias"] == 0).all()
+
+
+@pytest.mark.parametrize(("init", "gain"), [("kaiming-normal", 2.0), ("normal", None)])
+def test_the_bank_draws_normal_weights_and_no_biases(init, gain):
+    builder = GraphBuilder((32, 9, 8))
+    x = builder.batch_norm(builder.conv(builder.input, 64, 3, bias=True))
+    x = builder.conv(x, 512, 5, groups=64)
+    graph = builder.finish(builder.linear(builder.global_pool(x), 30))
+    weights = WeightBank(torch.float64).draw(graph, 0, init)
+    for operation in graph.operations:
+        if operation.kind in ("conv", "linear"):
+            weight = weights[f"{operation.name}.weight"]
+            expected = sqrt(gain / weight[0].numel()) if gain else 1.0
+            assert float(weight.std()) == pytest.approx(expected, rel=0.03)
+            assert float(weight.abs().max()) > 3 * expected and abs(float(weight.mean())) < 0.05 * expected
+            assert not operation.bias or not weights[f"{operation.name}.bias"].any()
+        elif operation.kind == "batch_norm":
+            assert (weights[f"{operation.name}.weight"] == 1).all() and (weights[f"{operation.name}.bias"] == 0).all()
+    again = WeightBank(torch.float64).draw(graph, 0, init)
+    assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
+
+
+def test_the_observer_sees_what_enters_an_operation_where_asked():
+    builder = GraphBuilder((3, 8, 8))
+    x = builder.conv(builder.input, 4, 3, name="conv")
+    graph = builder.finish(builder.linear(builder.global_pool(builder.relu(builder.batch_norm(x))), 2))
+    weights = WeightBank(torch.float64).draw(graph, 0)
+    image = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    seen = []
+    execute(graph, weights, image, observe=lambda _, value, count: seen.append(value), observed=("batch_norm",), before=True)
+    assert len(seen) == 1 and torch.allclose(seen[0], F.conv2d(image, weights["conv.weight"], padding=1))
 
 
 def test_the_bank_is_reused_and_repeats():

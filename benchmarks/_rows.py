@@ -1,0 +1,42 @@
+"""Rows of the results files: one per measured claim, with what is needed to measure it again."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from filelock import FileLock
+
+COLUMNS = ("claim", "published", "ours", "low", "high", "command", "seed", "commit", "seconds", "machine")
+HERE = Path(__file__).resolve().parent.parent
+
+
+def append(path: Path, rows: list[dict[str, object]]) -> None:
+    """Add rows to a results file; a row with the same claim, seed and command is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        _append(path, rows)
+
+
+def commit() -> str:
+    """The commit that was measured."""
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
+
+
+def machine(cores: int | None = None) -> str:
+    """The processor and how many cores were used; None for all."""
+    count = cores or os.cpu_count() or 1
+    return f"{platform.processor() or platform.machine()}, {count} core{'s' if count > 1 else ''}"
+
+
+def _append(path: Path, rows: list[dict[str, object]]) -> None:
+    old = list(csv.DictReader(path.open())) if path.exists() else []
+    new = {(str(row["claim"]), str(row["seed"]), str(row["command"])) for row in rows}
+    kept = [row for row in old if (row["claim"], row["seed"], row["command"]) not in new]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept + rows)
