@@ -110,6 +110,11 @@ def loaded_files() -> list[str]:
     return [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith("archscout_file_")]
 
 
+def foreign_modules(room: str) -> list[str]:
+    """The modules of the plug-ins that other packages registered."""
+    return [entry.module for entry in _entries(room).values()]
+
+
 def _files(room: str) -> dict[str, Path]:
     if room not in ROOMS:
         raise UnknownName(f"there are no plug-ins called '{room}'; {suggestion(room, ROOMS)}")

@@ -18,13 +18,16 @@ def register(app: typer.Typer) -> None:
 
 
 def plugins(
-    room: Annotated[str, typer.Argument(help="spaces, strategies, estimators or data; all where left out")] = "",
-    name: Annotated[str, typer.Argument(help="one plug-in, to see its settings")] = "",
+    room: Annotated[str, typer.Argument(help="spaces, strategies, estimators, data or tables; all where left out")] = "",
+    name: Annotated[str, typer.Argument(help="one plug-in, to see its settings; of a table, its columns")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
 ) -> None:
-    """List the search spaces, strategies, estimators and data sets, or show the settings of one."""
+    """List the search spaces, strategies, estimators, data sets and recorded tables, or show the settings of one."""
     if room and room not in catalogue.ROOMS:
         raise UnknownName(f"there are no plug-ins called '{room}'; {suggestion(room, catalogue.ROOMS)}")
+    if room == "tables":
+        _tables(name, as_json)
+        return
     if name:
         _describe(room, name, as_json)
         return
@@ -58,6 +61,34 @@ def _describe(room: str, name: str, as_json: bool) -> None:
     singular = {"spaces": "space", "strategies": "strategy", "estimators": "estimator", "data": "data"}[room]
     if settings:
         print(f"change one with --set {singular}.{next(iter(settings))}=VALUE")
+
+
+def _tables(name: str, as_json: bool) -> None:
+    """One table or all, imported ones too: what each says of itself."""
+    from dataclasses import asdict
+
+    from archscout.benchmarks._open import open_table, table_names
+
+    facts = {n: open_table(n).facts for n in ([name] if name else table_names())}
+    if as_json:
+        print(json.dumps({"tables": {n: asdict(found) for n, found in facts.items()}}, indent=1))
+        return
+    for n, found in facts.items():
+        print(f"{n}: {found.rows:,} rows of the space {found.space}")
+        for what, columns in (("objective", found.columns), ("report", found.reports)):
+            for column in columns:
+                epochs = f"{column.epochs} epochs" if column.epochs else "epochs not stated"
+                caveat = f" ({column.caveat})" if column.caveat else ""
+                print(f"  {what:10}{column.name:26}{column.dataset:14}{column.metric:10}{column.split:6}{epochs}{caveat}")
+        facts_of_rows = ", ".join([*found.metrics, *found.extras])
+        print(
+            *[f"  also      {facts_of_rows}"] * bool(facts_of_rows),
+            f"  licence   {found.licence}",
+            f"  source    {found.source}",
+            sep="\n",
+        )
+        for caveat in found.caveats:
+            print(f"  caveat    {caveat}")
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False) -> None:
