@@ -27,7 +27,7 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/workers.py
-	$(BIN)/python benchmarks/naswot.py
+	$(BIN)/python benchmarks/proxies.py
 
 clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache

@@ -23,9 +23,9 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point: exit codes 0 done, 1 our fault, 2 the user's input, 3 too many failures, 130 and 143 after saving."""
-    from archscout.cli import networks, plugins, runs, search
+    from archscout.cli import bench, networks, plugins, runs, search
 
-    for part in (search, runs, networks, plugins):
+    for part in (search, runs, networks, bench, plugins):
         part.register(app)
     _catch_signals()
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,22 +22,43 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    architectures: Annotated[list[str], typer.Argument(help="text forms (nas201:3.3.3.1.3.2) or published ones (DARTS_V2)")],
+    architectures: Annotated[
+        list[str] | None, typer.Argument(help="text forms (nas201:3.3.3.1.3.2) or published ones (DARTS_V2)", show_default=False)
+    ] = None,
     estimator: Annotated[str, typer.Option(help="the judge (archscout plugins estimators)")] = "naswot",
     space: Annotated[str | None, typer.Option(help="a space or .py file, for forms that several spaces know")] = None,
     data: Annotated[str, typer.Option(help="the images")] = "bundled",
     data_dir: DataDir = None,
     seed: Annotated[int, typer.Option(help="of the initial weights")] = 0,
+    everything: Annotated[bool, typer.Option("--all", help="the whole space, or all rows of --table, into a score file")] = False,
+    table: Annotated[str | None, typer.Option(help="with --all: the rows of this table instead of a space")] = None,
+    out: Annotated[Path | None, typer.Option(help="with --all: the score file; the same command goes on from it")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="with --all: one score for all isomorphic architectures")] = False,
+    workers: Annotated[int, typer.Option(help="with --all: worker processes; 0 for one per core", min=0)] = 0,
+    minutes: Annotated[float | None, typer.Option(help="with --all: stop after so long, with a random part", min=0)] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="a setting, such as estimator.batch=64")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge some architectures without searching."""
-    from archscout import api
+    """Judge some architectures without searching, or a whole space into a score file."""
     from archscout.engine.request import parse_settings
 
+    if everything == bool(architectures):
+        raise UserError("name the architectures to judge, or give --all with --space or --table")
+    given = parse_settings(settings or [])
+    if everything:
+        facts = _score_all(estimator, space, table, data, data_dir, seed, out, per_class, workers, minutes, given)
+        rest = "" if facts["complete"] else "; the same command goes on"
+        sentence = f"{facts['architectures']:,} of {facts['of']:,} architectures, {facts['failed']:,} of them without a score"
+        print(json.dumps(facts, indent=1) if as_json else f"{sentence}, in {facts['out']}{rest}")
+        return
+    if table is not None or out is not None or per_class or minutes is not None:
+        raise UserError("--table, --out, --per-class and --minutes go with --all")
+
+    from archscout import api
+
     rows = api.score_all(
-        architectures, estimator=estimator, space=space, data=data, data_dir=data_dir, seed=seed,
-        settings=parse_settings(settings or []),
+        architectures or [], estimator=estimator, space=space, data=data, data_dir=data_dir, seed=seed,
+        settings=given,
     )  # fmt: skip
     if as_json:
         print(json.dumps(rows, indent=1))
@@ -47,6 +68,41 @@ def score(
             print(f"{value:>20}  {row['params']:>12,} params  {row['macs']:>14,} MACs  {row['architecture']}")
     if all(row["value"] is None for row in rows):
         raise typer.Exit(3)
+
+
+def _score_all(
+    estimator: str, space: str | None, table: str | None, data: str, data_dir: Path | None, seed: int, out: Path | None,
+    per_class: bool, workers: int, minutes: float | None, settings: dict[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    """Score a whole space or table into a file; gives what is in it."""
+    from archscout.cli import questions
+    from archscout.comparison.scoring import Question, scores_of
+    from archscout.comparison.whole import by_class, whole
+    from archscout.core.problem import Problem
+
+    if (space is None) == (table is None):
+        raise UserError("--all takes the architectures of a space (--space) or of a table (--table); give one of them")
+    rows = questions.table_of(table) if table is not None else None
+    made = questions.space_of(rows.facts.space if rows is not None else str(space), settings)
+    judges = questions.judges_of(questions.names_in(estimator), settings)
+    path = out or Path("runs") / f"{table or made.name}-{'-'.join(judges)}-{seed}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    architectures = whole(made, rows, seed)
+    members = by_class(made, architectures) if per_class else {}
+    task = questions.task_of(made, data, data_dir, settings)
+    question = Question(Problem(made, task), judges, list(members) if per_class else architectures, seed, members)
+    scores = scores_of(question, path, what=f"score {made.name}", workers=workers, minutes=minutes)
+    return {
+        "out": str(path),
+        "space": made.name,
+        "estimators": list(judges),
+        "architectures": len(scores),
+        "of": len(architectures),
+        "complete": scores.facts["complete"],
+        "judged": scores.facts["judged"],
+        "failed": int((scores.kinds > 0).any(1).sum()),
+        "seconds_per_architecture": scores.facts["seconds"],
+    }
 
 
 def train(

@@ -18,12 +18,17 @@ class Budget:
     """Upper bounds for one stage; None leaves a bound out.
 
     clock: "wall" counts the time that passes; "charged" counts what the landed evaluations cost or, on a recorded benchmark, would
-    have cost.
+    have cost. judges: whose evaluations count; None for all.
     """
 
     seconds: float | None = None
     evaluations: int | None = None
     clock: Literal["wall", "charged"] = "wall"
+    judges: tuple[str, ...] | None = None
+
+    def counts(self, judge: str) -> bool:
+        """Whether an evaluation by this judge is one of `evaluations`."""
+        return self.judges is None or judge in self.judges
 
     def remaining(self, wall: float) -> float | None:
         """Wall-clock seconds left after `wall` were spent; None where the wall clock is no bound."""

@@ -65,18 +65,20 @@ def drive(
     budget: Budget,
     notify: Notify | None = None,
     verify: bool = True,
+    counted: bool = True,
 ) -> Architecture | None:
     """Search until the strategy is done or the budget is spent; the answer, or None where nothing could be judged.
 
     The answer is what the strategy returned, else the best of its last progress, else the best observation of the first of
     `judges` (of "main", where there is one) at the highest fidelity. A finished log gives its answer at once. After any exception
     nothing is in flight and the log can be resumed. `verify=False` makes a warning event of a move that differs from the record.
+    `counted=False` leaves counts that no limit needs out of the record: counting takes longer than a look into a table.
 
     Raises ReplayMismatch, StrategyError, LimitError, StorageError, and ArchscoutError where every candidate fails alike.
     """
     if log.finished:
         return log.answer
-    run = _Run(strategy, judges, problem, seed, log, executor, budget, notify, verify)
+    run = _Run(strategy, judges, problem, seed, log, executor, budget, notify, verify, counted)
     try:
         answer, reason = run.converse()
     except BaseException:
@@ -125,10 +127,11 @@ class _Run:
         budget: Budget,
         notify: Notify | None,
         verify: bool,
+        counted: bool,
     ) -> None:
         self.judges, self.problem, self.seed = judges, problem, seed
         self.log, self.executor, self.budget, self.notify, self.verify = log, executor, budget, notify, verify
-        self.gate = Gate(problem, seed, log)
+        self.gate = Gate(problem, seed, log, counted=counted)
         self.main = "main" if "main" in judges else next(iter(judges))
         self.fidelities: dict[tuple[str, float | None], Estimator] = {}
         self.jobs: dict[Job, tuple[int, dict[str, float]]] = {}
@@ -144,7 +147,8 @@ class _Run:
         for number, entry in enumerate(log.moves):
             if isinstance(entry.move, Propose):
                 self.proposed += 1
-                self.evaluations += not (number in log.results and log.results[number].refused)
+                refused = number in log.results and log.results[number].refused
+                self.evaluations += not refused and budget.counts(entry.move.judge)
         self.search = strategy.search(problem, seed=seed, state=state)
         self._skip(log.moves[self.number - 1].delivered if self.number else 0)
 
@@ -263,13 +267,13 @@ class _Run:
             failure = Failure("unrecorded", why) if why is not None else None
         refused = failure is not None and failure.kind in REFUSALS
         if new:
-            self.evaluations += not refused
+            self.evaluations += not refused and self.budget.counts(move.judge)
             self.refused = self.refused + 1 if refused else 0
             self.tell("proposed")
         if self.refused >= _REFUSED_IN_A_ROW:
             raise LimitError(
-                f"{self.refused:,} proposals in a row were over the limits or without a record; raise the limits, or choose another "
-                "strategy or table"
+                f"{self.refused:,} proposals in a row were over the limits or without a record; raise the limits, or choose "
+                "another strategy or table"
             )
         if failure is not None:
             self._record(number, failure, {}, 0.0)

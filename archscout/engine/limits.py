@@ -23,15 +23,19 @@ _WORDS = {
 
 
 class Gate:
-    """What the limits of a problem say of architectures, each measured once; what a log already knows is not measured again."""
+    """What the limits of a problem say of architectures, each measured once; what a log already knows is not measured again.
 
-    def __init__(self, problem: Problem, seed: int, log: Log) -> None:
+    counted: count where counting is quick, also where no limit asks for it.
+    """
+
+    def __init__(self, problem: Problem, seed: int, log: Log, *, counted: bool = True) -> None:
         for name in problem.limits:
             if name not in _WORDS:
                 raise UserError(f"there is no limit '{name}'; known: {', '.join(_WORDS)}")
         self._problem = problem
         self._seed = seed
-        self._counts = any(name in problem.limits for name in COUNTED) or isinstance(problem.space, GraphSpace | JointSpace)
+        graphs = counted and isinstance(problem.space, GraphSpace | JointSpace)
+        self._counts = graphs or any(name in problem.limits for name in COUNTED)
         self._known: dict[Architecture, tuple[Failure | None, dict[str, float]]] = {}
         for seen in log.results.values():
             if seen.failure and seen.failure.kind == "over_limit":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, isfinite, log10
+from typing import TypeVar
 
 from markupsafe import Markup, escape
 
@@ -13,6 +14,7 @@ from archscout.report.words import percent, short
 _W, _H = 480, 300
 _L, _R, _T, _B = 58, 14, 14, 42
 Format = Callable[[float], str]
+_Point = TypeVar("_Point")
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve; `role` is its colour, `strong` the one that matters."""
+    """A curve; `role` is its colour, `strong` the one that matters; `band`: (x, low, high), drawn behind it."""
 
     name: str
     points: tuple[tuple[float, float], ...]
     role: str = "searched"
     strong: bool = False
+    band: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,19 @@ def scatter(
     return _svg(parts, f"{y_label} against {x_label}, {len(dots)} points")
 
 
-def curves(lines: Sequence[Line], x_label: str, y_label: str, *, y_format: Format = percent) -> Markup:
-    """Lines over a common axis; the strong one on top."""
-    lines = [Line(line.name, _thinned(line.points), line.role, line.strong) for line in lines if line.points]
+def curves(
+    lines: Sequence[Line], x_label: str, y_label: str, *, y_format: Format = percent, logarithmic: bool = False
+) -> Markup:  # fmt: skip
+    """Lines over a common axis, the strong one on top; `logarithmic` is the upright axis, where all values are positive."""
+    lines = [replace(line, points=_thinned(line.points), band=_thinned(line.band)) for line in lines if line.points]
     every = [point for line in lines for point in line.points]
     if not every:
         return Markup("")
+    ends = [end for line in lines for _, *pair in line.band for end in pair if end > 0 or not logarithmic]
     x = Axis([0.0, *(point[0] for point in every)], _L, _W - _R, pad=0.0)
-    y = Axis([point[1] for point in every], _H - _B, _T)
+    y = Axis([*(point[1] for point in every), *ends], _H - _B, _T, logarithmic=logarithmic)
     parts = [_frame(x, y, x_label, y_label, short, y_format)]
+    parts.extend(_band(line, x, y) for line in lines if line.band)
     for line in sorted(lines, key=lambda line: line.strong):
         kind = f"line {escape(line.role)}{' strong' if line.strong else ''}"
         path = "L".join(f"{x.at(a):.1f} {y.at(b):.1f}" for a, b in line.points)
@@ -195,7 +202,17 @@ def _cut(label: str, most: int = 15) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
-def _thinned(points: tuple[tuple[float, float], ...], most: int = 300) -> tuple[tuple[float, float], ...]:
+def _band(line: Line, x: Axis, y: Axis) -> str:
+    def at(value: float) -> float:
+        return _H - _B if y.logarithmic and value <= 0 else y.at(value)  # nought lies below a logarithmic axis
+
+    edge = [f"{x.at(a):.1f} {at(high):.1f}" for a, _, high in line.band] + [
+        f"{x.at(a):.1f} {at(low):.1f}" for a, low, _ in reversed(line.band)
+    ]
+    return f'<path class="band {escape(line.role)}" d="M{"L".join(edge)}Z"/>'
+
+
+def _thinned(points: tuple[_Point, ...], most: int = 300) -> tuple[_Point, ...]:
     step = ceil(len(points) / most)
     return points if step <= 1 else (*points[:-1:step], points[-1])
 

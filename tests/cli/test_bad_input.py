@@ -102,6 +102,12 @@ def test_unknown_plugin_and_budget_as_a_user_sees_them(archscout: Command, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_space_of_another_kind_of_task(archscout: Command, small_data: Path, tmp_path: Path) -> None:
+    done = archscout(*SEARCH, "--data", small_data, "--space", "nlp-rnn", "--out", tmp_path / "run", code=2)
+    done.refused("the space 'nlp-rnn' serves language-modelling", "image-classification")
+    assert not (tmp_path / "run").exists()
+
+
 def test_too_small_a_budget(archscout: Command, small_data: Path, tmp_path: Path) -> None:
     archscout("search", "--data", small_data, "--budget", "3", "--out", tmp_path / "run", code=2).refused("--budget 3", "at least")
 

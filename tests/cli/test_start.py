@@ -11,7 +11,9 @@ from collections.abc import Callable
 import pytest
 from commandline import SLOWNESS, Command
 
-COMMANDS = ["search", "resume", "report", "export", "predict", "runs", "show", "score", "train", "plugins", "doctor", "repair"]
+COMMANDS = [
+    *("search", "resume", "report", "export", "predict", "runs", "show", "score", "train", "bench", "plugins", "doctor", "repair"),
+]
 
 
 def imports_torch(*words: str) -> bool:
@@ -38,7 +40,9 @@ def test_help_is_quick_and_lists_all_commands(archscout: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("--help",), ("search", "--help"), ("plugins",), ("plugins", "strategies", "--json"), ("runs",)], ids=" ".join
+    "words",
+    [("--help",), ("search", "--help"), ("bench", "--help"), ("plugins",), ("plugins", "strategies", "--json"), ("runs",)],
+    ids=" ".join,
 )
 def test_help_and_listing_import_no_torch(words: tuple[str, ...]) -> None:
     assert not imports_torch(*words)

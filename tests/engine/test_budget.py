@@ -38,3 +38,8 @@ def test_stop_reasons() -> None:
     assert charged.stop(wall=99, charged=9, evaluations=99) is None and charged.remaining(99) is None
     assert charged.stop(wall=0, charged=10, evaluations=0) == "time"
     assert Budget().stop(wall=1e9, charged=1e9, evaluations=10**9) is None
+
+
+def test_only_the_named_judges_are_counted() -> None:
+    assert Budget().counts("main") and Budget().counts("proxy")
+    assert Budget(judges=("main",)).counts("main") and not Budget(judges=("main",)).counts("proxy")

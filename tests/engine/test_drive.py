@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_strategies import Chaotic, Climbing, Evolution, Listed
 
+from archscout.catalogue import make
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.errors import ArchscoutError, LimitError, ReplayMismatch, StrategyError, UserError
@@ -166,6 +167,37 @@ def test_what_a_judge_refuses_beforehand_is_uncharged() -> None:
     assert all(sum(seen.architecture.choices) % 2 for seen in refused)
     assert len(log.observations) - len(refused) == 8 and failed_share(log) == 0.0
     stop_and_go(Evolution(), PROBLEM, Forgetful(), evaluations=8, seed=1, workers=3)
+
+
+def test_a_budget_may_count_one_judge_only() -> None:
+    moves = tuple(Propose(optimum(PROBLEM), judge) for judge in ("proxy", "main", "proxy", "proxy", "main", "main"))
+    log, budget = MemoryLog(), Budget(evaluations=2, judges=("main",))
+    judges = {"main": Counting(), "proxy": Counting()}
+    drive(Listed(moves), judges, PROBLEM, seed=0, log=log, executor=Inline(), budget=budget)
+    assert len(log.results) == 5 and log.reason == "evaluations"
+    del log.moves[3:], log.results[3], log.results[4]
+    log.finished = False
+    drive(Listed(moves), judges, PROBLEM, seed=0, log=log, executor=Inline(), budget=budget)
+    assert len(log.results) == 5, "a resumed run counts alike"
+
+
+def test_counts_that_no_limit_needs_can_be_left_out() -> None:
+    space = make("spaces", "nas201", channels=2, cells=1)
+    move = (Propose(space.architecture([3] * 6)),)
+    for limits, counted in (({}, False), ({"params": 1e6}, True)):
+        log = MemoryLog()
+        problem = Problem(space, PROBLEM.task, limits)
+        drive(Listed(move), {"main": Fixed()}, problem, seed=0, log=log, executor=Inline(), budget=Budget(), counted=False)
+        [seen] = log.observations
+        assert seen.estimate and ("params" in seen.estimate.metrics) is counted
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Likes all alike."""
+
+    def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
+        return Estimate(1.0)
 
 
 def test_latency_is_measured_once_and_limits() -> None:

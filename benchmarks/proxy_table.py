@@ -1,0 +1,99 @@
+"""All training-free judges on all tables that know images: rank correlations beside the published ones, into results/proxies.csv.
+
+    python benchmarks/proxy_table.py --data-dir ../shared/data --minutes 120
+
+One `archscout bench correlate` per table scores a seeded sample with all judges. It resumes, and uses what is there when the time
+is up. Published: Abdelfattah et al. 2021 (arXiv 2101.08134; all architectures, absolute values) where a judge is
+in their notebook, else Li et al. 2023 (ZiCo, arXiv 2301.11300), NASWOT from its own paper (Kendall). CIFAR-10 is the re-compressed
+copy; scores of CIFAR-100's rows are on CIFAR-10 images too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+
+from _rows import HERE, append, commit, machine
+
+from archscout import catalogue
+
+# Spearman's rho by table, data set and judge.
+PUBLISHED = {
+    ("nas201", "cifar10"): {
+        "grad-norm": 0.594, "snip": 0.596, "grasp": 0.514, "fisher": 0.360, "synflow": 0.737, "jacob-cov": 0.731,
+        "zen": 0.38, "zico": 0.80, "params": 0.75, "macs": 0.73,
+    },
+    ("nas201", "cifar100"): {
+        "grad-norm": 0.637, "snip": 0.637, "grasp": 0.547, "fisher": 0.385, "synflow": 0.763, "jacob-cov": 0.704,
+        "zen": 0.36, "zico": 0.81, "params": 0.73, "macs": 0.71,
+    },
+    ("nas101", "cifar10"): {
+        "grad-norm": -0.25, "snip": -0.17, "grasp": 0.29, "fisher": -0.28, "synflow": 0.35, "zen": 0.63, "zico": 0.63,
+        "params": 0.43, "macs": 0.44,
+    },
+}  # fmt: skip
+TABLES = {"nas201": ("cifar10", "cifar100"), "nas101": ("cifar10",), "macro": ("cifar10",)}
+SETTINGS = {"nas101": ["--set", "space.stem=16"]}
+JUDGES = (
+    "naswot", "jacob-cov", "synflow", "snip", "grasp", "fisher", "grad-norm", "l2-norm", "plain", "zen", "ntk-condition",
+    "linear-regions", "epe-nas", "meco", "swap", "zico", "gradsign",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--minutes", type=float, default=120, help="for judging, in equal parts for the tables")
+    parser.add_argument("--sample", type=int, default=200)
+    parser.add_argument("--tables", nargs="+", default=list(TABLES))
+    parser.add_argument("--scores", type=Path, default=HERE / "runs" / "proxies")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "proxies.csv")
+    asked = parser.parse_args()
+    asked.scores.mkdir(parents=True, exist_ok=True)
+    assert set(JUDGES) <= set(catalogue.names("estimators"))
+    for table in asked.tables:
+        for dataset in TABLES[table]:
+            correlate(asked, table, dataset)
+
+
+def correlate(asked: argparse.Namespace, table: str, dataset: str) -> None:
+    """The rows of one table and data set."""
+    words = ["bench", "correlate", "--estimator", ",".join(JUDGES), "--table", table, "--dataset", dataset, "--data", "cifar10"]
+    words += ["--data-dir", asked.data_dir, "--sample", str(asked.sample), "--seed", "0", "--workers", "1"]
+    words += ["--minutes", f"{asked.minutes / len(asked.tables):g}", "--out", str(asked.scores / f"{table}.npz")]
+    words += SETTINGS.get(table, [])
+    begun = monotonic()
+    done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, "--json"], stdout=subprocess.PIPE)
+    if done.returncode:
+        print(f"{table} {dataset}: exit code {done.returncode}", file=sys.stderr)
+        return
+    found = json.loads(done.stdout)
+    published = PUBLISHED.get((table, dataset), {})
+    tail = {
+        "command": shlex.join(["archscout", *words]).replace(f"{HERE}/", ""),
+        "seed": 0,
+        "commit": commit(),
+        "machine": machine(1),
+    }
+    rows: list[dict[str, object]] = []
+    for name, one in [*((row["estimator"], row) for row in found), *found[0]["baselines"].items()]:
+        what = f"{name} on {table} {dataset}, {found[0]['sample']} architectures"
+        failed = f" ({one['failed']} without a score, ranked last)" if one.get("failed") else ""
+        seconds = round(one.get("seconds_per_architecture") or 0.0, 4)
+        spearman: dict[str, object] = {"claim": f"Spearman's rho of {what}{failed}", "ours": one["spearman"], "seconds": seconds}
+        rows.append({**spearman, "published": published[name]} if name in published else spearman)
+        low, high = one["interval"]
+        rows.append(
+            {"claim": f"Kendall's tau of {what}{failed}", "ours": one["kendall"], "low": low, "high": high, "seconds": seconds}
+        )
+    append(asked.results, [{**row, **tail} for row in rows])
+    print(f"{table} {dataset}: {monotonic() - begun:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
