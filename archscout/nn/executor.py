@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.core.operations import Operation, OperationGraph
-from archscout.nn.network import combine
+from archscout.nn.network import combine, convolve
 
 Weights = Mapping[str, Tensor]
 Precision = Literal["fp32", "bf16"]
@@ -174,7 +174,7 @@ def _apply(operation: Operation, inputs: list[Tensor], weights: Weights, batch_n
     match operation.kind:
         case "conv":
             weight, bias = _affine(operation, weights, x.dtype)
-            return F.conv2d(x, weight, bias, operation.stride, operation.padding, operation.dilation, operation.groups)
+            return convolve(operation, x, weight, bias)
         case "linear":
             return F.linear(x, *_affine(operation, weights, x.dtype))
         case "batch_norm":

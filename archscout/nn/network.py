@@ -74,13 +74,40 @@ def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:
             raise AssertionError(operation.kind)
 
 
+def convolve(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution, without a fault of oneDNN.
+
+    The gradient of the weights of a strided 1 x 1 convolution of few channels writes past its buffer there (fewer than 8 with AVX2,
+    16 with AVX-512, in channels-last memory; github.com/uxlfoundation/oneDNN/issues/6035), which corrupts memory or ends the
+    process. The same values come from a dense convolution of the pixels that it reads.
+    """
+    if operation.kernel == (1, 1) and operation.padding == (0, 0) and operation.stride != (1, 1) and x.shape[1] < _FEW:
+        x = x[:, :, :: operation.stride[0], :: operation.stride[1]]
+        return F.conv2d(x, weight, bias, groups=operation.groups)
+    return F.conv2d(x, weight, bias, operation.stride, operation.padding, operation.dilation, operation.groups)
+
+
+_FEW = 16
+
+
+class _Convolution(nn.Conv2d):
+    """The convolution of an operation."""
+
+    def __init__(self, inputs: int, operation: Operation) -> None:
+        super().__init__(
+            inputs, operation.shape[0], operation.kernel, operation.stride, operation.padding, operation.dilation,
+            operation.groups, operation.bias,
+        )  # fmt: skip
+        self._operation = operation
+
+    def forward(self, input: Tensor) -> Tensor:
+        return convolve(self._operation, input, self.weight, self.bias)
+
+
 def _layer(graph: OperationGraph, operation: Operation) -> nn.Module | None:
     match operation.kind:
         case "conv":
-            return nn.Conv2d(
-                graph.input_shape(operation)[0], operation.shape[0], operation.kernel, operation.stride, operation.padding,
-                operation.dilation, operation.groups, operation.bias,
-            )  # fmt: skip
+            return _Convolution(graph.input_shape(operation)[0], operation)
         case "linear":
             return nn.Linear(graph.input_shape(operation)[0], operation.shape[0], operation.bias)
         case "batch_norm":

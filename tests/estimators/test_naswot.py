@@ -15,7 +15,7 @@ from archscout.core.errors import CandidateError, NotFinite
 from archscout.core.problem import Problem
 from archscout.core.seeds import derive, generator, seeded
 from archscout.estimators import naswot
-from archscout.estimators.naswot import Codes, Naswot
+from archscout.estimators.naswot import Codes, Naswot, agreement
 from archscout.nn.batches import ImageSplit, one_batch
 from archscout.nn.executor import WeightBank, execute
 from archscout.nn.network import Network
@@ -132,27 +132,32 @@ def test_feature_maps_count_every_channel_and_pixel_whatever_the_layout():
     assert torch.equal(*kernels)
 
 
-def test_integer_and_float_products_agree_also_in_chunks(monkeypatch):
+def test_chunks_change_nothing(monkeypatch):
     layer = random_codes(16, 5000)
     expected = codes_of(layer).kernel
     monkeypatch.setattr(naswot, "_UNITS_AT_ONCE", 700)
     assert torch.equal(codes_of(layer).kernel, expected)
-    monkeypatch.setattr(naswot, "_integer_product", lambda: None)
-    assert torch.equal(codes_of(layer).kernel, expected)
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("batch", [2, 9, 128])
-def test_products_of_every_width_are_exact(batch):
+def test_agreement_is_exact_at_every_width(monkeypatch, batch, quick):
+    monkeypatch.setattr(naswot, "_int8_is_quick", lambda: quick)
+    monkeypatch.setattr(naswot, "_WORDS_AT_ONCE", 100)
     for units in (*range(1, 40), 63, 64, 65, 127, 129, 1000, 4097):
         on = torch.from_numpy(random_codes(batch, units, units) > 0.5)
-        assert torch.equal(naswot._inner(on), on.long() @ on.long().t()), units
+        assert torch.equal(agreement(on), (on[:, None] == on[None]).sum(-1)), units
 
 
-def test_a_wrong_integer_product_is_not_used(monkeypatch):
-    naswot._integer_product.cache_clear()
-    monkeypatch.setattr(torch, "_int_mm", lambda a, b: torch.zeros(len(a), len(a), dtype=torch.int32), raising=False)
-    assert naswot._integer_product() is None
-    naswot._integer_product.cache_clear()
+@pytest.mark.parametrize("broken", [None, lambda a, b: torch.zeros(len(a), len(a), dtype=torch.int32)])
+def test_an_int8_product_that_is_missing_or_wrong_is_not_used(monkeypatch, broken):
+    naswot._int8_is_quick.cache_clear()
+    if broken is None:
+        monkeypatch.delattr(torch, "_int_mm", raising=False)
+    else:
+        monkeypatch.setattr(torch, "_int_mm", broken, raising=False)
+    assert not naswot._int8_is_quick()
+    naswot._int8_is_quick.cache_clear()
 
 
 @pytest.mark.parametrize(("number", "convolutions"), [(1835, 0), (11472, 2), (6111, 5), (1462, 6)])
