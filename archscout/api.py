@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from archscout.core.architecture import Architecture
@@ -28,7 +29,7 @@ from archscout.engine.threads import keep_memory, torch_threads
 if TYPE_CHECKING:
     from torch import nn
 
-    from archscout.data._opened import OpenedData
+    from archscout.data._opened import DataRequest, OpenedData
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ def search(
     data: a folder, a file, the name of a data set, a pair (images, labels) of arrays, or a map-style Dataset of (image, label).
     limits: upper bounds on `params`, `macs`, `latency_ms`. options: the fields of `Request` (space, strategy, seed, verify, ...).
     """
-    named = isinstance(data, str | Path)
+    begun, named = monotonic(), isinstance(data, str | Path)
     request = Request(data=str(data) if named else IN_MEMORY, budget=budget, limits=dict(limits or {}), **options)
     request.check()
-    return run(request, out=out, progress=progress, opened=None if named else _open_memory(request, data))
+    return run(request, out=out, progress=progress, opened=None if named else _open_memory(request, data), begun=begun)
 
 
 def run(
@@ -94,8 +95,13 @@ def run(
     overwrite: bool = False,
     progress: bool = True,
     opened: OpenedData | None = None,
+    begun: float | None = None,
 ) -> Result:
-    """A search from its request. Raises UserError before anything is spent where the request cannot be met."""
+    """A search from its request. Raises UserError before anything is spent where the request cannot be met.
+
+    begun: the value of `time.monotonic` from which the budget counts, which is for everything: loading and the data too.
+    """
+    begun = monotonic() if begun is None else begun
     request.check()
     from archscout.store.contents import DATABASE
     from archscout.store.lock import FolderLock
@@ -109,7 +115,7 @@ def run(
         shutil.rmtree(folder)
     there, spent = folder.exists(), False
     try:
-        with RunStore.create(folder, request=request.as_dict(), seed=request.seed) as store:
+        with RunStore.create(folder, request=request.as_dict(), seed=request.seed, begun=begun) as store:
             store.meta["data"] = {"fingerprint": opened.fingerprint}
             try:
                 return _go_on(Job(request, opened, store), progress)
@@ -168,28 +174,36 @@ def _go_on(job: Job, progress: bool) -> Result:
 
 def open_request(request: Request, progress: bool = False) -> OpenedData:
     """The data that a request names."""
-    from archscout.data._opened import DataRequest, open_data
+    from archscout.data._opened import open_data
 
-    return open_data(
-        DataRequest(
-            request.data,
-            Path(request.data_dir) if request.data_dir else None,
-            request.image_size,
-            _channels(request),
-            request.seed,
-            Path(request.labels) if request.labels else None,
-            request.augment,
-            settings=tuple((k.removeprefix("data."), v) for k, v in request.settings.items() if k.startswith("data.")),
-        )
-    )
+    return open_data(_data_request(request), _now_and_then() if progress else None)
 
 
 def _open_memory(request: Request, data: Any) -> OpenedData:
     """Data that were handed over in Python: a pair (images, labels) of arrays, or a map-style Dataset."""
     from archscout.data._opened import open_arrays, open_dataset
 
-    keywords = {"image_size": request.image_size, "seed": request.seed, "augment": request.augment, "channels": _channels(request)}
-    return open_arrays(*data, **keywords) if isinstance(data, tuple) else open_dataset(data, **keywords)
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise UserError(f"data in memory are a pair (images, labels) or a Dataset, but a tuple of {len(data)} came")
+        return open_arrays(data[0], data[1], _data_request(request))
+    return open_dataset(data, replace(_data_request(request), source="dataset"))
+
+
+def _data_request(request: Request) -> DataRequest:
+    """What a request says of the data."""
+    from archscout.data._opened import DataRequest
+
+    return DataRequest(
+        request.data,
+        Path(request.data_dir) if request.data_dir else None,
+        request.image_size,
+        _channels(request),
+        request.seed,
+        Path(request.labels) if request.labels else None,
+        request.augment,
+        settings=tuple((k.removeprefix("data."), v) for k, v in request.settings.items() if k.startswith("data.")),
+    )
 
 
 def _channels(request: Request) -> Any:
@@ -359,6 +373,19 @@ def train_one(
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _now_and_then() -> Callable[[str, int, int], None]:
+    """Tells how far something is: nothing of what is done within ten seconds, and a line every ten after."""
+    last = monotonic()
+
+    def tell(what: str, done: int, count: int) -> None:
+        nonlocal last
+        if monotonic() - last > 10:
+            last = monotonic()
+            _tell(f"{what}: {done:,} of {count:,}" if count else f"{what}: {done:,}")
+
+    return tell
 
 
 def predict(

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from commandline import Command, banded_images
 from filelock import FileLock
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)  # a neighbour may take the core away within any example
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")

@@ -7,39 +7,44 @@ import signal
 import sys
 from types import FrameType
 
-import typer
-
 from archscout.core.errors import ArchscoutError, Interrupted
 
-app = typer.Typer(
-    name="archscout",
-    help="Neural architecture search on a small budget: images in; a trained, exported network and an honest report out.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+_STOPPED = "archscout: stopped; everything finished so far is saved."
 
 
 def main() -> None:
     """The entry point: exit codes 0 done, 1 our fault, 2 the user's input, 3 too many failures, 130 and 143 after saving."""
-    from archscout.cli import bench, networks, plugins, runs, search
-
-    for part in (search, runs, networks, bench, plugins):
-        part.register(app)
-    _catch_signals()
+    _catch_signals()  # before anything that takes long to import
     try:
-        app()
+        _run()
     except ArchscoutError as error:
         print(f"archscout: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Interrupted as stop:
-        print(f"archscout: stopped; everything finished so far is saved. {stop}".rstrip(), file=sys.stderr, flush=True)
+        print(f"{_STOPPED} {stop}".rstrip(), file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(stop.exit_code)  # the interpreter's own end lets a second signal kill it, with another exit code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _run() -> None:
+    import typer
+
+    from archscout.cli import bench, networks, plugins, runs, search
+
+    app = typer.Typer(
+        name="archscout",
+        help="Neural architecture search on a small budget: images in; a trained, exported network and an honest report out.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for part in (search, runs, networks, bench, plugins):
+        part.register(app)
+    app()
 
 
 def _catch_signals() -> None:
@@ -50,10 +55,25 @@ def _catch_signals() -> None:
         if caught:
             os._exit(128 + number)
         caught.append(number)
+        if _importing(frame):
+            os.write(2, f"{_STOPPED}\n".encode())
+            os._exit(128 + number)
         raise Interrupted(number)
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: what is raised then may be swallowed, by extension modules or Python's own callbacks.
+
+    To leave at once loses nothing: the store and the checkpoints are whole at any moment, even for SIGKILL.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -51,6 +52,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find, train and export a small network for your images."""
+    begun = monotonic()  # before torch is loaded
     from archscout.engine.request import Request, parse_count, parse_milliseconds, parse_settings
 
     limits: dict[str, float] = {}
@@ -73,7 +75,7 @@ def search(
 
     from archscout import api
 
-    _show(api.run(request, out=out, overwrite=overwrite), as_json)
+    _show(api.run(request, out=out, overwrite=overwrite, begun=begun), as_json)
 
 
 def resume(

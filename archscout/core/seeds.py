@@ -29,6 +29,8 @@ def seeded(seed: int) -> Iterator[None]:
     """Run code that must use torch's global generators (layer initialisation, dropout) under `seed`, and restore them after."""
     import torch
 
-    with torch.random.fork_rng():
+    # Of GPUs, those in use: else a network built for the CPU would start every GPU of the machine, in every worker.
+    in_use = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(in_use):
         torch.manual_seed(seed)
         yield

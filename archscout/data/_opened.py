@@ -12,12 +12,13 @@ import numpy as np
 
 from archscout import catalogue
 from archscout.core.errors import DataError, UnknownName, suggestion
+from archscout.core.places import cache_folder
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.data._augment import augmentation_of, flip_by_names
 from archscout.data._contents import SPLITS, FlipRule, Found, Place, Progress, Rows, digest
 from archscout.data._decode import decode, prepare_files
 from archscout.data._form import checked_size
-from archscout.data._prepared import Prepared, cache_folder, open_split, prepare, split_rows
+from archscout.data._prepared import Prepared, open_split, prepare, split_rows
 from archscout.nn.batches import Augmentation, ImageSplit
 
 __all__ = ["DataRequest", "OpenedData", "decode", "open_arrays", "open_data", "open_dataset", "prepare_files"]
@@ -45,6 +46,9 @@ class DataRequest:
     augment: str = "auto"
     limit_per_class: int | None = None
     settings: tuple[tuple[str, str], ...] = ()
+
+
+_ARRAYS, _DATASET = DataRequest("arrays"), DataRequest("dataset")
 
 
 @dataclass(frozen=True)
@@ -78,18 +82,13 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedD
 def open_arrays(
     x: Any,
     y: Any,
+    request: DataRequest = _ARRAYS,
     *,
     classes: Sequence[str] | None = None,
     splits: Mapping[str, Any] | None = None,
-    name: str = "arrays",
-    image_size: str = "auto",
-    channels: Channels = "auto",
-    seed: int = 0,
-    augment: str = "auto",
-    limit_per_class: int | None = None,
     progress: Progress | None = None,
 ) -> OpenedData:
-    """A task from images and labels in memory.
+    """A task from images and labels in memory. request: the form they are to take; its source names the task.
 
     x: (N, H, W), (N, H, W, C) or (N, C, H, W), NumPy or torch, whole numbers 0..255 (or 16 bits) or fractions 0..1.
     y: (N,) whole numbers or names. Both may be mappings from "train", "valid" and "test" to such arrays.
@@ -97,32 +96,26 @@ def open_arrays(
     """
     from archscout.data._memory import found_arrays
 
-    request = DataRequest(name, None, image_size, channels, seed, None, augment, limit_per_class)
-    return open_found(found_arrays(x, y, classes, splits, name), request, progress)
+    return open_found(found_arrays(x, y, classes, splits, request.source), request, progress)
 
 
 def open_dataset(
     dataset: Any,
+    request: DataRequest = _DATASET,
     *,
     classes: Sequence[str] | None = None,
     splits: Mapping[str, Any] | None = None,
-    name: str = "dataset",
-    image_size: str = "auto",
-    channels: Channels = "auto",
-    seed: int = 0,
-    augment: str = "auto",
-    limit_per_class: int | None = None,
     progress: Progress | None = None,
 ) -> OpenedData:
     """A task from a map-style Dataset of (image, label), or a mapping from split names to such data sets.
 
     Images are Pillow images, arrays or tensors of any size and are read once, so random changes made by the Dataset are frozen;
     leave them, and normalisation, to archscout. classes: defaults to the attribute `classes` of the Dataset where it has one.
+    request: as for `open_arrays`.
     """
     from archscout.data._memory import found_dataset
 
-    request = DataRequest(name, None, image_size, channels, seed, None, augment, limit_per_class)
-    return open_found(found_dataset(dataset, classes, splits, name, progress), request, progress)
+    return open_found(found_dataset(dataset, classes, splits, request.source, progress), request, progress)
 
 
 def open_found(found: Found, request: DataRequest, progress: Progress | None = None) -> OpenedData:

@@ -21,7 +21,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from platformdirs import user_cache_dir
 
 from archscout.core.errors import ArchscoutError, DataError, StorageError
 from archscout.data._contents import SPLITS, Contents, Found, Progress, Rows, array_digest, digest, read_npz
@@ -41,12 +40,6 @@ class Prepared:
     meta: Mapping[str, Any]
     labels: Rows = field(repr=False)
     given: Mapping[str, Rows] = field(repr=False)
-
-
-def cache_folder() -> Path:
-    """$ARCHSCOUT_CACHE, or the user's cache folder for archscout."""
-    chosen = os.environ.get("ARCHSCOUT_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(user_cache_dir("archscout"))
 
 
 def prepare(found: Found, image_size: str, channels: str | int, cache: Path, progress: Progress | None = None) -> Prepared:

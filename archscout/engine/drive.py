@@ -270,6 +270,8 @@ class _Run:
             self.evaluations += not refused and self.budget.counts(move.judge)
             self.refused = self.refused + 1 if refused else 0
             self.tell("proposed")
+        elif refused:  # killed before the refusal was recorded: until now it counted as an evaluation in flight
+            self.evaluations -= self.budget.counts(move.judge)
         if self.refused >= _REFUSED_IN_A_ROW:
             raise LimitError(
                 f"{self.refused:,} proposals in a row were over the limits or without a record; raise the limits, or choose "

@@ -6,7 +6,7 @@ run neither trains nor tests again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, NotFinite, StorageError
 from archscout.core.seeds import derive
 from archscout.engine.job import Job
-from archscout.engine.plan import REPORT_SECONDS, Plan, most_epochs
+from archscout.engine.plan import Plan, closing_seconds, most_epochs
 from archscout.engine.stages import SEARCHED, Contest, Contestant
 from archscout.engine.threads import torch_threads
 from archscout.nn import checkpoint
@@ -91,13 +92,12 @@ def finish(job: Job, plan: Plan, contest: Contest) -> Trained:
     job.store.stage("finish")
     dropped = set(job.store.meta.get("dropped", []))
     while True:
-        seconds = max(_LEAST_SECONDS, job.left() - REPORT_SECONDS) if job.seconds is not None else None
         candidates = [c for c in contest.contestants if str(c.architecture) not in dropped]
         winner = replace(contest, contestants=tuple(candidates)).best()
         if winner is None:
             raise ArchscoutError("the final training broke down for every contestant; see results.csv for what each said")
         try:
-            trained = train_fully(job, plan, winner, "finish", seconds)
+            trained = train_fully(job, plan, winner, "finish", lambda net: job.left() - closing_seconds(job, net), _after(job))
             break
         except NotFinite as error:
             job.say("finish", f"The final training of {winner.architecture} broke down ({error}); the next best takes over.")
@@ -117,11 +117,8 @@ def verify(job: Job, plan: Plan, contest: Contest, finished: Trained) -> list[Tr
     for contestant in others:
         if contestant.architecture == finished.architecture:
             continue
-        seconds = None
-        if job.seconds is not None:  # in all: what an interrupted training had already counts
-            seconds = max(_LEAST_SECONDS, finished.seconds - _seconds_trained(checkpoint_of(job.folder, contestant.architecture)))
         try:
-            found.append(train_fully(job, plan, contestant, "verify", seconds))
+            found.append(_as_long(job, plan, contestant, finished))
         except NotFinite as error:
             job.say("verify", f"The full training of {contestant.architecture} broke down: {error}")
     if not job.store.stage_finished("verify"):
@@ -129,8 +126,19 @@ def verify(job: Job, plan: Plan, contest: Contest, finished: Trained) -> list[Tr
     return found
 
 
-def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, seconds: float | None) -> Trained:
-    """One checkpointed full training and its test; taken from the store where it is there already."""
+def _as_long(job: Job, plan: Plan, contestant: Contestant, finished: Trained) -> Trained:
+    """A full training of the same seconds in all: what an interrupted one had already counts."""
+    seconds = finished.seconds - _seconds_trained(checkpoint_of(job.folder, contestant.architecture))
+    return train_fully(job, plan, contestant, "verify", lambda _: seconds)
+
+
+def train_fully(
+    job: Job, plan: Plan, contestant: Contestant, stage: str, seconds: Callable[[nn.Module], float], reserve: int = 0
+) -> Trained:
+    """One checkpointed full training and its test; taken from the store where it is there already.
+
+    seconds: under a clock, how long a network may train, asked when it is about to. reserve: as for `fit`.
+    """
     key = f"trained {contestant.architecture}"
     if key in job.store.meta:
         # One architecture may stand in two roles: the random one may be one that the search found as well.
@@ -140,6 +148,7 @@ def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, second
     network = new_network(job.arena, contestant.architecture, job.task, seed=seed).to(job.device)
     with torch_threads(plan.threads):
         epochs = _epochs(job, plan, network, recipe, contestant, seconds)
+        deadline = None if job.seconds is None else monotonic() + max(_LEAST_SECONDS, seconds(network))
 
         def on_epoch(report: EpochReport) -> None:
             job.store.tick()
@@ -149,7 +158,7 @@ def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, second
         try:
             result = fit(
                 network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
-                on_epoch=on_epoch, deadline=None if seconds is None else monotonic() + seconds, lanes=plan.lanes,
+                on_epoch=on_epoch, deadline=deadline, lanes=plan.lanes, reserve=reserve,
             )  # fmt: skip
         except OSError as error:  # of a checkpoint: a full disk above all
             raise StorageError(f"{error}; what was saved before is kept: mend it, then 'archscout resume {job.folder}'") from error
@@ -164,18 +173,24 @@ def train_fully(job: Job, plan: Plan, contestant: Contestant, stage: str, second
     return trained
 
 
-def _epochs(job: Job, plan: Plan, network: Any, recipe: Recipe, contestant: Contestant, seconds: float | None) -> float:
+def _after(job: Job) -> int:
+    """How many images are evaluated once the winner is trained: of the test, and two rivals on the validation split."""
+    return (len(job.opened.test) if job.opened.test is not None else 0) + 2 * len(job.task.splits["valid"])
+
+
+def _epochs(
+    job: Job, plan: Plan, network: nn.Module, recipe: Recipe, contestant: Contestant, seconds: Callable[[nn.Module], float]
+) -> float:
     """How many epochs to ask for: the plan's, or as many as fit, measured once and stored."""
     if plan.finish_epochs:
         return plan.finish_epochs
     key = f"epochs {contestant.architecture}"
     if key not in job.store.meta:
-        assert seconds is not None
         count = len(job.task.splits["train"])
         batch = recipe.batch_for(count)
         epoch_seconds = step_seconds(network, job.task, recipe, steps=8, lanes=plan.lanes) * max(1, count // batch)
         # Asks for a little more than fits: the training shortens its schedule to the deadline, but never lengthens it.
-        job.store.meta[key] = min(most_epochs(count), 1.15 * seconds / epoch_seconds)
+        job.store.meta[key] = min(most_epochs(count), 1.15 * max(_LEAST_SECONDS, seconds(network)) / epoch_seconds)
     return float(job.store.meta[key])
 
 

@@ -17,13 +17,14 @@ from archscout import catalogue
 from archscout.core.errors import UserError
 from archscout.core.joint import JointSpace
 from archscout.core.kinds import check_kind
+from archscout.core.places import cache_folder
 from archscout.core.problem import Problem, Task
 from archscout.core.protocols import Estimator, Space, Strategy
 from archscout.engine.budget import parse_budget
 from archscout.engine.cache import Cached
 from archscout.engine.drive import Event
 from archscout.engine.executors import Executor, Pool
-from archscout.engine.machine import cache_folder, cores
+from archscout.engine.machine import cores
 from archscout.engine.request import Request, settings_of
 from archscout.nn.batches import Augmentation, ImageSplit
 from archscout.store.runs import RunStore
@@ -120,8 +121,12 @@ class Job:
 
         if self.request.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
-        if self.request.device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"--device {self.request.device} needs a GPU that torch can use, but there is none; use --device cpu")
+        kind, _, number = self.request.device.partition(":")
+        if kind == "cuda":
+            there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if there <= int(number or 0):
+                have = f"there {'is' if there == 1 else 'are'} {there}" if there else "there is none"
+                raise UserError(f"--device {self.request.device} needs a GPU that torch can use, but {have}; use --device cpu")
         return self.request.device
 
     @property

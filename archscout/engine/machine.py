@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from archscout.core.places import cache_folder
+
 
 class Check(NamedTuple):
     """One line of `archscout doctor`."""
@@ -49,14 +51,6 @@ def describe() -> dict[str, Any]:
         "cores": cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
     }
-
-
-def cache_folder() -> Path:
-    """Where opened data and estimates are kept: $ARCHSCOUT_CACHE, or the user's cache folder."""
-    import platformdirs
-
-    chosen = os.environ.get("ARCHSCOUT_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("archscout"))
 
 
 def check_up() -> list[Check]:

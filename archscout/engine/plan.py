@@ -7,19 +7,24 @@ timed, so that every machine makes the same plan. A plan is stored once and neve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import nn
 
 from archscout.core.architecture import Architecture
+from archscout.core.draw import sample
 from archscout.core.errors import LimitError, UserError
-from archscout.core.seeds import seeded
+from archscout.core.seeds import generator, seeded
 from archscout.engine.job import Job
 from archscout.engine.machine import cores
 from archscout.engine.request import settings_of
 from archscout.engine.threads import torch_threads
+from archscout.export.folder import seconds_to_save
 from archscout.nn.lanes import lanes_for
 from archscout.nn.measure import acceptance, counts, latency, smallest_by, smallest_count
 from archscout.nn.recipe import Recipe, new_network
@@ -30,8 +35,9 @@ FIXED_CONTESTANTS = 3
 """The two hand-made baselines and the random architecture."""
 RUNG_FACTOR = 3
 """Each rung of the comparison trains this many times longer than the one before."""
-REPORT_SECONDS = 12.0
-"""What is kept back for evaluation, export and report."""
+_CLOSING_SECONDS, _CLOSING_FACTOR = 2.0, 1.5
+"""What is kept back for the report, and how many times the expected seconds for the export: other processes may slow it down."""
+_LEAST_USABLE = 10.0
 _SHARE_SCREEN, _SHARE_COMPARE = 0.05, 0.42
 _WORK = 7.0
 _REFERENCE_RATE = 30e9
@@ -123,10 +129,12 @@ def _timed(job: Job) -> Plan:
     assert total is not None
     recipe, rate = _measured_rate(job)
     count = len(job.task.splits["train"])
-    usable = total - job.store.spent_seconds - REPORT_SECONDS
-    if usable < 10:
+    spent, closing = job.store.spent_seconds, closing_seconds(job, _drawn_network(job))
+    usable = total - spent - closing
+    if usable < _LEAST_USABLE:
         raise UserError(
-            f"--budget {job.request.budget} is too short: the report alone needs {REPORT_SECONDS:.0f} s; give at least 30s"
+            f"--budget {job.request.budget} is too short: opening the data and timing a training took {spent:.0f} s, export and "
+            f"report will take about {closing:.0f} s; give at least {10 * math.ceil((spent + closing + _LEAST_USABLE) / 10)}s"
         )
     screen, compare = max(5.0, _SHARE_SCREEN * usable), _SHARE_COMPARE * usable
     finish = usable - screen - compare
@@ -137,9 +145,10 @@ def _timed(job: Job) -> Plan:
     finalists, first = _contest(affordable, count)
     rungs = tuple(round(first * RUNG_FACTOR**n / count, 4) for n in range(2))
     epochs = job.request.epochs
+    where = f"{cores()} cores" if job.device == "cpu" else job.device
     sentences = (
         f"{count:,} training images of {'x'.join(map(str, job.task.shape))}, {job.task.classes} classes; "
-        f"training here does {rate / 1e9:.1f} billion multiply-accumulates a second ({recipe.precision}, {cores()} cores).",
+        f"training here does {rate / 1e9:.1f} billion multiply-accumulates a second ({recipe.precision}, {where}).",
         size_sentence,
         f"Screen up to {screen:.0f} s without training; compare {finalists} finalists, two hand-made networks and a random one in "
         f"about {compare:.0f} s ({' then '.join(f'{rung:.2g}' for rung in rungs)} epochs, one third of the finalists going on); "
@@ -148,6 +157,18 @@ def _timed(job: Job) -> Plan:
     # The default judge takes a millisecond: what it leaves of its time goes to the comparison and the finish.
     most = 500 if job.request.estimator == "auto" else None
     return Plan(limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences)
+
+
+def closing_seconds(job: Job, network: nn.Module) -> float:
+    """What is kept back for all that follows the training of `network` and its evaluation."""
+    return _CLOSING_SECONDS + _CLOSING_FACTOR * seconds_to_save(network, job.request.format_names())
+
+
+def _drawn_network(job: Job) -> nn.Module:
+    """Some network of the space, without memory for its weights: how deep they are."""
+    architecture = sample(job.space, generator(job.request.seed, "depth"))
+    with torch.device("meta"):
+        return new_network(job.space, architecture, job.task, seed=0)
 
 
 def _counted(job: Job) -> Plan:

@@ -130,7 +130,10 @@ def main(handle: int, lifeline: int, memory_mb: float | None) -> None:
             message = pickle.loads(connection.recv_bytes())
         except (EOFError, OSError):
             os.killpg(0, signal.SIGKILL)
-        connection.send_bytes(pickle.dumps(_answer(message, known, connection, memory_mb)))
+        answer = _answer(message, known, connection, memory_mb)
+        connection.send_bytes(pickle.dumps(answer))
+        if isinstance(answer[0], Failure) and "CUDA error" in answer[0].message:
+            os.killpg(0, signal.SIGKILL)  # this process cannot use its GPU again; the next candidate gets a fresh one
 
 
 def _answer(

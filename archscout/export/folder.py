@@ -89,6 +89,14 @@ def _write(
         return None
 
 
+def seconds_to_save(network: nn.Module, formats: Iterable[str]) -> float:
+    """About what `save_model` takes on one core, with what it imports; measured for 18 to 815 layers."""
+    graph = isinstance(network, Network)
+    layers = len(network.graph.operations) if isinstance(network, Network) else len(list(network.modules()))
+    costs = {"pt2": 2.0 + 0.022 * layers, "onnx": 0.3 + 0.002 * layers if graph else 2.5 + 0.045 * layers}
+    return sum(costs.get(name, 0.0) for name in formats)
+
+
 def describe(network: nn.Module, space: Space, architecture: Architecture, task: Task) -> dict[str, Any]:
     """What architecture.json holds. The graph is there where the network is made of one (`nn.network.Network`)."""
     member = member_space(space, architecture)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from archscout.core.errors import UserError
 from archscout.export.ready import example, largest_difference, ready
+from archscout.nn.network import Network
 from archscout.store.files import write_atomic
 
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -50,17 +51,28 @@ def save_onnx(network: nn.Module, shape: Sequence[int], path: Path) -> OnnxRepor
     start = perf_counter()
     copy = ready(network)
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            copy, (example(shape, 2),), dynamo=True, input_names=["images"], output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), external_data=False, verbose=False,
-        )  # fmt: skip
-        assert program is not None
-        model = program.model_proto
+        model = _graph_model(copy) if isinstance(copy, Network) else _traced_model(copy, shape)
         content: bytes = model.SerializeToString()
         difference = largest_difference(copy, _runtime(content), shape)
     write_atomic(path, content)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return OnnxReport(len(content), opset, perf_counter() - start, difference)
+
+
+def _graph_model(network: Network) -> Any:
+    from archscout.export.nodes import model_of
+
+    return model_of(network)
+
+
+def _traced_model(network: nn.Module, shape: Sequence[int]) -> Any:
+    """A module that is no graph of ours, by PyTorch's own exporter, which is slow for deep ones."""
+    program = torch.onnx.export(
+        network, (example(shape, 2),), dynamo=True, input_names=["images"], output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), external_data=False, verbose=False,
+    )  # fmt: skip
+    assert program is not None
+    return program.model_proto
 
 
 def require() -> None:

@@ -74,7 +74,7 @@ def latency(
             start = perf_counter()
             network(inputs)
             if device != "cpu":
-                torch.accelerator.synchronize()
+                torch.accelerator.synchronize(device)
             if turn >= warm_up:
                 times.append((perf_counter() - start) * 1000)
     return sorted(times)

@@ -78,18 +78,19 @@ class TrainResult:
 def fit(
     network: nn.Module, task: Task, recipe: Recipe, *, seed: int, epochs: float, checkpoint: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None, deadline: float | None = None, checkpoint_every_s: float = 30.0,
-    lanes: int = 1,
+    lanes: int = 1, reserve: int = 0,
 ) -> TrainResult:  # fmt: skip
     """Train `network` in place on the device where it is, and evaluate it on the validation split.
 
     epochs: may be a fraction; at least one step is made. deadline: a value of `time.monotonic`: where the steps turn out too slow
     to be done by then, the rest of the schedule is compressed so that it ends, with a learning rate of zero, before the deadline.
+    reserve: images that the caller will evaluate afterwards; the time for them is left before the deadline, too.
     checkpoint: a file; where it holds an unfinished training of this network with this recipe, seed and task, that one goes on.
     With a checkpoint, SIGINT and SIGTERM wait for the end of a step and are delivered after a save.
     lanes: threads that share each batch (`nn.lanes`); the last digits depend on their number.
     Raises NotFinite where the loss is NaN or infinite, RunError where the checkpoint is of another training.
     """
-    training = _Training(network, task, recipe, seed, epochs, deadline)
+    training = _Training(network, task, recipe, seed, epochs, deadline, reserve)
     if checkpoint is not None:
         training.resume(checkpoint)
     saved, kept = monotonic(), training.step
@@ -110,8 +111,11 @@ def fit(
 class _Training:
     """The state of one training: weights, optimizer, average, place in the schedule, history."""
 
-    def __init__(self, network: nn.Module, task: Task, recipe: Recipe, seed: int, epochs: float, deadline: float | None) -> None:
+    def __init__(
+        self, network: nn.Module, task: Task, recipe: Recipe, seed: int, epochs: float, deadline: float | None, reserve: int = 0
+    ) -> None:
         self.network, self.task, self.recipe, self.seed, self.deadline = network, task, recipe, seed, deadline
+        self.evaluated = len(task.splits["valid"]) + reserve
         self.device = next(network.parameters()).device
         images = len(task.splits["train"])
         self.batch = recipe.batch_for(images)
@@ -170,8 +174,8 @@ class _Training:
             )
         if self.deadline is None or self.step >= self.pace.total:
             return
-        # The last evaluation (about a third of a step's work per image) and 2 % in hand come off what is left.
-        evaluation = len(self.task.splits["valid"]) / self.batch / 3 * self.clock.seconds(full=True)
+        # The evaluations at the end (about a third of a step's work per image) and 2 % in hand come off what is left.
+        evaluation = self.evaluated / self.batch / 3 * self.clock.seconds(full=True)
         left = (self.deadline - monotonic()) * 0.98 - evaluation
         steps = max(0, int(left / self.clock.mean(self.pace.at(self.step))))
         total = min(self.asked, self.step + steps)

@@ -153,6 +153,7 @@ def _right(job: Job, finding: Finding, contestant: Contestant) -> NDArray[np.boo
             return None
         network = new_network(job.arena, contestant.architecture, job.task, seed=0)
         network.load_state_dict(checkpoint.weights(path))
+        network.to(job.device)
         right, _ = evaluate(network, job.task.splits["valid"], precision=Recipe(**finding.plan.recipe).precision)
         job.store.meta[key] = np.flatnonzero(right).tolist()
     right = np.zeros(len(job.task.splits["valid"]), bool)
@@ -172,7 +173,7 @@ def _export(job: Job, finished: Trained, notes: list[str]) -> tuple[dict[str, Pa
     if "latency_ms" not in job.store.meta:
         loaded, _ = load_model(job.folder)
         with torch_threads(1):
-            times = latency(loaded, job.task, repeats=30)
+            times = latency(loaded, job.task, device=job.device, repeats=30)  # where the limit on latency was measured
         job.store.meta["latency_ms"] = [round(times[len(times) // 2], 4), round(times[int(len(times) * 0.95)], 4)]
     p50, p95 = job.store.meta["latency_ms"]
     return files, (p50, p95)

@@ -98,9 +98,10 @@ class RunStore:
             self._logs[name] = StageLog(self, name, events, spent)
 
     @classmethod
-    def create(cls, folder: Path | str, *, request: Mapping[str, Any], seed: int) -> RunStore:
+    def create(cls, folder: Path | str, *, request: Mapping[str, Any], seed: int, begun: float | None = None) -> RunStore:
         """A new run in `folder`, which is made where it is missing.
 
+        begun: the value of `time.monotonic` from which the run's clock counts; None for now.
         Raises RunError where the folder cannot be written, holds a run already, or is in use.
         """
         folder = checked_folder(folder)
@@ -119,6 +120,7 @@ class RunStore:
             found, connection = _load(folder, "rw")
             _prepare(connection)
             store = cls(folder, Writer(path, connection, []), found, lock)
+            store._opened = store._opened if begun is None else begun
         except sqlite3.Error as error:
             lock.close()
             raise RunError(f"no run can be made in '{folder}': {error}") from error
@@ -241,7 +243,7 @@ class RunStore:
 
     @property
     def spent_seconds(self) -> float:
-        """Time with the run open for writing, over all sessions; a reader sees it as of the last write."""
+        """Time since the run began with it open for writing, over all sessions; a reader sees it as of the last write."""
         return self._earlier + (monotonic() - self._opened if self.writer.writable else 0.0)
 
     def tick(self) -> None:

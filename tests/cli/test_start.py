@@ -59,10 +59,11 @@ def test_every_command_has_help(command: str, call: Callable[..., str]) -> None:
 
 def test_plugins(call: Callable[..., str]) -> None:
     listed = json.loads(call("plugins", "--json"))
-    assert list(listed) == ["spaces", "strategies", "estimators", "data"]
+    assert list(listed) == ["spaces", "strategies", "estimators", "data", "tables"]
     assert {"nas201", "darts", "mobile"} <= listed["spaces"].keys()
     assert {"random", "regularized-evolution", "local", "successive-halving", "assisted-evolution"} <= listed["strategies"].keys()
     assert {"naswot", "synflow", "params", "macs", "latency", "train", "blend"} <= listed["estimators"].keys()
+    assert {"nas201", "nas101", "macro", "transnas-cell", "transnas-macro", "nlp-rnn"} <= listed["tables"].keys()
     assert {"bundled", "folder", "fashion-mnist", "cifar10", "mnist", "omniglot", "sign-digits"} <= listed["data"].keys()
     assert all(summary for room in listed.values() for summary in room.values())
     assert list(json.loads(call("plugins", "spaces", "--json"))) == ["spaces"]

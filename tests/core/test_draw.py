@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archscout.core.architecture import Architecture, Decision, checked
@@ -89,7 +89,6 @@ def test_crossover_takes_from_either_parent(space, seed):
         assert all(c in (a, b) for a, b, c in zip(one.choices, other.choices, child.choices, strict=True))
 
 
-@settings(deadline=None)
 @given(spaces)
 def test_enumeration_is_complete_without_repetition(space):
     every = list(enumerate_space(space))
@@ -110,7 +109,6 @@ def test_neighbours_are_mutual(space, seed):
         assert all(here in neighbours(space, there) for there in around)
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_of_a_partial_space_comes_only_what_is_legal(seed):
     space, rng = Partial((4, 4, 4)), np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from archscout.core.operations import GraphBuilder
 from archscout.nn.network import Network
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     extent=st.tuples(st.integers(3, 20), st.integers(3, 20)),
     kernel=st.integers(1, 5),
@@ -39,7 +39,7 @@ def test_a_convolution_has_pytorchs_shape_and_counts(extent, kernel, stride, pad
     assert graph.macs == counter.get_total_flops() // 2
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     extent=st.tuples(st.integers(2, 12), st.integers(2, 12)),
     kernel=st.integers(1, 3),

@@ -52,6 +52,8 @@ def test_given_splits(pixels: np.ndarray) -> None:
     assert data.test is not None
     assert data.test.rows.tolist() == list(range(8)) and data.task.splits["valid"].rows.tolist() == list(range(8, 14))
     assert data.task.splits["train"].rows.tolist() == list(range(14, 40))
+    formed = open_arrays(pixels, LABELS, DataRequest("mine", image_size="8", channels=1, seed=3), splits={"test": mask})
+    assert (formed.task.name, formed.task.shape) == ("mine", (1, 8, 8)) and formed.test is not None and len(formed.test) == 8
     same = open_arrays(
         {"test": pixels[:8], "valid": pixels[8:14], "train": pixels[14:]},
         {"test": LABELS[:8], "valid": LABELS[8:14], "train": LABELS[14:]},

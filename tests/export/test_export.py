@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from archscout import catalogue
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import RunError, StorageError, UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
@@ -20,7 +21,7 @@ from archscout.core.seeds import seeded
 from archscout.export import folder as folders
 from archscout.export import graph as graphs
 from archscout.export import onnx as onnx_export
-from archscout.export.folder import export_as, load_model, save_model
+from archscout.export.folder import export_as, load_model, save_model, seconds_to_save
 from archscout.export.onnx import MissingExtra, save_onnx
 from archscout.export.program import save_program
 from archscout.export.ready import ParityError, example, largest_difference, ready
@@ -222,6 +223,33 @@ def test_onnx_is_quiet_named_and_equal(
         torch.testing.assert_close(torch.from_numpy(logits), ready(network)(example(SHAPE, 3)), rtol=1e-4, atol=1e-4)
 
 
+def test_every_form_of_an_operation_becomes_onnx(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    builder = GraphBuilder(SHAPE)
+    x = builder.batch_norm(builder.conv(builder.input, 8, 3, dilation=2, bias=True), affine=False)
+    builder.batch_norm(builder.conv(x, 5), affine=False)  # nobody reads it
+    x = builder.add(builder.conv(x, 8, (3, 1), groups=4), x, builder.narrow(builder.concat(x, builder.shift(x)), 8))
+    x = builder.add(builder.max_pool(x, 3, stride=2), builder.avg_pool(x, 3, stride=2), builder.zero(x, stride=2))
+    network = Network(builder.finish(builder.linear(builder.global_pool(x), 4, bias=False)))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(parameter.numel()))
+    network.train()(example(SHAPE, 8) * 2 + 1)
+    save_onnx(network, SHAPE, tmp_path / "m.onnx")
+    wanted = ready(network)(example(SHAPE, 3)).detach()
+    assert wanted.std() > 0.1
+    session = runtime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    [logits] = session.run(None, {"images": example(SHAPE, 3).numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_module_that_is_no_graph_becomes_onnx(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    network = _trained(Plain())[1]
+    assert not isinstance(network, Network)
+    assert save_onnx(network, SHAPE, tmp_path / "m.onnx").difference <= 1e-4
+
+
 def test_without_the_extra_onnx_says_how_to_get_it(tmp_path: Path, network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_export, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(MissingExtra, match=r"onnxscript.*pip install 'archscout\[export\]'") as caught:
@@ -269,6 +297,13 @@ def test_a_graph_folder_loads_without_its_space(tmp_path: Path) -> None:
     assert info["labels"] == LABELS and info["preprocessing"] == PREPROCESSING
     assert info["architecture"] == "graphed:0" and info["params"] == sum(p.numel() for p in before.parameters())
     assert "normalised" in info["input"] and info["task"]["shape"] == [3, 10, 10] and info["genotype"] is None
+
+
+def test_saving_is_expected_to_take_longer_for_more_layers_and_formats(network: nn.Module) -> None:
+    deep = catalogue.make("spaces", "nas201").build(Architecture("nas201", (3,) * 6), TASK)
+    assert seconds_to_save(network, ["safetensors"]) == 0
+    assert 0 < seconds_to_save(network, ["pt2"]) < seconds_to_save(deep, ["pt2"]) < seconds_to_save(deep, ["pt2", "onnx"])
+    assert seconds_to_save(Plain().build(Architecture("plain", (0,)), TASK), ["onnx"]) > seconds_to_save(network, ["onnx"])
 
 
 def test_a_run_is_exported_again(tmp_path: Path) -> None:

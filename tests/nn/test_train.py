@@ -177,6 +177,11 @@ def test_a_deadline_that_is_far_away_changes_nothing(task: Task) -> None:
     assert state(one) == state(other) and not result.stopped_early
 
 
+def test_time_is_left_for_what_is_evaluated_afterwards(task: Task) -> None:
+    result = fit(network(task), task, QUICK, seed=0, epochs=50, deadline=monotonic() + 1000, reserve=10**12)
+    assert result.stopped_early and result.steps == 5  # the first look at the clock
+
+
 def finished(tmp_path: Path, task: Task) -> tuple[Path, dict[str, bytes]]:
     """A checkpoint and a previous one, and the weights of the whole training."""
     file = tmp_path / "net.safetensors"

@@ -111,7 +111,6 @@ def test_nine_edges_are_counted_after_pruning():
     assert SPACE.architecture([*dangling, 1, 1, 1, 1, 1]) == SPACE.of_cell(DIRECT)
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_pruning_keeps_exactly_the_vertices_on_paths(seed):
     rng = np.random.default_rng(seed)
@@ -128,7 +127,6 @@ def test_pruning_keeps_exactly_the_vertices_on_paths(seed):
     assert pruned.pruned() == pruned
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_the_hash_does_not_depend_on_the_order_of_the_vertices(seed):
     rng = np.random.default_rng(seed)
@@ -147,7 +145,6 @@ def test_different_labels_have_different_hashes():
     assert len({cell("0100 0010 0001 0000", a, b).hash() for a in range(3) for b in range(3)}) == 9
 
 
-@settings(deadline=None)
 @given(seeds, st.integers(4, 600))
 def test_channels_add_up_and_never_grow(seed, total):
     found = SPACE.cell(drawn(seed))
@@ -202,7 +199,6 @@ def test_any_image_size(shape):
     assert network(torch.zeros(2, *shape)).shape == (2, 7)
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_specifications_round_trip(seed):
     architecture = drawn(seed)
@@ -290,7 +286,7 @@ def test_mutations_flip_three_edges_and_change_one_operation_in_the_mean():
     assert sum(child in around for child in one_step) > 150 > sum(child in around for child in children)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seeds)
 def test_children_and_neighbours_are_legal(seed):
     rng = np.random.default_rng(seed)

@@ -110,7 +110,7 @@ def test_equal_cells_are_equal_architectures(graph: Graph) -> None:
     assert {read(shuffled(graph, seed)) for seed in range(20)} == {read(graph)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 100_000))
 def test_drawn_cells_lead_back_whatever_their_nodes_are_called(seed: int) -> None:
     architecture = SPACE.sample(generator(seed))

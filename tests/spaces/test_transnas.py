@@ -109,7 +109,7 @@ def test_draws_of_macro_networks_are_uniform() -> None:
     assert np.abs(depths - expected).max() < 0.04
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from([TransnasCell(channels=4), TransnasMacro(channels=4)]), st.integers(8, 70), st.integers(0, 10_000))
 def test_images_of_any_size_from_eight_pixels(space: TransnasCell | TransnasMacro, side: int, seed: int) -> None:
     architecture, data = space.sample(generator(seed)), task(side, classes=5, channels=1)

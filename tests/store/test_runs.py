@@ -134,6 +134,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
             assert [row[:2] for row in store.progress()] == [("screen", 3)]
 
 
+def test_the_clock_counts_from_where_the_run_began(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run", request={}, seed=0, begun=time.monotonic() - 100) as store:
+        assert 100 <= store.spent_seconds < 150
+    with RunStore.open(tmp_path / "run") as store:
+        assert 100 <= store.spent_seconds < 200
+
+
 def test_results_have_no_seconds_and_keep_proposal_order(tmp_path: Path) -> None:
     with create(tmp_path / "run") as store:
         go(store, judge=Unreliable(every=3), executor=Shuffled(3))

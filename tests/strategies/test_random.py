@@ -47,7 +47,7 @@ def test_a_large_space_never_repeats(play, toy):
     assert len(set(played.proposed)) == 2000
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(places=st.integers(1, 4), options=st.integers(1, 4), seed=st.integers(0, 2**32), limit=st.integers(0, 6))
 def test_every_small_space_is_exhausted_under_any_limit(places, options, seed, limit):
     problem = make_toy(places, options, params=8 + 8 * limit)
