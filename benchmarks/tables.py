@@ -1,6 +1,6 @@
 """How long opening a recorded table takes, and how much memory, each in a fresh process; then look-ups per second.
 
-    python benchmarks/tables.py
+    python benchmarks/tables.py            # into results/tables.csv
 
 Opening means: checksum, the first objective, the test values, and one look-up by architecture. A look-up is the question whether
 there is a value, and the value, of an architecture not seen before. Seconds are processor seconds, so that a busy machine does not
@@ -12,6 +12,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
+
+from _rows import HERE, append, commit, machine
 
 from archscout import catalogue
 
@@ -42,18 +45,35 @@ print(seconds, memory, len(asked) / (time.process_time() - start))
 
 
 def main() -> int:
-    """Print a line per table; 1 if a bound is broken."""
+    """Print a line per table and keep the numbers; 1 if a bound is broken."""
     broken = False
     print(f"{'table':18}{'seconds':>9}{'MB':>7}{'look-ups/s':>12}")
     for name in catalogue.names("tables"):
+        begun = monotonic()
         done = subprocess.run([sys.executable, "-c", CODE, name], capture_output=True, text=True, check=True)
         seconds, memory, rate = map(float, done.stdout.split())
         broken |= seconds > MOST_SECONDS or memory > MOST_MB
         print(f"{name:18}{seconds:9.3f}{memory:7.0f}{rate:12,.0f}")
+        found = {
+            f"{name}: processor seconds to open it (at most {MOST_SECONDS:g})": round(seconds, 3),
+            f"{name}: MB of memory then (at most {MOST_MB:g})": round(memory),
+            f"{name}: look-ups per second": round(rate),
+        }
+        keep(found, monotonic() - begun)
     folder = Path(catalogue.__file__).parent / catalogue.ROOMS["tables"]
     size = sum(file.stat().st_size for file in folder.glob("*.npz")) / 1e6
     print(f"all files: {size:.2f} MB")
+    keep({f"all tables: MB of files (at most {MOST_FILE_MB:g})": round(size, 2)}, 0.0)
     return int(broken or size > MOST_FILE_MB)
+
+
+def keep(found: dict[str, float], seconds: float) -> None:
+    """Rows of results/tables.csv."""
+    facts = {"seed": "", "command": "python benchmarks/tables.py", "commit": commit(), "machine": machine(1)}
+    rows: list[dict[str, object]] = [
+        {"claim": c, "ours": value, "seconds": round(seconds, 1), **facts} for c, value in found.items()
+    ]
+    append(HERE / "results" / "tables.csv", rows)
 
 
 if __name__ == "__main__":

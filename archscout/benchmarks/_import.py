@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,14 +12,14 @@ from typing import Literal
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from archscout import catalogue
 from archscout.benchmarks import _npz
+from archscout.benchmarks._columns import pick
 from archscout.benchmarks._imported import SECONDS, ImportedColumn, Record, packed_texts, read_record, tables_folder
 from archscout.benchmarks._listed import LISTED
 from archscout.benchmarks._open import open_table, space_of
-from archscout.benchmarks._read import read_values
+from archscout.benchmarks._read import read_values, shown
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
 from archscout.core.protocols import KeyedTable, PublishedSpace, Space, Table
@@ -74,6 +73,10 @@ def import_values(path: Path, asked: Asked) -> tuple[Table, Column, int]:
     Raises UserError, naming the first row that cannot be used and how many there are; nothing is changed then.
     """
     texts, values = read_values(path.expanduser())
+    if asked.space.endswith(".py"):
+        raise UserError(
+            f"a table outlives the file '{asked.space}'; name an installed space, or leave --space out to keep names only"
+        )
     if asked.metric == SECONDS and min(values) < 0:
         raise UserError(f"seconds of training are not negative, but {min(values)} came; correct them in '{path}'")
     folder = tables_folder()
@@ -91,6 +94,8 @@ def import_values(path: Path, asked: Asked) -> tuple[Table, Column, int]:
 def _keep(folder: Path, asked: Asked, texts: Sequence[str], values: Sequence[float]) -> None:
     record = read_record(folder / f"{asked.table}.json")
     if record is None and asked.table not in catalogue.names("tables"):
+        if asked.metric == SECONDS:
+            raise UserError(f"there is no table '{asked.table}' whose training took these seconds; import its values first")
         record = _new_table(folder, asked, texts)
         rows = list(range(len(texts)))
     else:
@@ -99,6 +104,8 @@ def _keep(folder: Path, asked: Asked, texts: Sequence[str], values: Sequence[flo
             raise UserError(
                 f"the table '{asked.table}' is there already, with another space; leave --space out, or choose another name"
             )
+        if asked.metric == SECONDS:
+            pick(table.facts.columns, asked.dataset, asked.epochs, table.name)
         record = record or Record("", table.facts.rows, ())
         rows = _rows(table, texts)
     column = asked.column
@@ -109,7 +116,7 @@ def _keep(folder: Path, asked: Asked, texts: Sequence[str], values: Sequence[flo
     ending = _npz.TEST_SUFFIX if column.split == "test" else ".npz"
     file = f"{asked.table}.{column.name}{ending}"
     kept = tuple(imported for imported in record.columns if imported.column.name != column.name)
-    added = ImportedColumn(column, file, _write(folder / file, {"value": spread}))
+    added = ImportedColumn(column, file, _npz.write(folder / file, {"value": spread}))
     replace(record, columns=(*kept, added)).save(folder / f"{asked.table}.json")
 
 
@@ -121,7 +128,7 @@ def _rows(table: Table, texts: Sequence[str]) -> list[int]:
     if unknown:
         raise UserError(
             f"the table '{table.name}' has no row for {len(unknown):,} of the {len(texts):,} architectures, "
-            f"the first '{unknown[0][:200]}'; give them as archscout writes them, in their published form or by hash"
+            f"the first '{shown(unknown[0])}'; give them as archscout writes them, in their published form or by hash"
         )
     found = [row for row in rows if row is not None]
     _refuse_duplicates(found, texts)
@@ -154,20 +161,20 @@ def _new_table(folder: Path, asked: Asked, texts: Sequence[str]) -> Record:
                 f"a table without a space lists at most {_MOST_LISTED:,} architectures, but {len(texts):,} came; name --space"
             )
         _refuse_duplicates(list(texts), texts)
-        return Record(f"{LISTED}{asked.table}", len(texts), (), file, _write(folder / file, packed_texts(texts)))
+        return Record(f"{LISTED}{asked.table}", len(texts), (), file, _npz.write(folder / file, packed_texts(texts)))
     space: Space = catalogue.make("spaces", asked.space)
     found = [_parsed(space, text) for text in texts]
     unknown = [text for text, architecture in zip(texts, found, strict=True) if architecture is None]
     if unknown:
         raise UserError(
             f"the space '{asked.space}' does not hold {len(unknown):,} of the {len(texts):,} architectures, the first "
-            f"'{unknown[0][:200]}'; give them as archscout writes them or in their published form"
+            f"'{shown(unknown[0])}'; give them as archscout writes them or in their published form"
         )
     choices = [architecture.choices for architecture in found if architecture is not None]
     _refuse_duplicates(choices, texts)
     rows = np.array(choices, np.uint32)
     small = next(kind for kind in (np.uint8, np.uint16, np.uint32) if rows.max(initial=0) <= np.iinfo(kind).max)
-    return Record(space.name, len(texts), (), file, _write(folder / file, {"choices": rows.astype(small)}))
+    return Record(space.name, len(texts), (), file, _npz.write(folder / file, {"choices": rows.astype(small)}))
 
 
 def _refuse_duplicates(keys: Sequence[object], texts: Sequence[str]) -> None:
@@ -176,16 +183,5 @@ def _refuse_duplicates(keys: Sequence[object], texts: Sequence[str]) -> None:
     if twice:
         raise UserError(
             f"every architecture may come once, but {len(twice):,} rows name one that comes again, "
-            f"the first '{twice[0][:200]}'; keep one row of each"
+            f"the first '{shown(twice[0])}'; keep one row of each"
         )
-
-
-def _write(path: Path, arrays: dict[str, NDArray[np.generic]]) -> str:
-    """Write a file as a whole or not at all; gives its checksum."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        found = _npz.write(temporary, arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return found

@@ -7,11 +7,12 @@ are let through. Writing is reproducible: equal arrays give equal bytes.
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,22 +35,8 @@ _LARGE, _LARGE_BYTES = b"PK\x06\x07", 20
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-@dataclass(frozen=True, slots=True)
-class SealedFile:
-    """Where test values lie: an array of a whole, undamaged file."""
-
-    path: Path
-    array: str
-
-
 class UnreadableArrays(Exception):
     """A file that is no .npz of plain arrays within the bounds; the text says why, as a clause."""
-
-
-def names(path: Path) -> list[str]:
-    """The names of a file's arrays. Raises UnreadableArrays, OSError."""
-    with _opened(path) as archive:
-        return [member.removesuffix(".npy") for member in archive.namelist()]
 
 
 def read(path: Path, name: str) -> NDArray[Any]:
@@ -71,13 +58,28 @@ def read(path: Path, name: str) -> NDArray[Any]:
 
 def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
     """Write the arrays in the order of the mapping; gives the file's checksum. Equal arrays give equal bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, array in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(entry, "w") as file:
                 np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    keep(path, packed.getvalue())
     return checksum(path)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all: the old one stays until the new one is on the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def checksum(path: Path) -> str:

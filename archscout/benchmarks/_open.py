@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from archscout import catalogue
 from archscout.benchmarks._imported import ImportedTable, read_record, tables_folder
 from archscout.benchmarks._listed import LISTED
@@ -24,9 +26,17 @@ def open_table(name: str) -> Table:
             raise UnknownName(f"there is no table '{name}'; {suggestion(name, table_names())}")
         table: Table = catalogue.make("tables", name)
         return table
-    if not record.space and not ours:
+    if record.space:
+        return ImportedTable(name, record, folder)
+    if not ours:
         raise UserError(f"the imported columns in '{folder / name}.json' complete a table '{name}', which is not installed")
-    return ImportedTable(name, record, folder, catalogue.make("tables", name) if ours else None)
+    base: Table = catalogue.make("tables", name)
+    if base.facts.rows != record.rows:
+        raise UserError(
+            f"the imported columns in '{folder / name}.json' complete a table of {record.rows:,} rows, but '{name}' has "
+            f"{base.facts.rows:,} now; remove that file and import them again"
+        )
+    return ImportedTable(name, record, folder, base)
 
 
 def space_of(table: Table) -> Space:
@@ -46,8 +56,8 @@ def listed_space(name: str) -> Space | None:
 
 def stamp(name: str) -> tuple[str, int]:
     """Changes where the imported part of a table changes; for caches."""
-    path = tables_folder() / f"{name}.json"
+    path = os.path.join(tables_folder(), f"{name}.json")  # quicker than a Path
     try:
-        return str(path), path.stat().st_mtime_ns
+        return path, os.stat(path).st_mtime_ns
     except OSError:
-        return str(path), 0
+        return path, 0

@@ -27,13 +27,21 @@ def read_values(path: Path) -> tuple[list[str], list[float]]:
         raise UserError(f"the file '{path}' cannot be imported: {error}") from error
     if not texts:
         raise UserError(f"the file '{path}' holds no rows; give one architecture and its value per row")
+    unfit = next((row for row, text in enumerate(texts, 1) if not text or len(text) > _LONGEST_TEXT), None)
+    if unfit is not None:
+        raise UserError(f"row {unfit:,} of '{path}' should name an architecture in 1 to {_LONGEST_TEXT:,} characters; correct it")
     strange = next((row for row, value in enumerate(values) if not np.isfinite(value)), None)
     if strange is not None:
         raise UserError(
-            f"the values to import must be finite numbers, but '{path}' gives {values[strange]} to '{texts[strange][:100]}'; "
+            f"the values to import must be finite numbers, but '{path}' gives {values[strange]} to '{shown(texts[strange])}'; "
             "leave such rows out"
         )
     return texts, values
+
+
+def shown(text: str) -> str:
+    """The beginning of an architecture's text, on one line, for a message."""
+    return " ".join(text.split())[:200]
 
 
 def _from_npz(path: Path) -> tuple[list[str], list[float]]:
@@ -45,7 +53,12 @@ def _from_npz(path: Path) -> tuple[list[str], list[float]]:
         )
     if len(texts) > MOST_ROWS:
         raise _npz.UnreadableArrays(f"it has {len(texts):,} rows, and at most {MOST_ROWS:,} are read")
-    return [str(text) for text in texts], [float(value) for value in values]
+    try:
+        read = [str(text).strip() for text in texts]
+        "".join(read).encode()
+    except (ValueError, SystemError) as error:  # surrogates, and numbers beyond all characters
+        raise _npz.UnreadableArrays(f"its architectures are no text ({error})") from error
+    return read, [float(value) for value in values]
 
 
 def _from_csv(path: Path) -> tuple[list[str], list[float]]:
@@ -61,7 +74,7 @@ def _from_csv(path: Path) -> tuple[list[str], list[float]]:
             for row in rows:
                 if not row:
                     continue
-                if len(row) != 2 or len(row[0]) > _LONGEST_TEXT:
+                if len(row) != 2:
                     raise _npz.UnreadableArrays(f"line {rows.line_num} must hold an architecture and a value")
                 if len(texts) == MOST_ROWS:
                     raise _npz.UnreadableArrays(f"it has more than {MOST_ROWS:,} rows")

@@ -6,23 +6,17 @@ all the same, it gets an ImportError.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import numpy as np
+from numpy.typing import NDArray
 
 from archscout.benchmarks import _npz
-from archscout.benchmarks._columns import pick
+from archscout.benchmarks._columns import first_of, pick
 from archscout.benchmarks._seal import forbid_searchers
 from archscout.core.errors import UnknownName, UserError, suggestion
-from archscout.core.protocols import Table
-from archscout.core.tables import Column, Recorded
+from archscout.core.protocols import SealedTable, Table
+from archscout.core.tables import Column, Recorded, SealedFile
 
 forbid_searchers()
-
-
-@runtime_checkable
-class _Sealed(Protocol):
-    def sealed(self, column: Column) -> _npz.SealedFile: ...
 
 
 def reports(table: Table) -> tuple[Column, ...]:
@@ -44,12 +38,25 @@ def reveal(table: Table, dataset: str, epochs: int | None = None, name: str = ""
         if not columns:
             raise UnknownName(f"the table '{table.name}' has no test values '{name}'; {suggestion(name, _names(table))}")
     column = pick(columns, dataset, epochs, table.name, "test values")
-    if not isinstance(table, _Sealed):
-        raise UserError(f"the table '{table.name}' keeps its test values to itself; add them with 'archscout bench import'")
-    file = table.sealed(column)
-    values = _npz.read(file.path, file.array).astype(np.float64)
-    values.flags.writeable = False
-    return Recorded(column, values)
+    files = table.sealed(column) if isinstance(table, SealedTable) else ()
+    if files:
+        return Recorded(column, first_of([_opened(file, table) for file in files]))
+    if column in table.facts.columns:
+        return table.objective(column.dataset, column.epochs)
+    raise UserError(f"the table '{table.name}' keeps its test values to itself; add them with 'archscout bench import'")
+
+
+def _opened(file: SealedFile, table: Table) -> NDArray[np.float64]:
+    try:
+        values = _npz.read(file.path, file.array).astype(np.float64)
+    except (_npz.UnreadableArrays, OSError, ValueError) as error:
+        raise UserError(f"the test values in '{file.path}' cannot be read ({error}); import or install them again") from error
+    if values.shape != (table.facts.rows,):
+        raise UserError(
+            f"the test values in '{file.path}' are {values.shape}, but the table '{table.name}' has {table.facts.rows:,} rows; "
+            "import or install them again"
+        )
+    return values
 
 
 def _names(table: Table) -> list[str]:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from archscout.core.errors import UserError
 
-_TEXT = re.compile(r"([a-z0-9_-]+):(\d+(?:\.\d+)*)")
+_TEXT = re.compile(r"([a-z0-9_-]+):(\d{1,9}(?:\.\d{1,9})*)")
 
 
 @dataclass(frozen=True, slots=True)

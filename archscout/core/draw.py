@@ -100,7 +100,7 @@ def sample(space: Space, rng: np.random.Generator, accept: Accept | None = None)
             return space.sample(rng)
         return legal(space, [int(rng.integers(len(decision.options))) for decision in space.decisions])
 
-    if not isinstance(accept, Measured):
+    if accept is None or not isinstance(accept, Measured):
         return _until(draw, accept, space)
     for _ in range(_PATIENCE):
         architecture = draw()

@@ -13,7 +13,7 @@ from archscout.core.evidence import Estimate, Observation
 from archscout.core.moves import Search
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import Problem, Task, TaskKind
-from archscout.core.tables import Recorded, TableFacts
+from archscout.core.tables import Column, Recorded, SealedFile, TableFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -197,6 +197,15 @@ class KeyedTable(Protocol):
 
     def row_of_key(self, key: str) -> int | None:
         """The row of a key, or None where `key` is none."""
+        ...
+
+
+@runtime_checkable
+class SealedTable(Protocol):
+    """A table that keeps test values in files of their own; without it the reports are objectives, seen by searches too."""
+
+    def sealed(self, column: Column) -> tuple[SealedFile, ...]:
+        """Where a column of `facts.reports` lies, undamaged; a row has the value of the first file that has one."""
         ...
 
 

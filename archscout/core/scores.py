@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,8 @@ from archscout.core.evidence import FAILURE_KINDS, FailureKind
 
 _FORMAT = 1
 _ARRAYS = ("facts", "choices", "values", "kinds")
+_MOST_BYTES = 1 << 28
+"""Of a file, unpacked: two million architectures and several judges. A file may come from anywhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +111,7 @@ def read_scores(path: str | Path) -> ScoreTable:
     """The table in a file. Raises UserError where it is missing, damaged, or something else."""
     path = Path(path).expanduser()
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        with np.load(io.BytesIO(_content(path)), allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
             whole = np.array_equal(file["digest"], _digest(arrays))
         head = json.loads(arrays["facts"].tobytes()) if whole else {}
@@ -124,6 +127,18 @@ def read_scores(path: str | Path) -> ScoreTable:
         raise UserError(f"the score file '{path}' has format {head['format']}, but this version reads {_FORMAT}; update archscout")
     space, judges, facts = made
     return ScoreTable(space, judges, arrays["choices"], arrays["values"], arrays["kinds"], facts)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file that unpacks to no more than a score file may hold. Raises ValueError for another."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"it has {path.stat().st_size:,} bytes, and at most {_MOST_BYTES:,} are read")
+    content = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _MOST_BYTES:
+        raise ValueError(f"it unpacks to {size:,} bytes, and at most {_MOST_BYTES:,} are read")
+    return content
 
 
 def check_space(table: ScoreTable, space: str, path: str | Path) -> None:

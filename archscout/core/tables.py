@@ -8,6 +8,7 @@ same column, and its caveat says so.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -76,3 +77,11 @@ class Recorded:
     def scores(self) -> NDArray[np.float64]:
         """The values with their direction: higher is better."""
         return self.values if self.column.higher_is_better else -self.values
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFile:
+    """Where test values lie that only `benchmarks.verdict` opens: an array of an .npz file whose name ends in `.test.npz`."""
+
+    path: Path
+    array: str

@@ -52,6 +52,7 @@ class Event:
 
 
 Notify = Callable[[Event], None]
+Refusal = Callable[[Problem, Architecture], str | None]
 
 
 def drive(
@@ -133,7 +134,7 @@ class _Run:
         self.log, self.executor, self.budget, self.notify, self.verify = log, executor, budget, notify, verify
         self.gate = Gate(problem, seed, log, counted=counted)
         self.main = "main" if "main" in judges else next(iter(judges))
-        self.fidelities: dict[tuple[str, float | None], Estimator] = {}
+        self.fidelities: dict[tuple[str, float | None], tuple[Estimator, Refusal | None]] = {}
         self.jobs: dict[Job, tuple[int, dict[str, float]]] = {}
         self.flying: deque[int] = deque()
         self.marked = monotonic()
@@ -259,11 +260,12 @@ class _Run:
             return
         key = move.judge, move.fidelity
         if key not in self.fidelities:
-            self.fidelities[key] = at_fidelity(self.judges[move.judge], move.fidelity)
-        judge = self.fidelities[key]
+            chosen = at_fidelity(self.judges[move.judge], move.fidelity)
+            self.fidelities[key] = chosen, chosen.refusal if isinstance(chosen, RefusingEstimator) else None
+        judge, refusal = self.fidelities[key]
         failure, facts = self.gate.check(move.architecture)
-        if failure is None and isinstance(judge, RefusingEstimator):
-            why = judge.refusal(self.problem, move.architecture)
+        if failure is None and refusal is not None:
+            why = refusal(self.problem, move.architecture)
             failure = Failure("unrecorded", why) if why is not None else None
         refused = failure is not None and failure.kind in REFUSALS
         if new:

@@ -19,7 +19,7 @@ from archscout.benchmarks._open import open_table, stamp
 from archscout.core.architecture import Architecture
 from archscout.core.errors import CandidateError, UserError
 from archscout.core.evidence import Estimate
-from archscout.core.problem import Problem
+from archscout.core.problem import TASK_KINDS, Problem, TaskKind
 from archscout.core.protocols import Table
 from archscout.core.tables import Recorded
 
@@ -35,6 +35,11 @@ class Tabular:
     dataset: str = "cifar10"
     epochs: int | None = None
 
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """All: the space of the table says which, and the task is not looked at."""
+        return tuple(TASK_KINDS.values())
+
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The recorded value, negated where lower is better. The seed has no effect.
 
@@ -43,7 +48,7 @@ class Tabular:
         """
         found, row = self._look_up(problem, architecture)
         if row is None or not found.usable[row]:
-            raise CandidateError(f"'{architecture}' {self._missing(row)}")
+            raise CandidateError(f"'{architecture}' {self._missing(found, row)}")
         metrics = {**found.table.metrics(row), "epochs": float(found.recorded.column.epochs)}
         if found.recorded.seconds is None:
             return Estimate(float(found.scores[row]), 1.0, metrics)
@@ -53,7 +58,7 @@ class Tabular:
     def refusal(self, problem: Problem, architecture: Architecture) -> str | None:
         """As `RefusingEstimator`: no value in the row, or no row. Raises as `estimate` does."""
         found, row = self._look_up(problem, architecture)
-        return self._missing(row) if row is None or not found.usable[row] else None
+        return self._missing(found, row) if row is None or not found.usable[row] else None
 
     def _look_up(self, problem: Problem, architecture: Architecture) -> tuple[_Opened, int | None]:
         found = _opened(self.table, self.dataset, self.epochs, stamp(self.table))
@@ -64,10 +69,11 @@ class Tabular:
             )
         return found, found.table.row(problem.space, architecture)
 
-    def _missing(self, row: int | None) -> str:
+    def _missing(self, found: _Opened, row: int | None) -> str:
         if row is None:
             return f"is not in the table '{self.table}', so nothing is recorded for '{self.dataset}'"
-        return f"has no recorded value for '{self.dataset}' in the table '{self.table}'"
+        what = "seconds of training" if np.isfinite(found.scores[row]) else "value"
+        return f"has no recorded {what} for '{self.dataset}' in the table '{self.table}'"
 
 
 @dataclass(frozen=True, eq=False)

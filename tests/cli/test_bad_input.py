@@ -96,6 +96,12 @@ def test_a_gpu_that_is_not_there(archscout: Command, small_data: Path, tmp_path:
     archscout(*words, code=2, env={"CUDA_VISIBLE_DEVICES": ""}).refused("GPU", "--device cpu")
 
 
+def test_a_budget_that_is_too_short(archscout: Command, small_data: Path, tmp_path: Path) -> None:
+    done = archscout("search", "--data", small_data, "--budget", "9s", "--out", tmp_path / "run", code=2)
+    done.refused("--budget 9s is too short", "give at least")
+    assert not (tmp_path / "run").exists()
+
+
 def test_unknown_plugin_and_budget_as_a_user_sees_them(archscout: Command, tmp_path: Path) -> None:
     for option, value in (("--strategy", "randon"), ("--budget", "10x")):
         archscout("search", "--data", "bundled", "--out", tmp_path / "run", option, value, code=2).refused(value)

@@ -21,7 +21,7 @@ from archscout.benchmarks._columns import pick
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UnknownName, UserError, suggestion
 from archscout.core.protocols import Space
-from archscout.core.tables import Column, Recorded, TableFacts
+from archscout.core.tables import Column, Recorded, SealedFile, TableFacts
 
 FOLDER = Path(__file__).parent
 _ADVICE = "install archscout again"
@@ -63,10 +63,10 @@ class RecordedTable(ABC):
             raise UnknownName(f"the table '{self.name}' has no array '{name}'; {suggestion(name, self.facts.extras)}")
         return array(self._file, name)
 
-    def sealed(self, column: Column) -> _npz.SealedFile:
+    def sealed(self, column: Column) -> tuple[SealedFile, ...]:
         """Where a column of `facts.reports` lies; `benchmarks.verdict` reads it."""
         file = self._file if column in self.facts.columns else f"{self._file.removesuffix('.npz')}{_npz.TEST_SUFFIX}"
-        return _npz.SealedFile(_checked(file), column.name)
+        return (SealedFile(_checked(file), column.name),)
 
     def _seconds(self, column: Column) -> NDArray[np.float64] | None:
         """What the training took, per row; None where it was not recorded."""
@@ -105,6 +105,10 @@ def _values(file: str, name: str) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=32)
 def _checked(file: str) -> Path:
-    sums = json.loads((FOLDER / "checksums.json").read_text("utf8"))
-    _npz.check(FOLDER / file, sums[file], _ADVICE)
+    sums = FOLDER / "checksums.json"
+    try:
+        wanted = json.loads(sums.read_text("utf8"))[file]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the checksums in '{sums}' cannot be read ({type(error).__name__}: {error}); {_ADVICE}") from error
+    _npz.check(FOLDER / file, wanted, _ADVICE)
     return FOLDER / file
