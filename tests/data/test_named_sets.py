@@ -88,10 +88,10 @@ def test_data_folder_of_the_environment(tmp_path: Path, monkeypatch: pytest.Monk
         open_data(DataRequest("mnist"))
 
 
-CUT = gzip.compress(idx(np.zeros((2, 3, 3), np.uint8)))[:-9]
+CUT = gzip.compress(idx(np.zeros((2, 3, 3), np.uint8)), mtime=0)[:-9]
 
 
-@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"text"), CUT, idx(np.zeros(5, np.uint8))])
+@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"text", mtime=0), CUT, idx(np.zeros(5, np.uint8))])
 def test_damaged_idx_files(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / ("a.gz" if content[:2] == b"\x1f\x8b" else "a")
     path.write_bytes(content)
