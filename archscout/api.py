@@ -19,7 +19,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import Interrupted, RunError, UserError
 from archscout.core.kinds import check_kind
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
-from archscout.core.protocols import Space
+from archscout.core.protocols import RefusingEstimator, Space
 from archscout.engine.display import Display
 from archscout.engine.job import Job
 from archscout.engine.request import IN_MEMORY, Request
@@ -289,7 +289,10 @@ def score_all(
     rows = []
     with Inline() as executor:
         for owner, architecture in found:
-            job = executor.submit(judge, Problem(owner, task), architecture, derive(seed, "estimate", architecture))
+            problem = Problem(owner, task)
+            if isinstance(judge, RefusingEstimator):
+                judge.refusal(problem, architecture)  # says what is wrong with its settings; the reason comes again below
+            job = executor.submit(judge, problem, architecture, derive(seed, "estimate", architecture))
             executor.wait(None)
             outcome = job.outcome
             rows.append(

@@ -98,6 +98,10 @@ BAD = {
         ("bench", "correlate", "--table", "nas201", "--dataset", "imagenet", "--estimator", "tabular"),
         "no recorded values for the data set 'imagenet'; known: cifar10, cifar100",
     ),
+    "score": (
+        ("score", "nas201:0.0.0.0.0.1", "--estimator", "tabular", "--set", "estimator.dataset=imagenet"),
+        "no recorded values for the data set 'imagenet'; known: cifar10, cifar100",
+    ),
     "test epochs": (
         ("bench", "correlate", "--table", "nlp-rnn", "--dataset", "ptb", "--estimator", "work", "--against", "test", "--epochs", 1),
         "has test values for 'ptb' after 50 epochs, but 1 came",
