@@ -1,14 +1,16 @@
-"""How long opening a recorded table takes, and how much memory, each in a fresh process; then look-ups per second.
+"""How long opening a recorded table takes, and how much memory, each in a fresh process; look-ups per second; one `bench search`.
 
     python benchmarks/tables.py            # into results/tables.csv
 
 Opening means: checksum, the first objective, the test values, and one look-up by architecture. A look-up is the question whether
 there is a value, and the value, of an architecture not seen before. Seconds are processor seconds, so that a busy machine does not
-matter. The project's bounds: 1 second and 300 MB a table, 25 MB for all files together.
+matter. The project's bounds: 1 second and 300 MB a table, 25 MB for all files together, a minute for 100 runs of 300 queries and as
+many of random search.
 """
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,11 @@ from _rows import HERE, append, commit, machine
 
 from archscout import catalogue
 
-MOST_SECONDS, MOST_MB, MOST_FILE_MB = 1.0, 300.0, 25.0
+MOST_SECONDS, MOST_MB, MOST_FILE_MB, MOST_SEARCH_SECONDS = 1.0, 300.0, 25.0, 60.0
+SEARCH = [
+    *("bench", "search", "--strategy", "regularized-evolution", "--table", "nas201", "--dataset", "cifar10"),
+    *("--queries", "300", "--seeds", "100", "--json"),
+]
 CODE = """
 import resource, sys, time
 from archscout.benchmarks._open import open_table, space_of
@@ -64,7 +70,21 @@ def main() -> int:
     size = sum(file.stat().st_size for file in folder.glob("*.npz")) / 1e6
     print(f"all files: {size:.2f} MB")
     keep({f"all tables: MB of files (at most {MOST_FILE_MB:g})": round(size, 2)}, 0.0)
-    return int(broken or size > MOST_FILE_MB)
+    begun, before = monotonic(), processor_seconds()
+    subprocess.run([sys.executable, "-m", "archscout.cli.main", *SEARCH], stdout=subprocess.PIPE, check=True)
+    search = processor_seconds() - before
+    print(f"archscout {' '.join(SEARCH)}: {search:.1f} s")
+    keep(
+        {f"archscout {' '.join(SEARCH)}: processor seconds (at most {MOST_SEARCH_SECONDS:g})": round(search, 1)},
+        monotonic() - begun,
+    )
+    return int(broken or size > MOST_FILE_MB or search > MOST_SEARCH_SECONDS)
+
+
+def processor_seconds() -> float:
+    """Of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def keep(found: dict[str, float], seconds: float) -> None:
