@@ -7,8 +7,8 @@ has answered is not run again. Published: Mellor, Turner, Storkey and Crowley 20
 
 Deviations: CIFAR-10 is the re-compressed copy in ../shared/data, and both data sets are searched by scores on its images; in the
 searches the score of a NAS-Bench-201 cell is that of its isomorphism class (`--per-class`), without activations that do not reach
-the logits, as in the released code. The 12,000 seconds of assisted evolution are not recorded, so it gets 100 queries of the
-12-epoch accuracy instead.
+the logits, as in the released code; one draw of weights and one batch serve all runs of a search (there, each run has its own). The
+12,000 seconds of assisted evolution are not recorded, so it gets 100 queries of the 12-epoch accuracy instead.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""All training-free judges on all tables that know images: rank correlations beside the published ones, into results/proxies.csv.
+"""All training-free judges on the recorded tables: rank correlations beside the published ones, into results/proxies.csv.
 
     python benchmarks/proxy_table.py --data-dir ../shared/data --minutes 120
 
 One `archscout bench correlate` per table scores a seeded sample with all judges. It resumes, and uses what is there when the time
-is up. Published: Abdelfattah et al. 2021 (arXiv 2101.08134; all architectures, absolute values) where a judge is
-in their notebook, else Li et al. 2023 (ZiCo, arXiv 2301.11300), NASWOT from its own paper (Kendall). CIFAR-10 is the re-compressed
-copy; scores of CIFAR-100's rows are on CIFAR-10 images too.
+is up. Published: Abdelfattah et al. 2021 (arXiv 2101.08134; all architectures, absolute values) where a judge is in their notebook,
+else Li et al. 2023 (ZiCo, arXiv 2301.11300). NASWOT's own numbers are in results/naswot.csv. CIFAR-10 is the re-compressed copy;
+scores of CIFAR-100's rows are on CIFAR-10 images too. Of language models these judges know nothing, so parameters and MACs stand
+alone on nlp-rnn.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PUBLISHED = {
         "params": 0.43, "macs": 0.44,
     },
 }  # fmt: skip
-TABLES = {"nas201": ("cifar10", "cifar100"), "nas101": ("cifar10",), "macro": ("cifar10",)}
+TABLES = {"nas201": ("cifar10", "cifar100"), "nas101": ("cifar10",), "macro": ("cifar10",), "nlp-rnn": ("ptb",)}
 SETTINGS = {"nas101": ["--set", "space.stem=16"]}
 JUDGES = (
     "naswot", "jacob-cov", "synflow", "snip", "grasp", "fisher", "grad-norm", "l2-norm", "plain", "zen", "ntk-condition",
@@ -48,7 +49,7 @@ JUDGES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", required=True)
-    parser.add_argument("--minutes", type=float, default=120, help="for judging, in equal parts for the tables")
+    parser.add_argument("--minutes", type=float, default=120, help="for judging, in equal parts for the three tables of images")
     parser.add_argument("--sample", type=int, default=200)
     parser.add_argument("--tables", nargs="+", default=list(TABLES))
     parser.add_argument("--scores", type=Path, default=HERE / "runs" / "proxies")
@@ -63,16 +64,20 @@ def main() -> None:
 
 def correlate(asked: argparse.Namespace, table: str, dataset: str) -> None:
     """The rows of one table and data set."""
-    words = ["bench", "correlate", "--estimator", ",".join(JUDGES), "--table", table, "--dataset", dataset, "--data", "cifar10"]
-    words += ["--data-dir", asked.data_dir, "--sample", str(asked.sample), "--seed", "0", "--workers", "1"]
-    words += ["--minutes", f"{asked.minutes / len(asked.tables):g}", "--out", str(asked.scores / f"{table}.npz")]
-    words += SETTINGS.get(table, [])
+    words = ["bench", "correlate", "--table", table, "--dataset", dataset, "--sample", str(asked.sample), "--seed", "0"]
+    if dataset == "ptb":
+        words += ["--estimator", "params"]
+    else:
+        words += ["--estimator", ",".join(JUDGES), "--data", "cifar10", "--data-dir", asked.data_dir]
+        words += ["--minutes", f"{asked.minutes / 3:g}", *SETTINGS.get(table, [])]
+    words += ["--workers", "1", "--out", str(asked.scores / f"{table}.npz")]
     begun = monotonic()
     done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, "--json"], stdout=subprocess.PIPE)
     if done.returncode:
         print(f"{table} {dataset}: exit code {done.returncode}", file=sys.stderr)
         return
     found = json.loads(done.stdout)
+    found = found if isinstance(found, list) else [found]
     published = PUBLISHED.get((table, dataset), {})
     tail = {
         "command": shlex.join(["archscout", *words]).replace(f"{HERE}/", ""),
@@ -81,7 +86,8 @@ def correlate(asked: argparse.Namespace, table: str, dataset: str) -> None:
         "machine": machine(1),
     }
     rows: list[dict[str, object]] = []
-    for name, one in [*((row["estimator"], row) for row in found), *found[0]["baselines"].items()]:
+    named = {row["estimator"]: row for row in found}
+    for name, one in {**found[0]["baselines"], **named}.items():
         what = f"{name} on {table} {dataset}, {found[0]['sample']} architectures"
         failed = f" ({one['failed']} without a score, ranked last)" if one.get("failed") else ""
         seconds = round(one.get("seconds_per_architecture") or 0.0, 4)
