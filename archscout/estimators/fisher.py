@@ -16,35 +16,22 @@ Deviations: none in the value. The last layer's bias counts as signal, so a netw
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
+from typing import ClassVar
 
-from archscout.core.architecture import Architecture
-from archscout.core.evidence import Estimate
-from archscout.core.problem import Problem
-from archscout.nn.executor import Precision
-from archscout.nn.probes import check_settings, loss_pass
+from archscout.estimators._loss_score import LossScore
+from archscout.nn.probes import LossPass
 
 
 @dataclass(frozen=True)
-class Fisher:
-    """Sum of the channels' Fisher information, each as often as the channel has weights.
+class Fisher(LossScore):
+    """Sum of the channels' Fisher information, each as often as the channel has weights; at least 0.
 
-    batch: images (fewer where the split is smaller). split: where they come from.
-    precision: "fp32", or "bf16": faster on processors with matrix units for it, at slightly different values.
+    batch, split, precision: as `LossScore`.
     """
 
-    batch: int = 64
-    split: str = "train"
-    precision: Precision = "fp32"
+    needs_fisher: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        check_settings(self.batch, self.precision)
-
-    def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
-        """The score, at least 0. Raises NotFinite where a gradient is not finite."""
-        start = perf_counter()
-        found = loss_pass(
-            problem, architecture, seed=seed, batch=self.batch, split=self.split, fisher=True, precision=self.precision
-        )
+    def score(self, found: LossPass) -> float:
+        """The score of a pass."""
         assert found.fisher is not None
-        return Estimate(found.fisher, perf_counter() - start)
+        return found.fisher

@@ -15,33 +15,18 @@ scores 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 
-from archscout.core.architecture import Architecture
-from archscout.core.evidence import Estimate
-from archscout.core.problem import Problem
-from archscout.nn.executor import Precision
-from archscout.nn.probes import check_settings, loss_pass
+from archscout.estimators._loss_score import LossScore
+from archscout.nn.probes import LossPass
 
 
 @dataclass(frozen=True)
-class GradNorm:
-    """Sum of the norms of the layers' gradients.
+class GradNorm(LossScore):
+    """Sum of the norms of the layers' gradients; at least 0.
 
-    batch: images (fewer where the split is smaller). split: where they come from.
-    precision: "fp32", or "bf16": faster on processors with matrix units for it, at slightly different values.
+    batch, split, precision: as `LossScore`.
     """
 
-    batch: int = 64
-    split: str = "train"
-    precision: Precision = "fp32"
-
-    def __post_init__(self) -> None:
-        check_settings(self.batch, self.precision)
-
-    def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
-        """The score, at least 0. Raises NotFinite where a gradient is not finite."""
-        start = perf_counter()
-        found = loss_pass(problem, architecture, seed=seed, batch=self.batch, split=self.split, precision=self.precision)
-        value = found.total(lambda weight, gradient: gradient.norm())
-        return Estimate(value, perf_counter() - start)
+    def score(self, found: LossPass) -> float:
+        """The score of a pass."""
+        return found.total(lambda weight, gradient: gradient.norm())

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import CandidateError, NotFinite
+from archscout.core.errors import CandidateError, NotFinite, UserError
 from archscout.core.evidence import Estimate
-from archscout.core.problem import Problem
+from archscout.core.problem import TASK_KINDS, Problem, TaskKind
 from archscout.core.scores import ScoreTable, check_space, read_scores
 
 
@@ -24,8 +24,13 @@ class Scored:
     path: the score file. judge: whose scores, where the file holds those of several.
     """
 
-    path: str
+    path: str = ""
     judge: str = ""
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """All: the task was looked at when the scores were made."""
+        return tuple(TASK_KINDS.values())
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The recorded score; the cost is what judging took in the mean. The seed has no effect.
@@ -48,6 +53,8 @@ class Scored:
         return _UNSCORED if table.row(architecture) is None else None
 
     def _table(self, problem: Problem) -> tuple[ScoreTable, int]:
+        if not self.path:
+            raise UserError("the judge 'scored' needs a score file; give it as --estimator scores.npz, or as its setting 'path'")
         try:
             changed = os.stat(self.path).st_mtime_ns
         except OSError:

@@ -74,5 +74,5 @@ def test_files_that_do_not_fit(tmp_path):
     with pytest.raises(UnknownName, match="share, never"):
         Scored(two).refusal(PROBLEM, EVERY[0])
     assert Scored(two, "share").estimate(PROBLEM, EVERY[5], seed=0).value == right_share(PROBLEM, EVERY[5])
-    with pytest.raises(UserError, match="settings of 'scored' do not fit"):
-        catalogue.make("estimators", "scored")
+    with pytest.raises(UserError, match=r"'scored' needs a score file; give it as --estimator scores\.npz"):
+        catalogue.make("estimators", "scored").refusal(PROBLEM, EVERY[0])
