@@ -64,6 +64,8 @@ class Rows:
 
     def __init__(self, results: Path, kept: Path, minutes: float) -> None:
         self._results, self._kept, self._end = results, kept, monotonic() + minutes * 60
+        self.among = ""
+        """How many cells are scored, where that is not all of them."""
         kept.mkdir(parents=True, exist_ok=True)
 
     def left(self) -> float:
@@ -72,7 +74,7 @@ class Rows:
 
     def ask(self, words: list[str]) -> Said | None:
         """What `archscout ... --json` says, or said before; None where it failed or the time is up."""
-        kept = self._kept / f"{blake2b(_command(words).encode(), digest_size=8).hexdigest()}.json"
+        kept = self._kept / f"{blake2b(f'{_command(words)}{self.among}'.encode(), digest_size=8).hexdigest()}.json"
         if kept.exists():
             return Said(**json.loads(kept.read_text()))
         if self.left() <= 0:
@@ -127,7 +129,8 @@ def correlate(rows: Rows, asked: argparse.Namespace, data: list[str]) -> None:
         found, made = said.found, []
         for name, one in (("naswot", found), *found["baselines"].items()):
             claim = f"{table} {dataset}: Kendall's tau of {name} with {found['column']}, {found['sample']} architectures"
-            made.append(_row(claim, one["kendall"], *one["interval"], published if one is found else None))
+            low, high = one["interval"]
+            made.append(_row(claim, one["kendall"], low, high, published if one is found else None))
         rows.add(said, made)
 
 
@@ -161,7 +164,7 @@ def score_all(rows: Rows, asked: argparse.Namespace, data: list[str]) -> Path | 
 def searches(rows: Rows, runs: int, scores: Path, macs: dict[tuple[str, int], Said | None]) -> None:
     """The best of N random cells by score, and how far ahead of MACs that is."""
     scored = len(read_scores(scores))
-    among = "" if scored == CELLS else f" among {scored:,} random cells"
+    rows.among = among = "" if scored == CELLS else f" among {scored:,} random cells"
     for (dataset, queries), numbers in SEARCH.items():
         ours = search(
             rows, f"naswot N = {queries}{among}", _search("random", dataset, queries, runs, str(scores)), dataset, numbers
@@ -185,7 +188,7 @@ def assisted(rows: Rows, asked: argparse.Namespace, scores: Path) -> None:
         other = said.found["baselines"]["regularized-evolution"]
         made = []
         for part in ("valid", "test"):
-            what = f"100 queries of 12 epochs, {runs} runs"
+            what = f"100 queries of 12 epochs{rows.among}, {runs} runs"
             for name, numbers in (("AREA", said.found), ("REA", other)):
                 mean, half = numbers[f"{part}_mean"], 1.96 * numbers[f"{part}_std"] / sqrt(runs)
                 made.append(_row(f"{dataset}: {part} accuracy of {name}, {what}", mean, mean - half, mean + half))
