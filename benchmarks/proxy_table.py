@@ -40,37 +40,39 @@ PUBLISHED = {
 }  # fmt: skip
 TABLES = {"nas201": ("cifar10", "cifar100"), "nas101": ("cifar10",), "macro": ("cifar10",), "nlp-rnn": ("ptb",)}
 SETTINGS = {"nas101": ["--set", "space.stem=16"]}
-JUDGES = (
-    "naswot", "jacob-cov", "synflow", "snip", "grasp", "fisher", "grad-norm", "l2-norm", "plain", "zen", "ntk-condition",
-    "linear-regions", "epe-nas", "meco", "swap", "zico", "gradsign",
-)  # fmt: skip
+QUICK = ("naswot", "synflow", "snip", "fisher", "grad-norm", "l2-norm", "plain", "linear-regions", "meco", "zico")
+SLOW = ("jacob-cov", "grasp", "zen", "ntk-condition", "epe-nas", "swap", "gradsign")
+"""These take four times as long; zen and swap are averaged over 4 draws of weights in place of 32."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", required=True)
-    parser.add_argument("--minutes", type=float, default=120, help="for judging, in equal parts for the three tables of images")
-    parser.add_argument("--sample", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=180, help="for judging, in six equal parts (three tables, quick and slow)")
+    parser.add_argument("--sample", type=int, default=500)
+    parser.add_argument("--slow-sample", type=int, default=100, help="for the judges that take long")
     parser.add_argument("--tables", nargs="+", default=list(TABLES))
     parser.add_argument("--scores", type=Path, default=HERE / "runs" / "proxies")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "proxies.csv")
     asked = parser.parse_args()
     asked.scores.mkdir(parents=True, exist_ok=True)
-    assert set(JUDGES) <= set(catalogue.names("estimators"))
+    assert {*QUICK, *SLOW} <= set(catalogue.names("estimators"))
     for table in asked.tables:
         for dataset in TABLES[table]:
-            correlate(asked, table, dataset)
+            if dataset == "ptb":
+                correlate(asked, table, dataset, "params", ["--sample", "10000"])
+                continue
+            shared = ["--data", "cifar10", "--data-dir", asked.data_dir, "--minutes", f"{asked.minutes / 6:g}"]
+            shared += SETTINGS.get(table, [])
+            correlate(asked, table, dataset, ",".join(QUICK), ["--sample", str(asked.sample), *shared])
+            few = ["--sample", str(asked.slow_sample), "--set", "estimator.repeats=4"]
+            correlate(asked, table, dataset, ",".join(SLOW), [*few, *shared], "-slow")
 
 
-def correlate(asked: argparse.Namespace, table: str, dataset: str) -> None:
-    """The rows of one table and data set."""
-    words = ["bench", "correlate", "--table", table, "--dataset", dataset, "--sample", str(asked.sample), "--seed", "0"]
-    if dataset == "ptb":
-        words += ["--estimator", "params"]
-    else:
-        words += ["--estimator", ",".join(JUDGES), "--data", "cifar10", "--data-dir", asked.data_dir]
-        words += ["--minutes", f"{asked.minutes / 3:g}", *SETTINGS.get(table, [])]
-    words += ["--workers", "1", "--out", str(asked.scores / f"{table}.npz")]
+def correlate(asked: argparse.Namespace, table: str, dataset: str, judges: str, words: list[str], kind: str = "") -> None:
+    """The rows of one table, data set and kind of judges; those of parameters and MACs come with the quick ones."""
+    words = ["bench", "correlate", "--table", table, "--dataset", dataset, "--estimator", judges, *words, "--seed", "0"]
+    words += ["--workers", "1", "--out", str(asked.scores / f"{table}{kind}.npz")]
     begun = monotonic()
     done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, "--json"], stdout=subprocess.PIPE)
     if done.returncode:
@@ -87,7 +89,7 @@ def correlate(asked: argparse.Namespace, table: str, dataset: str) -> None:
     }
     rows: list[dict[str, object]] = []
     named = {row["estimator"]: row for row in found}
-    for name, one in {**found[0]["baselines"], **named}.items():
+    for name, one in (named if kind else found[0]["baselines"] | named).items():
         what = f"{name} on {table} {dataset}, {found[0]['sample']} architectures"
         failed = f" ({one['failed']} without a score, ranked last)" if one.get("failed") else ""
         seconds = round(one.get("seconds_per_architecture") or 0.0, 4)
