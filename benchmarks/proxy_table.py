@@ -93,14 +93,28 @@ def correlate(asked: argparse.Namespace, table: str, dataset: str, judges: str, 
         what = f"{name} on {table} {dataset}, {found[0]['sample']} architectures"
         failed = f" ({one['failed']} without a score, ranked last)" if one.get("failed") else ""
         seconds = round(one.get("seconds_per_architecture") or 0.0, 4)
-        spearman: dict[str, object] = {"claim": f"Spearman's rho of {what}{failed}", "ours": one["spearman"], "seconds": seconds}
+        spearman: dict[str, object] = {
+            "claim": f"Spearman's rho of {what}{failed}",
+            "ours": _short(one["spearman"]),
+            "seconds": seconds,
+        }
         rows.append({**spearman, "published": published[name]} if name in published else spearman)
         low, high = one["interval"]
         rows.append(
-            {"claim": f"Kendall's tau of {what}{failed}", "ours": one["kendall"], "low": low, "high": high, "seconds": seconds}
+            {
+                "claim": f"Kendall's tau of {what}{failed}",
+                "ours": _short(one["kendall"]),
+                "low": _short(low),
+                "high": _short(high),
+                "seconds": seconds,
+            }
         )
     append(asked.results, [{**row, **tail} for row in rows])
     print(f"{table} {dataset}: {monotonic() - begun:.0f} s", file=sys.stderr)
+
+
+def _short(value: float | None) -> float | str:
+    return "" if value is None else round(value, 4)
 
 
 if __name__ == "__main__":
