@@ -164,7 +164,7 @@ def score_all(rows: Rows, asked: argparse.Namespace, data: list[str]) -> Path | 
 def searches(rows: Rows, runs: int, scores: Path, macs: dict[tuple[str, int], Said | None]) -> None:
     """The best of N random cells by score, and how far ahead of MACs that is."""
     scored = len(read_scores(scores))
-    rows.among = among = "" if scored == CELLS else f" among {scored:,} random cells"
+    rows.among = among = "" if scored == CELLS else f" among {scored:,} scored cells"
     for (dataset, queries), numbers in SEARCH.items():
         ours = search(
             rows, f"naswot N = {queries}{among}", _search("random", dataset, queries, runs, str(scores)), dataset, numbers
