@@ -1,12 +1,16 @@
-"""Rows of the results files: one per measured claim, with what is needed to measure it again."""
+"""Rows of the results files: one per measured claim, with what is needed to measure it again; and the commands that they are of."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -19,6 +23,22 @@ def append(path: Path, rows: list[dict[str, object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         _append(path, rows)
+
+
+def answer(words: list[str]) -> Any:
+    """What `archscout WORDS --json` prints; None where it failed, which it has told of."""
+    done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, "--json"], stdout=subprocess.PIPE)
+    return None if done.returncode else json.loads(done.stdout)
+
+
+def command(words: list[str]) -> str:
+    """The same as a reader would type it in this checkout."""
+    return shlex.join(["archscout", *(_short(word) for word in words)])
+
+
+def _short(word: str) -> str:
+    path = Path(word)
+    return str(path.relative_to(HERE)) if path.is_absolute() and path.is_relative_to(HERE) else word
 
 
 def commit() -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from _rows import HERE, append, commit, machine
+from _rows import HERE, answer, append, command, commit, machine
 
 from archscout.core.scores import read_scores
 
@@ -74,17 +73,17 @@ class Rows:
 
     def ask(self, words: list[str]) -> Said | None:
         """What `archscout ... --json` says, or said before; None where it failed or the time is up."""
-        kept = self._kept / f"{blake2b(f'{_command(words)}{self.among}'.encode(), digest_size=8).hexdigest()}.json"
+        kept = self._kept / f"{blake2b(f'{command(words)}{self.among}'.encode(), digest_size=8).hexdigest()}.json"
         if kept.exists():
             return Said(**json.loads(kept.read_text()))
         if self.left() <= 0:
             return None
-        print(_command(words), file=sys.stderr)
+        print(command(words), file=sys.stderr)
         begun = monotonic()
-        done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, "--json"], stdout=subprocess.PIPE)
-        if done.returncode:
+        found = answer(words)
+        if found is None:
             return None
-        said = Said(_command(words), json.loads(done.stdout), commit(), round(monotonic() - begun, 1))
+        said = Said(command(words), found, commit(), round(monotonic() - begun, 1))
         kept.write_text(json.dumps(asdict(said)))
         return said
 
@@ -222,16 +221,6 @@ def _row(claim: str, ours: float, low: float, high: float, published: float | No
 def _search(strategy: str, dataset: str, queries: int, runs: int, judge: str = "tabular") -> list[str]:
     words = ["bench", "search", "--strategy", strategy, "--table", "nas201", "--dataset", dataset]
     return [*words, "--estimator", judge, "--queries", str(queries), "--seeds", str(runs)]
-
-
-def _command(words: list[str]) -> str:
-    return shlex.join(["archscout", *(_short(word) for word in words)])
-
-
-def _short(word: str) -> str:
-    """A path of this checkout as a reader would write it."""
-    path = Path(word)
-    return str(path.relative_to(HERE)) if path.is_absolute() and path.is_relative_to(HERE) else word
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ alone on nlp-rnn.
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 from time import monotonic
 
-from _rows import HERE, append, commit, machine
+from _rows import HERE, answer, append, command, commit, machine
 
 from archscout import catalogue
 
@@ -74,19 +71,12 @@ def correlate(asked: argparse.Namespace, table: str, dataset: str, judges: str, 
     words = ["bench", "correlate", "--table", table, "--dataset", dataset, "--estimator", judges, *words, "--seed", "0"]
     words += ["--workers", "1", "--out", str(asked.scores / f"{table}{kind}.npz")]
     begun = monotonic()
-    done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, "--json"], stdout=subprocess.PIPE)
-    if done.returncode:
-        print(f"{table} {dataset}: exit code {done.returncode}", file=sys.stderr)
+    found = answer(words)
+    if found is None:
         return
-    found = json.loads(done.stdout)
     found = found if isinstance(found, list) else [found]
     published = PUBLISHED.get((table, dataset), {})
-    tail = {
-        "command": shlex.join(["archscout", *words]).replace(f"{HERE}/", ""),
-        "seed": 0,
-        "commit": commit(),
-        "machine": machine(1),
-    }
+    tail = {"command": command(words), "seed": 0, "commit": commit(), "machine": machine(1)}
     rows: list[dict[str, object]] = []
     named = {row["estimator"]: row for row in found}
     for name, one in (named if kind else found[0]["baselines"] | named).items():

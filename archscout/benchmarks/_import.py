@@ -173,7 +173,7 @@ def _new_table(folder: Path, asked: Asked, texts: Sequence[str]) -> Record:
     choices = [architecture.choices for architecture in found if architecture is not None]
     _refuse_duplicates(choices, texts)
     rows = np.array(choices, np.uint32)
-    small = next(kind for kind in (np.uint8, np.uint16, np.uint32) if rows.max(initial=0) <= np.iinfo(kind).max)
+    small = np.min_scalar_type(rows.max(initial=0))
     return Record(space.name, len(texts), (), file, _npz.write(folder / file, {"choices": rows.astype(small)}))
 
 

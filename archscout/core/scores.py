@@ -85,7 +85,7 @@ def make_scores(
 ) -> ScoreTable:
     """The table of what each judge said of each architecture: a value, or the kind of its failure."""
     choices = np.array([architecture.choices for architecture in architectures], np.uint32)
-    small = next(kind for kind in (np.uint8, np.uint16, np.uint32) if choices.max(initial=0) <= np.iinfo(kind).max)
+    small = np.min_scalar_type(choices.max(initial=0))
     failed = [[FAILURE_KINDS.index(o) + 1 if isinstance(o, str) else 0 for o in row] for row in outcomes]
     values = [[float("nan") if isinstance(o, str) else o for o in row] for row in outcomes]
     shape = len(architectures), len(judges)

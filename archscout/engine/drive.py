@@ -148,8 +148,8 @@ class _Run:
         for number, entry in enumerate(log.moves):
             if isinstance(entry.move, Propose):
                 self.proposed += 1
-                refused = number in log.results and log.results[number].refused
-                self.evaluations += not refused and budget.counts(entry.move.judge)
+                landed = log.results.get(number)  # what had not landed counts when it flies again
+                self.evaluations += landed is not None and not landed.refused and budget.counts(entry.move.judge)
         self.search = strategy.search(problem, seed=seed, state=state)
         self._skip(log.moves[self.number - 1].delivered if self.number else 0)
 
@@ -268,12 +268,10 @@ class _Run:
             why = refusal(self.problem, move.architecture)
             failure = Failure("unrecorded", why) if why is not None else None
         refused = failure is not None and failure.kind in REFUSALS
+        self.evaluations += not refused and self.budget.counts(move.judge)
         if new:
-            self.evaluations += not refused and self.budget.counts(move.judge)
             self.refused = self.refused + 1 if refused else 0
             self.tell("proposed")
-        elif refused:  # killed before the refusal was recorded: until now it counted as an evaluation in flight
-            self.evaluations -= self.budget.counts(move.judge)
         if self.refused >= _REFUSED_IN_A_ROW:
             raise LimitError(
                 f"{self.refused:,} proposals in a row were over the limits or without a record; raise the limits, or choose "

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.modules import pooling
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.dropout import _DropoutNd
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import NotFinite
@@ -26,6 +25,7 @@ from archscout.core.protocols import GraphSpace
 from archscout.core.seeds import derive, seeded
 from archscout.nn.batches import one_batch
 from archscout.nn.executor import Init, Precision, WeightBank, Weights, execute
+from archscout.nn.probes import freeze
 
 Family = Literal["conv", "norm", "activation", "pool"]
 """Layers that a tap can be set on. Sigmoids (gates, never off) are no activations here, means over the whole map no pooling."""
@@ -95,11 +95,7 @@ class ModuleNetwork:
     """A module, which is changed: train mode, no dropout, frozen parameters. What else it draws at random follows from `seed`."""
 
     def __init__(self, network: nn.Module, seed: int = 0, precision: Precision = "fp32", *, headless: bool = False) -> None:
-        self._network, self._seed, self._precision, self._headless = network.train(), seed, precision, headless
-        network.requires_grad_(False)
-        for module in network.modules():
-            if isinstance(module, _DropoutNd):
-                module.p = 0.0
+        self._network, self._seed, self._precision, self._headless = freeze(network), seed, precision, headless
 
     def __call__(self, x: Tensor) -> Tensor:
         """As `Untrained`; the last feature map is the last one that a layer of any family gives."""

@@ -25,6 +25,7 @@ from archscout.core.errors import CandidateError, NotFinite
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
 from archscout.estimators._probe import correlation, images_of, input_jacobian, untrained
+from archscout.nn.probes import check_settings
 
 _K = 1e-5
 _MANY = 100
@@ -41,8 +42,7 @@ class EpeNas:
     split: str = "train"
 
     def __post_init__(self) -> None:
-        if self.batch < 2:
-            raise ValueError(f"batch must be at least 2, but {self.batch} came")
+        check_settings(self.batch)
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The score. Raises CandidateError where no class has two images, NotFinite where the logits ignore some image."""

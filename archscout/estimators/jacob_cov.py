@@ -26,6 +26,7 @@ from archscout.core.errors import NotFinite
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
 from archscout.estimators._probe import correlation, images_of, input_jacobian, untrained
+from archscout.nn.probes import check_settings
 
 _K = 1e-5
 
@@ -42,8 +43,7 @@ class JacobCov:
     split: str = "train"
 
     def __post_init__(self) -> None:
-        if self.batch < 2:
-            raise ValueError(f"batch must be at least 2, but {self.batch} came")
+        check_settings(self.batch)
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The score. Raises NotFinite where the logits do not depend on some image."""

@@ -33,6 +33,7 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import Space
 from archscout.estimators._probe import images_of, untrained
 from archscout.nn.executor import Precision
+from archscout.nn.probes import check_settings
 
 _UNITS_AT_ONCE = 1 << 14
 _WORDS_AT_ONCE = 1 << 16  # of 64 codes each; they stay in the processor's cache
@@ -78,10 +79,7 @@ class Naswot:
     def __post_init__(self) -> None:
         if self.preset not in ("full", *PRESETS):
             raise ValueError(f"preset must be 'full' or one of {', '.join(PRESETS)}, but '{self.preset}' came")
-        if self.batch < 2:
-            raise ValueError(f"batch must be at least 2, but {self.batch} came")
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f"precision must be 'fp32' or 'bf16', but '{self.precision}' came")
+        check_settings(self.batch, self.precision)
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The score; the metric `units` is the number of activations. Raises NotFinite where K is singular."""

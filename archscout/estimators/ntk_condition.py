@@ -28,6 +28,7 @@ from archscout.core.errors import NotFinite
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
 from archscout.estimators._probe import Untrained, check_finite, images_of, untrained
+from archscout.nn.probes import check_settings
 
 _AT_ONCE = 1 << 20
 
@@ -43,8 +44,7 @@ class NtkCondition:
     split: str = "train"
 
     def __post_init__(self) -> None:
-        if self.batch < 2:
-            raise ValueError(f"batch must be at least 2, but {self.batch} came")
+        check_settings(self.batch)
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The value; the metric `kappa` is the condition number. Raises NotFinite where the kernel is singular."""

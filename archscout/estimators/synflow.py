@@ -28,11 +28,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from archscout.core.architecture import Architecture
 from archscout.core.errors import NotFinite
 from archscout.core.evidence import Estimate
-from archscout.core.kinds import check_kind
 from archscout.core.operations import Operation, OperationGraph
 from archscout.core.problem import Problem
 from archscout.core.protocols import GraphSpace
 from archscout.core.seeds import seeded
+from archscout.estimators._probe import check_images
 from archscout.nn.executor import WeightBank, Weights, execute
 from archscout.nn.probes import Subject, subject_of_graph, subject_of_module
 
@@ -49,7 +49,7 @@ class Synflow:
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The logarithm of the score. Raises NotFinite where no signal flows (or too much for double precision)."""
         start = perf_counter()
-        check_kind(problem.task, None, "the judge 'synflow'")
+        check_images(problem, "synflow")
         device = problem.device
         image = torch.ones(1, *problem.task.shape, dtype=torch.float64, device=device)
         if isinstance(problem.space, GraphSpace):

@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 from archscout.core.operations import Operation, OperationGraph
 
+_FEW = 16
+"""Channels below which oneDNN must not see a strided 1 x 1 convolution (`convolve`)."""
+
 
 class Network(nn.Module):
     """The module of a graph: x (B, C, H, W) -> logits (B, K).
@@ -85,9 +88,6 @@ def convolve(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | Non
         x = x[:, :, :: operation.stride[0], :: operation.stride[1]]
         return F.conv2d(x, weight, bias, groups=operation.groups)
     return F.conv2d(x, weight, bias, operation.stride, operation.padding, operation.dilation, operation.groups)
-
-
-_FEW = 16
 
 
 class _Convolution(nn.Conv2d):

@@ -120,11 +120,8 @@ def subject_of_graph(graph: OperationGraph, weights: Weights, precision: Precisi
 
 
 def subject_of_module(network: nn.Module, seed: int, precision: Precision = "fp32") -> Subject:
-    """A module, which is changed: training mode, no dropout, nothing in place (that would spoil what layers put out)."""
-    network.train().requires_grad_(False)
-    for module in network.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
+    """A module, which is changed: frozen (`freeze`) but for its layers, nothing in place (that would spoil what layers put out)."""
+    for module in freeze(network).modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
     layers = [module for module in network.modules() if isinstance(module, nn.modules.conv._ConvNd | nn.Linear)]
@@ -145,6 +142,14 @@ def subject_of_module(network: nn.Module, seed: int, precision: Precision = "fp3
         return logits
 
     return Subject(weights, forward)
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """The module, changed: training mode, no dropout, no parameter requires a gradient."""
+    for module in network.train().requires_grad_(False).modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    return network
 
 
 def labelled_batch(problem: Problem, batch: int, split: str, number: int = 0) -> tuple[Tensor, Tensor]:

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
 from archscout.spaces._genotypes import CELLS, NODES, OPERATIONS, PAIRS, Edges, choices_of, edges_of, parse, written
-
-if TYPE_CHECKING:
-    from torch import nn
+from archscout.spaces._graphed import Graphed
 
 
 def _node_decisions(cell: str, node: int) -> tuple[Decision, ...]:
@@ -35,7 +32,7 @@ DECISIONS = tuple(decision for cell in CELLS for node in NODES for decision in _
 
 
 @dataclass(frozen=True)
-class Darts:
+class Darts(Graphed):
     """The DARTS convolutional space.
 
     channels, layers: 36 and 20 for CIFAR, 48 and 14 for ImageNet; 16 and 8 are the size of the search network.
@@ -83,12 +80,6 @@ class Darts:
         builder.mark(f"stage{stage}", x)
         with builder.scope("head"):
             return builder.finish(builder.linear(builder.global_pool(x), task.classes))
-
-    def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """A freshly initialised network: (B, C, H, W) -> (B, K)."""
-        from archscout.nn.network import Network
-
-        return Network(self.operations(architecture, task))
 
     def genotype(self, architecture: Architecture) -> str:
         """The published `Genotype(normal=[...], ...)`, the edges of a node sorted by source."""

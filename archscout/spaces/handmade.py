@@ -20,14 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
-
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.draw import enumerate_space
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Problem, Task
 from archscout.nn.measure import counts
-from archscout.nn.network import Network
+from archscout.spaces._graphed import Graphed
 
 SMALLEST_MAP = 3
 LARGEST_ENTRY = 48
@@ -37,7 +35,7 @@ _GROUPS = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3
 
 
 @dataclass(frozen=True)
-class Handmade:
+class Handmade(Graphed):
     """The hand-made baselines: residual networks and MobileNetV2, at several depths and widths."""
 
     INITIALISATION: ClassVar[str] = "he"
@@ -64,10 +62,6 @@ class Handmade:
         family, depth, width = architecture.choices
         draw = _resnet if FAMILIES[family][0] == "resnet" else _mobilenet
         return draw(task, depth + 1, float(_MULTIPLIERS[width]))
-
-    def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """The network as a module, with PyTorch's default initialisation (see `nn.train.initialise`)."""
-        return Network(self.operations(architecture, task))
 
     def baselines(self, problem: Problem) -> tuple[tuple[str, Architecture], ...]:
         """A name and an architecture of each family: the member with most parameters that meets the problem's counted limits.

@@ -13,14 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
-
-if TYPE_CHECKING:
-    from torch import nn
+from archscout.spaces._graphed import Graphed
 
 OPERATIONS = ("identity", "mb3_k3", "mb6_k5")
 STAGES = (2, 3, 3)
@@ -30,7 +27,7 @@ _TEXT = re.compile(f"[0-{len(OPERATIONS) - 1}]{{{len(DECISIONS)}}}")
 
 
 @dataclass(frozen=True)
-class Macro:
+class Macro(Graphed):
     """The NAS-Bench-Macro space.
 
     channels: of the first convolution; the three stages have 2, 4 and 8 times as many. 32 in the benchmark.
@@ -72,12 +69,6 @@ class Macro:
         with builder.scope("head"):
             x = builder.global_pool(_conv_relu(builder, x, self.head, 1))
             return builder.finish(builder.linear(x, task.classes))
-
-    def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """A freshly initialised network: (B, C, H, W) -> (B, K)."""
-        from archscout.nn.network import Network
-
-        return Network(self.operations(architecture, task))
 
     def genotype(self, architecture: Architecture) -> str:
         """The published digits, one per layer, such as 22212202."""

@@ -25,16 +25,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
-
-if TYPE_CHECKING:
-    from torch import nn
+from archscout.spaces._graphed import Graphed
 
 STAGES = 3
 SMALLEST_MAP = 3
@@ -58,7 +56,7 @@ _PRIOR = {
 
 
 @dataclass(frozen=True)
-class Mobile:
+class Mobile(Graphed):
     """Stages of residual or inverted residual blocks for images of 8 to 256 pixels; the default.
 
     stems, depths: the options for the width of the stem and for the number of blocks after a stage's transition.
@@ -161,12 +159,6 @@ class Mobile:
                             x = _inverted(g, x, width, kernel, expansion, gate)
             g.mark(f"stage{stage}", x)
         return g.finish(g.linear(g.global_pool(x), task.classes, name="classifier"))
-
-    def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """The network as a module, with PyTorch's default initialisation (see `nn.train.initialise`)."""
-        from archscout.nn.network import Network
-
-        return Network(self.operations(architecture, task))
 
 
 def _entry(g: GraphBuilder, width: int, *, full: bool) -> int:

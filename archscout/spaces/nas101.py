@@ -19,17 +19,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.draw import legal
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.spaces._graphed import Graphed
 from archscout.spaces._nas101_cell import MOST_EDGES, MOST_VERTICES, OPERATIONS, Cell, isomorphism_classes, pairs
-
-if TYPE_CHECKING:
-    from torch import nn
 
 EDGES = pairs(MOST_VERTICES)
 _INNER = MOST_VERTICES - 2
@@ -41,7 +39,7 @@ _LONGEST = 2_000
 
 
 @dataclass(frozen=True)
-class Nas101:
+class Nas101(Graphed):
     """The NAS-Bench-101 space.
 
     stem: channels of the stem and of the first stack; each further stack has twice as many. 128 in the benchmark.
@@ -122,12 +120,6 @@ class Nas101:
             builder.mark(f"stage{stack + 1}", x)
         with builder.scope("head"):
             return builder.finish(builder.linear(builder.global_pool(x), task.classes))
-
-    def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """A freshly initialised network: (B, C, H, W) -> (B, K)."""
-        from archscout.nn.network import Network
-
-        return Network(self.operations(architecture, task))
 
     def genotype(self, architecture: Architecture) -> str:
         """The published specification of the pruned cell as JSON: `{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}`."""

@@ -15,15 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
-
-if TYPE_CHECKING:
-    from torch import nn
+from archscout.spaces._graphed import Graphed
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -33,7 +31,7 @@ _TEXT = re.compile(r"\|(\w+)~0\|\+\|(\w+)~0\|(\w+)~1\|\+\|(\w+)~0\|(\w+)~1\|(\w+
 
 
 @dataclass(frozen=True)
-class Nas201:
+class Nas201(Graphed):
     """The NAS-Bench-201 topology space.
 
     channels: of the first stage (the second and third have two and four times as many); 16 in the benchmark.
@@ -83,12 +81,6 @@ class Nas201:
         with builder.scope("head"):
             x = builder.global_pool(builder.relu(builder.batch_norm(x)))
             return builder.finish(builder.linear(x, task.classes))
-
-    def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """A freshly initialised network: (B, C, H, W) -> (B, K)."""
-        from archscout.nn.network import Network
-
-        return Network(self.operations(architecture, task))
 
     def genotype(self, architecture: Architecture) -> str:
         """The published architecture string, one group of edges per node."""

@@ -17,15 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.spaces._graphed import Graphed
 from archscout.spaces._transnas import check_channels, network, relu_conv_norm
-
-if TYPE_CHECKING:
-    from torch import nn
 
 OPERATIONS = ("none", "skip", "conv1x1", "conv3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -35,7 +33,7 @@ _TEXT = re.compile(rf"(\d+)-{SKELETON}-([0-3])_([0-3]{{2}})_([0-3]{{3}})")
 
 
 @dataclass(frozen=True)
-class TransnasCell:
+class TransnasCell(Graphed):
     """The cell space of TransNAS-Bench-101.
 
     channels: after the stem; 64 in the benchmark. They are part of the published strings.
@@ -67,12 +65,6 @@ class TransnasCell:
             return _cell(builder, x, architecture.choices, channels, stride)
 
         return network(task, self.channels, SKELETON, block)
-
-    def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """A freshly initialised network: (B, C, H, W) -> (B, K)."""
-        from archscout.nn.network import Network
-
-        return Network(self.operations(architecture, task))
 
     def genotype(self, architecture: Architecture) -> str:
         """The published string."""

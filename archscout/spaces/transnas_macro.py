@@ -17,16 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.spaces._graphed import Graphed
 from archscout.spaces._transnas import TYPES, check_channels, doubles, halves, network, relu_conv_norm
-
-if TYPE_CHECKING:
-    from torch import nn
 
 DEPTHS = (4, 5, 6)
 DOUBLINGS, HALVINGS = (1, 3), (1, 4)
@@ -39,7 +37,7 @@ _TEXT = re.compile(r"(\d+)-([1-4]{4,6})-basic")
 
 
 @dataclass(frozen=True)
-class TransnasMacro:
+class TransnasMacro(Graphed):
     """The macro space of TransNAS-Bench-101.
 
     channels: after the stem; 64 in the benchmark. They are part of the published strings.
@@ -79,12 +77,6 @@ class TransnasMacro:
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, ... are the modules' ends."""
         return network(task, self.channels, _modules(architecture), _block)
-
-    def build(self, architecture: Architecture, task: Task) -> nn.Module:
-        """A freshly initialised network: (B, C, H, W) -> (B, K)."""
-        from archscout.nn.network import Network
-
-        return Network(self.operations(architecture, task))
 
     def genotype(self, architecture: Architecture) -> str:
         """The published string."""
