@@ -20,9 +20,23 @@ from typing import Any
 
 from archscout.core.errors import UnknownName, UserError, suggestion
 
-ROOMS = {"spaces": "spaces", "strategies": "strategies", "estimators": "estimators", "data": "data", "tables": "benchmarks/tables"}
+ROOMS = {
+    "spaces": "spaces",
+    "strategies": "strategies",
+    "estimators": "estimators",
+    "data": "data",
+    "tables": "benchmarks/tables",
+    "meta": "meta",
+}
 """The rooms of plug-ins, and the folder of each."""
-_SINGULAR = {"spaces": "search space", "strategies": "strategy", "estimators": "estimator", "data": "data set", "tables": "table"}
+_SINGULAR = {
+    "spaces": "search space",
+    "strategies": "strategy",
+    "estimators": "estimator",
+    "data": "data set",
+    "tables": "table",
+    "meta": "method that learns across tasks",
+}
 _HERE = Path(__file__).parent
 
 

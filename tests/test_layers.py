@@ -34,7 +34,11 @@ MAY_IMPORT = {
     "testing": MACHINERY | {"analysis"},
 }
 PLUG_INS = {"spaces", "data", "benchmarks", "estimators", "learners", "meta", "strategies"}
-THIRD_PARTY = {"core": {"numpy"}, "catalogue": {"numpy"}, "nn": {"numpy", "torch", "safetensors"}}  # all others: what they like
+THIRD_PARTY = {
+    "core": {"numpy"},
+    "catalogue": {"numpy"},
+    "nn": {"numpy", "scipy", "torch", "safetensors"},
+}  # all others: what they like
 EXCEPTIONS = {
     ("core/seeds.py", "torch"),  # inside `seeded`, which only callers with torch use
     ("core/places.py", "platformdirs"),  # knows the customs of each system, and imports nothing itself

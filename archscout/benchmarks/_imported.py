@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from archscout.benchmarks import _npz
@@ -24,6 +23,7 @@ from archscout.benchmarks._columns import first_of, pick
 from archscout.benchmarks._listed import LISTED, Listed
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UnknownName, UserError
+from archscout.core.places import data_folder
 from archscout.core.protocols import KeyedTable, SealedTable, Space, Table
 from archscout.core.tables import Column, Recorded, SealedFile, TableFacts
 
@@ -163,7 +163,7 @@ def tables_folder() -> Path:
 @lru_cache(maxsize=4)  # asked for at every look-up
 def _usual_folder(*places: str | None) -> Path:
     """Beside the user's other data. places: what it depends on."""
-    return Path(platformdirs.user_data_dir("archscout")) / "tables"
+    return data_folder() / "tables"
 
 
 def read_record(path: Path) -> Record | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from archscout.cli.options import DataDir, Dataset, Json, Settings, Signals, TableName, given
 from archscout.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from archscout.core.protocols import Table
     from archscout.core.tables import Recorded
     from archscout.engine.budget import Budget
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
-DataDir = Annotated[Path | None, typer.Option(help="where named data sets lie; also $ARCHSCOUT_DATA")]
-TableName = Annotated[str, typer.Option(help="a recorded benchmark (archscout plugins tables)")]
-Dataset = Annotated[str, typer.Option(help="the recorded data set")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="a setting, such as estimator.batch=64 or space.channels=16")]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +43,7 @@ def correlate(
     out: Annotated[Path | None, typer.Option(help="keep the scores in this .npz; the same command goes on from it")] = None,
     workers: Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)] = 0,
     minutes: Annotated[float | None, typer.Option(help="judge for so long and use what is there", min=0)] = None,
+    signals: Signals = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -58,22 +54,21 @@ def correlate(
     from archscout.comparison.scoring import Question, scores_of
     from archscout.core.problem import Problem
     from archscout.core.scores import check_space, read_scores
-    from archscout.engine.request import parse_settings
 
     if bool(estimator) == (scores is not None):
         raise UserError("give the judges with --estimator, or their saved scores with --scores")
-    given = parse_settings(settings or [])
+    words = given(settings, signals)
     chosen = questions.table_of(table)
     recorded = verdict.reveal(chosen, dataset, epochs) if against == "test" else chosen.objective(dataset, epochs)
-    space = questions.space_of(chosen.facts.space, given)
+    space = questions.space_of(chosen.facts.space, words)
     saved = None
     if scores is not None:
         saved = read_scores(scores)
         check_space(saved, space.name, scores)
     drawn = draw(chosen, space, recorded, sample, dataset=dataset, against=against, seed=seed, scored=saved)
-    task = questions.task_of(space, data, data_dir, given)
+    task = questions.task_of(space, data, data_dir, words)
     if saved is None:
-        judges = questions.judges_of(questions.names_in(estimator), given, table=table, dataset=dataset, epochs=epochs)
+        judges = questions.judges_of(questions.names_in(estimator), words, table=table, dataset=dataset, epochs=epochs)
         question = Question(Problem(space, task), judges, drawn.architectures, seed)
         saved = scores_of(question, out, what="correlate", workers=workers, minutes=minutes)
     rows = correlations(drawn, saved, task, seed=seed)
@@ -98,6 +93,7 @@ def search(
     data: Annotated[str | None, typer.Option(help="the images, for judges that look at some")] = None,
     data_dir: DataDir = None,
     out: Annotated[Path | None, typer.Option(help="folder for the page, its figures and all runs")] = None,
+    signals: Signals = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -106,20 +102,19 @@ def search(
     from archscout.comparison.curves import write_outcome
     from archscout.comparison.search import Contest, hold, lines
     from archscout.core.problem import Problem
-    from archscout.engine.request import parse_settings
 
-    given = parse_settings(settings or [])
+    words = given(settings, signals)
     chosen = questions.table_of(table)
-    made = questions.strategy_of(strategy, given)
-    space = questions.space_of(chosen.facts.space, given)
-    judges = {"main": questions.judge_of(estimator, given, table=table, dataset=dataset, epochs=epochs)}
+    made = questions.strategy_of(strategy, words)
+    space = questions.space_of(chosen.facts.space, words)
+    judges = {"main": questions.judge_of(estimator, words, table=table, dataset=dataset, epochs=epochs)}
     if proxy is not None:
-        judges["proxy"] = questions.judge_of(proxy, given, "proxy")
+        judges["proxy"] = questions.judge_of(proxy, words, "proxy")
     elif strategy == "assisted-evolution":
         raise UserError("'assisted-evolution' needs a second, cheap judge; name it with --proxy, such as --proxy scores.npz")
     searched = chosen.objective(dataset, epochs)
     valid, test = _verdicts(chosen, dataset, final_epochs, searched if estimator == "tabular" else None)
-    task = questions.task_of(space, data, data_dir, given)
+    task = questions.task_of(space, data, data_dir, words)
     limit = _budget(searched, table, queries, budget)
     contest = Contest(chosen, dataset, Problem(space, task), judges, valid, test, limit, range(seed, seed + seeds))
     found, outcomes = hold(contest, made, strategy)

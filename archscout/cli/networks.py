@@ -9,10 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from archscout.cli.options import DataDir, Json, Settings, Signals, given
 from archscout.core.errors import UserError
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
-DataDir = Annotated[Path | None, typer.Option(help="where named data sets lie; also $ARCHSCOUT_DATA")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,17 +34,16 @@ def score(
     per_class: Annotated[bool, typer.Option("--per-class", help="with --all: one score for all isomorphic architectures")] = False,
     workers: Annotated[int, typer.Option(help="with --all: worker processes; 0 for one per core", min=0)] = 0,
     minutes: Annotated[float | None, typer.Option(help="with --all: stop after so long, with a random part", min=0)] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="a setting, such as estimator.batch=64")] = None,
+    signals: Signals = None,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Judge some architectures without searching, or a whole space into a score file."""
-    from archscout.engine.request import parse_settings
-
     if everything == bool(architectures):
         raise UserError("name the architectures to judge, or give --all with --space or --table")
-    given = parse_settings(settings or [])
+    words = given(settings, signals)
     if everything:
-        facts = _score_all(estimator, space, table, data, data_dir, seed, out, per_class, workers, minutes, given)
+        facts = _score_all(estimator, space, table, data, data_dir, seed, out, per_class, workers, minutes, words)
         rest = "" if facts["complete"] else "; the same command goes on"
         sentence = f"{facts['architectures']:,} of {facts['of']:,} architectures, {facts['failed']:,} of them without a score"
         print(json.dumps(facts, indent=1) if as_json else f"{sentence}, in {facts['out']}{rest}")
@@ -58,7 +55,7 @@ def score(
 
     rows = api.score_all(
         architectures or [], estimator=estimator, space=space, data=data, data_dir=data_dir, seed=seed,
-        settings=given,
+        settings=words,
     )  # fmt: skip
     if as_json:
         print(json.dumps(rows, indent=1))

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
+from archscout.cli.options import Json
 from archscout.core.errors import UserError
 
 Run = Annotated[Path, typer.Argument(help="the run folder")]
 Space = Annotated[str | None, typer.Option(help="the .py file of the network's space, where that is one of your own")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 
 
 def register(app: typer.Typer) -> None:

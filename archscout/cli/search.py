@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from archscout.cli.options import DataDir, Json, Settings, Signals, given
 from archscout.core.errors import UserError
 
 
@@ -16,9 +17,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(search)
     app.command()(resume)
-
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 
 
 def search(
@@ -38,7 +36,7 @@ def search(
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="run folder to make; by default runs/DATE-DATA")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run folder if it holds a run")] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="where named data sets lie; also $ARCHSCOUT_DATA")] = None,
+    data_dir: DataDir = None,
     labels: Annotated[Path | None, typer.Option(help="CSV with columns file and label (and split)")] = None,
     image_size: Annotated[str, typer.Option(help="side in pixels, or auto")] = "auto",
     channels: Annotated[str, typer.Option(help="1, 3 or auto")] = "auto",
@@ -48,12 +46,13 @@ def search(
     cache: Annotated[bool, typer.Option("--cache", help="reuse estimates of earlier runs with the same problem and seed")] = False,
     allowed_failures: Annotated[float, typer.Option(help="share of failed candidates above which the exit code is 3")] = 0.5,
     formats: Annotated[str, typer.Option(help="of the exported network, besides safetensors")] = "pt2,onnx",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="a setting, such as strategy.population=50")] = None,
+    signals: Signals = None,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Find, train and export a small network for your images."""
     begun = monotonic()  # before torch is loaded
-    from archscout.engine.request import Request, parse_count, parse_milliseconds, parse_settings
+    from archscout.engine.request import Request, parse_count, parse_milliseconds
 
     limits: dict[str, float] = {}
     if max_params is not None:
@@ -69,7 +68,7 @@ def search(
         space=space, strategy=strategy, estimator=estimator, budget=budget, limits=limits, workers=workers,
         candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, epochs=epochs, device=device, seed=seed,
         verify=verify, screen_only=screen_only, cache=cache, allowed_failures=allowed_failures, formats=formats,
-        settings=parse_settings(settings or []),
+        settings=given(settings, signals),
     )  # fmt: skip
     request.check()
 

@@ -181,7 +181,7 @@ def scores_of(
     try:
         if rows:
             say(f"{what}: going on after {len(rows):,} of {len(question.architectures):,} from '{part}'")
-        with _executor(workers) as executor:
+        with executor_of(workers) as executor:
             _judge(question, executor, rows, lines, inf if minutes is None else monotonic() + 60 * minutes, what)
         _check_any(question, list(rows.values()))
         table = _table(question, rows)
@@ -197,7 +197,8 @@ def scores_of(
 
 
 @contextmanager
-def _executor(workers: int) -> Iterator[Executor]:
+def executor_of(workers: int) -> Iterator[Executor]:
+    """This process where one worker is enough, else a pool; 0 for one per core."""
     count = workers or cores()
     with Inline() if count == 1 else Pool(count) as executor:
         yield executor

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal, get_args
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import NotFinite
+from archscout.core.problem import Problem
 
 FailureKind = Literal["nan", "error", "timeout", "oom", "killed", "over_limit", "unrecorded"]
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
@@ -65,6 +66,15 @@ class Observation:
     def value(self) -> float:
         """The estimate's value; minus infinity for a failure, so that ranking puts failures last."""
         return self.estimate.value if self.estimate else float("-inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A problem with architectures whose worth is known. labels: theirs, higher is better."""
+
+    problem: Problem
+    architectures: Sequence[Architecture]
+    labels: Sequence[float]
 
 
 def best_of(observations: list[Observation]) -> Observation | None:

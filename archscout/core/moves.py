@@ -1,4 +1,4 @@
-"""What a strategy may say to the driver: propose, wait, or report progress."""
+"""What a strategy, or a method that learns across tasks, may say to its driver."""
 
 from __future__ import annotations
 
@@ -40,3 +40,22 @@ class Progress:
 
 Move = Propose | Wait | Progress
 Search = Generator[Move, Sequence[Observation], Architecture | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Have all labelled architectures of all episodes judged with these settings of the judge."""
+
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """How far the learning has come. settings: of the judge, the answer if it were stopped now; metrics: numbers for the log."""
+
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+Learning = Generator[Judge | Learned, Sequence[Sequence[Observation]], None]
+"""`Judge` is answered by the observations of each episode, in the order of its labels, `Learned` by nothing."""

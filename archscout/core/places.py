@@ -1,4 +1,4 @@
-"""Where archscout keeps what it can make again."""
+"""Where archscout keeps what it can make again, and what the user gave it or had it find."""
 
 from __future__ import annotations
 
@@ -12,3 +12,10 @@ def cache_folder() -> Path:
 
     chosen = os.environ.get("ARCHSCOUT_CACHE")
     return Path(chosen).expanduser() if chosen else Path(user_cache_dir("archscout"))
+
+
+def data_folder() -> Path:
+    """Of imported tables and found signals: the user's data folder for archscout."""
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("archscout"))

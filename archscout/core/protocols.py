@@ -6,11 +6,12 @@ Plug-ins are frozen dataclasses: fields are the settings, the docstring is the h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from archscout.core.architecture import Architecture, Decision
-from archscout.core.evidence import Estimate, Observation
-from archscout.core.moves import Search
+from archscout.core.evidence import Episode, Estimate, Observation
+from archscout.core.moves import Learning, Search
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import Problem, Task, TaskKind
 from archscout.core.tables import Column, Recorded, SealedFile, TableFacts
@@ -217,11 +218,26 @@ class Learner(Protocol):
         ...
 
 
+@runtime_checkable
 class MetaLearner(Protocol):
-    """Learns how to learn, from several problems."""
+    """Learns, from labelled architectures of several problems, how a judge should be set."""
 
-    def fit(self, episodes: Sequence[tuple[Problem, Sequence[Observation]]], *, seed: int) -> Learner:
-        """A learner."""
+    @property
+    def judge(self) -> str:
+        """The name of the estimator whose settings it learns."""
+        ...
+
+    @property
+    def trials(self) -> int:
+        """How many settings it tries."""
+        ...
+
+    def learn(self, episodes: Sequence[Episode], *, seed: int) -> Learning:
+        """The learning itself, a generator as a search is."""
+        ...
+
+    def keep_lesson(self, settings: Mapping[str, Any], name: str) -> Path:
+        """Save what was learned under a name; gives the file. Raises UserError for a name that cannot be used."""
         ...
 
 

@@ -38,7 +38,8 @@ RUNG_FACTOR = 3
 _CLOSING_SECONDS, _CLOSING_FACTOR = 2.0, 1.5
 """What is kept back for the report, and how many times the expected seconds for the export: other processes may slow it down."""
 _LEAST_USABLE = 10.0
-_SHARE_SCREEN, _SHARE_COMPARE = 0.05, 0.42
+_SHARE_SCREEN, _SHARE_CHOSEN_SCREEN, _SHARE_COMPARE = 0.05, 0.2, 0.42
+"""Of the time; the default judge takes a millisecond, one that the user chose may take seconds."""
 _WORK = 7.0
 _REFERENCE_RATE = 30e9
 """Work per second that a training is assumed to do where nothing is timed."""
@@ -136,7 +137,8 @@ def _timed(job: Job) -> Plan:
             f"--budget {job.request.budget} is too short: opening the data and timing a training took {spent:.0f} s, export and "
             f"report will take about {closing:.0f} s; give at least {10 * math.ceil((spent + closing + _LEAST_USABLE) / 10)}s"
         )
-    screen, compare = max(5.0, _SHARE_SCREEN * usable), _SHARE_COMPARE * usable
+    chosen = job.request.estimator != "auto"
+    screen, compare = max(5.0, (_SHARE_CHOSEN_SCREEN if chosen else _SHARE_SCREEN) * usable), _SHARE_COMPARE * usable
     finish = usable - screen - compare
     limits, size_sentence = _limited(job, bound_on_work(job, rate * finish))
     # In the comparison every worker trains with one thread; together they do about as much as one training with all threads.
@@ -154,8 +156,7 @@ def _timed(job: Job) -> Plan:
         f"about {compare:.0f} s ({' then '.join(f'{rung:.2g}' for rung in rungs)} epochs, one third of the finalists going on); "
         f"train the best for about {finish:.0f} s" + (f" or {epochs:g} epochs." if epochs else "."),
     )
-    # The default judge takes a millisecond: what it leaves of its time goes to the comparison and the finish.
-    most = 500 if job.request.estimator == "auto" else None
+    most = None if chosen else 500  # what the default judge leaves of its time goes to the comparison and the finish
     return Plan(limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences)
 
 

@@ -12,7 +12,7 @@ Feature maps are in channels-last memory inside. Affine weights of a normalisati
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import prod, sqrt
 from typing import Literal
 
@@ -30,6 +30,7 @@ Observer = Callable[[Operation, Tensor, int], None]
 Init = Literal["default", "kaiming-normal", "normal"]
 """How fresh weights are drawn: as PyTorch does by default; N(0, 2 / fan-in); N(0, 1). With the last two, biases are nought."""
 
+_MOMENTUM = 0.1
 _SHARED = ("relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool", "narrow", "shift", "zero")
 
 
@@ -72,6 +73,57 @@ class WeightBank:
         return dict(module.named_parameters())
 
 
+class Statistics:
+    """Running means and variances of a graph's normalisations, as PyTorch keeps them: each batch moves them by a tenth.
+
+    moving: whether normalisations use the batch's statistics and move these (training), or use these (evaluation).
+    """
+
+    def __init__(self, graph: OperationGraph, like: Tensor) -> None:
+        shapes = {operation.name: operation.shape[0] for operation in graph.operations if operation.kind == "batch_norm"}
+        self._kept = {name: (like.new_zeros(channels), like.new_ones(channels)) for name, channels in shapes.items()}
+        self.moving = True
+
+    def normalise(self, operation: Operation, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """One normalisation."""
+        mean, variance = self._kept[operation.name]
+        return F.batch_norm(x, mean, variance, weight, bias, training=self.moving, momentum=_MOMENTUM)
+
+
+class Program:
+    """The steps of a graph for the operations that are wanted, laid out once for many runs.
+
+    outputs: their positions; the graph's own by default. observed: kinds of operations that `run` tells an observer of; they are
+    computed even where no output needs them (hand in `graph.live()` to leave them out).
+    """
+
+    def __init__(self, graph: OperationGraph, outputs: Sequence[int] | None = None, observed: Collection[str] = ()) -> None:
+        self._graph = graph
+        self._observed = frozenset(observed)
+        self._steps, self._outputs = _plan(graph, (graph.output,) if outputs is None else outputs, observed)
+
+    def run(
+        self, weights: Weights, x: Tensor, *, observe: Observer | None = None, before: bool = False, batch_norm: bool = True,
+        precision: Precision = "fp32", statistics: Statistics | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """The outputs for images (B, C, H, W), in the images' type. statistics: of normalisations; the batch's own without them.
+
+        The other arguments are those of `execute`.
+        """
+        kind = x.dtype
+        value = x.to(torch.bfloat16) if precision == "bf16" else x
+        values: dict[int, Tensor] = {0: value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value}
+        for position, inputs, count, done in self._steps:
+            operation = self._graph.operations[position]
+            found = [values[i] for i in inputs]
+            values[position] = result = _apply(operation, found, weights, batch_norm, statistics, value)
+            if observe is not None and operation.kind in self._observed:
+                observe(operation, found[0] if before else result, count)
+            for i in done:
+                del values[i]
+        return [values[output].to(kind) for output in self._outputs]
+
+
 def execute(
     graph: OperationGraph,
     weights: Weights,
@@ -91,18 +143,9 @@ def execute(
     precision: "bf16" computes with 8 significant bits, which is faster on processors with matrix units for it (AMX) and may be
     slower on others; the logits come back in the type of `x`.
     """
-    kind = x.dtype
-    value = x.to(torch.bfloat16) if precision == "bf16" else x
-    plan, output = _plan(graph, observed if observe is not None else ())
-    values: dict[int, Tensor] = {0: value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value}
-    for position, inputs, count, done in plan:
-        operation = graph.operations[position]
-        values[position] = result = _apply(operation, [values[i] for i in inputs], weights, batch_norm, value)
-        if observe is not None and operation.kind in observed:
-            observe(operation, values[inputs[0]] if before else result, count)
-        for i in done:
-            del values[i]
-    return values[output].to(kind)
+    program = Program(graph, observed=observed if observe is not None else ())
+    [logits] = program.run(weights, x, observe=observe, before=before, batch_norm=batch_norm, precision=precision)
+    return logits
 
 
 def _entries(graph: OperationGraph, operation: Operation, init: Init) -> list[tuple[str, tuple[int, ...], float | None]]:
@@ -145,11 +188,15 @@ def _canonical(graph: OperationGraph) -> list[int]:
     return places
 
 
-def _plan(graph: OperationGraph, observed: Collection[str]) -> tuple[list[tuple[int, tuple[int, ...], int, tuple[int, ...]]], int]:
-    """The steps (position, those of its inputs, how many equal operations it stands for, what is free afterwards); the output."""
+_Step = tuple[int, tuple[int, ...], int, tuple[int, ...]]
+"""Position, those of its inputs, how many equal operations it stands for, what is free afterwards."""
+
+
+def _plan(graph: OperationGraph, outputs: Sequence[int], observed: Collection[str]) -> tuple[list[_Step], list[int]]:
+    """The steps, and the positions of the outputs."""
     places = _canonical(graph)
-    output = places[graph.output]
-    wanted = {output} | {places[p] for p, operation in enumerate(graph.operations) if operation.kind in observed}
+    ends = [places[output] for output in outputs]
+    wanted = {*ends} | {places[p] for p, operation in enumerate(graph.operations) if operation.kind in observed}
     for position in range(len(places) - 1, 0, -1):
         operation = graph.operations[position]
         if position in wanted and operation.kind != "zero":
@@ -164,12 +211,14 @@ def _plan(graph: OperationGraph, observed: Collection[str]) -> tuple[list[tuple[
         last.update(dict.fromkeys((*inputs, position), position))
     free: dict[int, list[int]] = {}
     for value, position in last.items():
-        if value not in (0, output):
+        if value not in (0, *ends):
             free.setdefault(position, []).append(value)
-    return [(position, inputs, counts[position], tuple(free.get(position, ()))) for position, inputs in steps], output
+    return [(position, inputs, counts[position], tuple(free.get(position, ()))) for position, inputs in steps], ends
 
 
-def _apply(operation: Operation, inputs: list[Tensor], weights: Weights, batch_norm: bool, image: Tensor) -> Tensor:
+def _apply(
+    operation: Operation, inputs: list[Tensor], weights: Weights, batch_norm: bool, statistics: Statistics | None, image: Tensor
+) -> Tensor:
     x = inputs[0]
     match operation.kind:
         case "conv":
@@ -178,7 +227,7 @@ def _apply(operation: Operation, inputs: list[Tensor], weights: Weights, batch_n
         case "linear":
             return F.linear(x, *_affine(operation, weights, x.dtype))
         case "batch_norm":
-            return _batch_norm(operation, x, weights) if batch_norm else x
+            return _batch_norm(operation, x, weights, statistics) if batch_norm else x
         case "relu":
             return torch.relu(x)
         case "silu":
@@ -201,10 +250,11 @@ def _affine(operation: Operation, weights: Weights, dtype: torch.dtype) -> tuple
     return weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def _batch_norm(operation: Operation, x: Tensor, weights: Weights) -> Tensor:
-    """With the statistics of the batch. Weights stay in full precision; the kernel takes both types."""
-    if not operation.affine:
-        return F.batch_norm(x, None, None, training=True)
-    weight, bias = weights[f"{operation.name}.weight"], weights[f"{operation.name}.bias"]
-    assert 0 not in weight.stride() + bias.stride(), "an expanded weight gives NaN gradients"
+def _batch_norm(operation: Operation, x: Tensor, weights: Weights, statistics: Statistics | None) -> Tensor:
+    """Weights and statistics stay in full precision; the kernel takes both types."""
+    weight, bias = (weights[f"{operation.name}.{part}"] if operation.affine else None for part in ("weight", "bias"))
+    if weight is not None and bias is not None:
+        assert 0 not in weight.stride() + bias.stride(), "an expanded weight gives NaN gradients"
+    if statistics is not None:
+        return statistics.normalise(operation, x, weight, bias)
     return F.batch_norm(x, None, None, weight, bias, training=True)

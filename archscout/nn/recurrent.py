@@ -31,6 +31,7 @@ class RecurrentCell(nn.Module):
         super().__init__()
         self._nodes = tuple(nodes)
         self._hidden = tuple(hidden)
+        self._inputs = inputs
         self.size = size
         self.layers = nn.ModuleList(_layer(operation, sources, inputs, size) for operation, sources in nodes)
 
@@ -38,6 +39,16 @@ class RecurrentCell(nn.Module):
         """The hidden states before the first step: zeros."""
         like = next(self.parameters())
         return tuple(like.new_zeros(batch, self.size) for _ in self._hidden)
+
+    def recurrent_columns(self) -> dict[int, Tensor]:
+        """By the number of every linear node that reads previous hidden states: which columns of its weight do."""
+        states = range(1, 1 + len(self._hidden))
+        found = {}
+        for place, (operation, sources) in enumerate(self._nodes):
+            if operation == "linear" and any(source in states for source in sources):
+                widths = torch.tensor([self._inputs if source == 0 else self.size for source in sources])
+                found[place] = torch.tensor([source in states for source in sources]).repeat_interleave(widths)
+        return found
 
     def forward(self, x: Tensor, state: State) -> State:
         """(B, I) and (B, H) each -> (B, H) each."""
@@ -117,12 +128,17 @@ class LanguageModel(nn.Module):
 
     def run(self, tokens: Tensor, states: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """The logits (B, L, V), and the hidden states of every layer after the last token."""
+        outputs, ends = self.hidden(self.embedding(tokens), states)
+        return F.linear(outputs, self.embedding.weight, self.bias), ends
+
+    def hidden(self, x: Tensor, states: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
+        """The part between embedding and decoder: (B, L, I) -> the last layer's outputs (B, L, H), and all hidden states."""
         embedded, between, last = self.dropouts
-        x = embedded(self.embedding(tokens))
+        x = embedded(x)
         ends: list[State] = []
         for number, cell in enumerate(self.cells):
             assert isinstance(cell, RecurrentCell)
-            state = states[number] if states is not None else cell.start(len(tokens))
+            state = states[number] if states is not None else cell.start(len(x))
             outputs = []
             for step in x.unbind(1):
                 state = cell(step, state)
@@ -130,4 +146,13 @@ class LanguageModel(nn.Module):
             ends.append(state)
             x = torch.stack(outputs, 1)
             x = between(x) if number < len(self.cells) - 1 else last(x)
-        return F.linear(x, self.embedding.weight, self.bias), ends
+        return x, ends
+
+    def recurrent_weights(self) -> dict[str, Tensor]:
+        """By the name of every weight that reads previous hidden states: which of its columns do, (columns,) bool."""
+        return {
+            f"cells.{number}.layers.{place}.weight": columns
+            for number, cell in enumerate(self.cells)
+            if isinstance(cell, RecurrentCell)
+            for place, columns in cell.recurrent_columns().items()
+        }

@@ -174,6 +174,22 @@ class Data:
 
 
 @dataclass(frozen=True)
+class SignalStage:
+    """What the networks regressed at one stage, in words; and some of its maps, the image file in base64."""
+
+    about: str
+    png: str
+
+
+@dataclass(frozen=True)
+class Signals:
+    """The signals of a screening by regression. about: of the batch and the noise."""
+
+    stages: tuple[SignalStage, ...]
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
 class StageTime:
     """What a stage took, and did."""
 
@@ -216,6 +232,7 @@ class ReportFacts:
     trials: tuple[Trial, ...] = ()
     curves: tuple[Curve, ...] = ()
     errors: Errors | None = None
+    signals: Signals | None = None
     stages: tuple[StageTime, ...] = ()
     plan: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)

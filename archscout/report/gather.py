@@ -38,6 +38,7 @@ from archscout.report.facts import (
     StageTime,
     Trial,
 )  # fmt: skip
+from archscout.report.signals import signals_of
 
 if TYPE_CHECKING:
     from archscout.report.outcome import Verdict
@@ -74,6 +75,7 @@ def gather(
         trials=_trials(job, finding),
         curves=tuple(_curve(t, "finish" if t is finding.finished else "verify") for t in _trained(finding)),
         errors=_errors(job, finding.finished) if finding.finished else None,
+        signals=signals_of(job.estimator(job.request.estimator), job.task) if job.request.estimator != "auto" else None,
         stages=_stages(job, finding),
         plan=finding.plan.sentences,
         limits=dict(job.request.limits),

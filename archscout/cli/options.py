@@ -1,0 +1,22 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
+DataDir = Annotated[Path | None, typer.Option(help="where named data sets lie; also $ARCHSCOUT_DATA")]
+TableName = Annotated[str, typer.Option(help="a recorded benchmark (archscout plugins tables)")]
+Dataset = Annotated[str, typer.Option(help="the recorded data set")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="a setting, such as estimator.batch=64 or space.channels=16")]
+Signals = Annotated[str | None, typer.Option(help="of signal-regression: a name (archscout meta list) or a .json file")]
+
+
+def given(settings: list[str] | None, signals: str | None = None) -> dict[str, str]:
+    """What `--set` and `--signals` say. Raises UserError."""
+    from archscout.engine.request import parse_settings
+
+    return parse_settings([*(settings or []), *([] if signals is None else [f"estimator.signals={signals}"])])
