@@ -18,6 +18,7 @@ SMALL = {
     "grasp": {"batch": 12},
     "naswot": {"batch": 16},
     "plain": {"batch": 12},
+    "signal-regression": {"steps": 4, "every": 2, "signals": "nb101"},
     "snip": {"batch": 12},
     "ntk-condition": {"batch": 4},
     "swap": {"repeats": 2},

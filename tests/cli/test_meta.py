@@ -1,0 +1,94 @@
+"""`archscout meta`, and `--signals`, as a user types them; bad input is one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commandline import Command
+
+from archscout.core.signals import SignalTask
+
+TRAIN = ("meta", "train", "signal-tasks", "--table", "nas201", "--dataset", "cifar10")
+QUICK = (
+    "--set", "estimator.steps=3", "--set", "estimator.statistics=batch", "--set", "space.channels=4", "--set", "space.cells=1",
+    "--set", "estimator.resolution=8",
+)  # fmt: skip
+SMALL = ("--set", "meta.population=3", "--set", "meta.steps=2", "--labelled", 5, "--workers", 1)
+CELL = "nas201:3.3.3.1.3.2"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARCHSCOUT_SIGNALS", str(tmp_path / "signals"))
+    return tmp_path / "signals"
+
+
+def test_signals_are_found_kept_and_used_by_name(archscout: Command, call: Callable[..., str], folder: Path) -> None:
+    done = archscout(*TRAIN, *SMALL, *QUICK, "--name", "mine", "--json", env={"ARCHSCOUT_SIGNALS": str(folder)})
+    said = done.json
+    assert said["trials"] == 5 and said["complete"] and said["labelled"] == 5 and said["column"] == "cifar10_valid_200"
+    assert said["file"] == str(folder / "mine.json") and -1 <= said["best"] <= 1
+    assert SignalTask.parse((folder / "mine.json").read_text()) == SignalTask.parse(said["settings"]["signals"])
+    assert "mine" in call("meta", "list")
+    listed = json.loads(call("meta", "list", "--json"))
+    assert [one["shipped"] for one in listed if one["name"] in ("mine", "combo")] == [True, False]
+    words = ("score", CELL, "--estimator", "signal-regression", *QUICK, "--json")
+    own, combo = (json.loads(call(*words, "--signals", name))[0]["value"] for name in ("mine", "combo"))
+    assert own < 0 and combo < 0 and own != combo
+    assert json.loads(call(*words, "--signals", folder / "mine.json"))[0]["value"] == own
+
+
+def test_the_same_command_again_repeats_the_answer(call: Callable[..., str], folder: Path) -> None:
+    first = call(*TRAIN, *SMALL, *QUICK)
+    assert "5 trials on 5 architectures of nas201 (cifar10_valid_200)" in first
+    assert "kept as 'signal-tasks-nas201-cifar10-0'" in first
+    assert call(*TRAIN, *SMALL, *QUICK) == first
+
+
+def test_signals_in_a_correlation_and_in_a_search_by_table(call: Callable[..., str]) -> None:
+    words = (
+        "--table",
+        "nas201",
+        "--dataset",
+        "cifar10",
+        "--estimator",
+        "signal-regression",
+        "--signals",
+        "nb101",
+        *QUICK,
+        "--json",
+    )
+    found = json.loads(call("bench", "correlate", *words, "--sample", 5, "--workers", 1))
+    assert found["sample"] == 5 and set(found["baselines"]) == {"params", "macs"}
+    found = json.loads(call("bench", "search", *words, "--strategy", "random", "--queries", 3, "--seeds", 2))
+    assert found["test_mean"] > 10
+
+
+def test_recurrent_cells_regress_sequences(call: Callable[..., str]) -> None:
+    sizes = ("--set", "space.embedding=12", "--set", "space.hidden=16", "--set", "space.layers=2", "--set", "estimator.steps=3")
+    words = ("bench", "correlate", "--table", "nlp-rnn", "--dataset", "ptb", "--estimator", "signal-regression", *sizes)
+    found = json.loads(call(*words, "--sample", 4, "--workers", 1, "--json"))
+    assert found["sample"] == 4 and found["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (("meta", "train", "signal-task", *TRAIN[3:]), "did you mean 'signal-tasks'"),
+        ((*TRAIN[:3], "--table", "nas201", "--dataset", "cifar11"), "cifar11"),
+        ((*TRAIN, "--set", "meta.population=0"), "population"),
+        ((*TRAIN, "--set", "meta.pop=3"), "no setting 'pop'"),
+        ((*TRAIN, *SMALL, *QUICK, "--minutes", 0), "give more --minutes"),
+        ((*TRAIN, *SMALL, *QUICK, "--name", "combo"), "choose another"),
+        (("score", CELL, "--estimator", "signal-regression", "--signals", "kombo"), "did you mean 'combo'"),
+        (("score", CELL, "--estimator", "signal-regression", "--signals", "nowhere.json"), "cannot be read"),
+        (("score", CELL, "--estimator", "naswot", "--signals", "combo"), "no setting 'signals'"),
+        (("search", "--data", "bundled", "--signals", "combo"), "name it with --estimator"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence(archscout: Command, words: tuple[object, ...], word: str) -> None:
+    archscout(*words, code=2).refused(word)
