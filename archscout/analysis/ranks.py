@@ -29,7 +29,11 @@ _LARGE = 10_000
 
 
 class Agreement(NamedTuple):
-    """How two rankings agree. interval: of `kendall`; correlations are NaN where one side is all ties. failed: unusable scores."""
+    """How two rankings agree.
+
+    interval: of `kendall`, or of `spearman` where that was asked for. failed: unusable scores. Correlations are NaN where one side
+    is all ties.
+    """
 
     kendall: float
     spearman: float
@@ -64,13 +68,13 @@ def correlation(scores: ArrayLike, values: ArrayLike, statistic: Statistic = "ke
 
 
 def agreement(
-    scores: ArrayLike, values: ArrayLike, *, seed: int = 0, resamples: int = 1000, level: float = 0.95
+    scores: ArrayLike, values: ArrayLike, *, statistic: Statistic = "kendall", seed: int = 0, resamples: int = 1000, level: float = 0.95
 ) -> Agreement:  # fmt: skip
-    """Both correlations of scores with recorded values (N,), and the bootstrap interval of Kendall's."""
+    """Both correlations of scores with recorded values (N,), and the bootstrap interval of one of them."""
     x, y = _pair(scores, values)
     failed = int((~np.isfinite(np.asarray(scores, float))).sum())
     kendall, spearman = (correlation(x, y, statistic) for statistic in ("kendall", "spearman"))
-    low, high = _percentiles(_resampled(x, y, _multiplicities(len(x), resamples, seed), "kendall"), level)
+    low, high = _percentiles(_resampled(x, y, _multiplicities(len(x), resamples, seed), statistic), level)
     return Agreement(kendall, spearman, (low, high), failed)
 
 
