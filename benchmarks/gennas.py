@@ -14,8 +14,8 @@
 Resumes: scores lie in --scores. Published: Li, Hao, Li, Xiong and Chen 2021 (arXiv 2108.01899); the rank correlation of 0.85 on
 NAS-Bench-101 is in its abstract.
 
-Deviations: CIFAR-10 is the re-compressed copy in ../shared/data, and both data sets are judged by its images; fewer architectures than
-published, for time; on NAS-Bench-101 half of the 500 have a label here (one test run of three).
+Deviations: CIFAR-10 is the re-compressed copy in ../shared/data, and both data sets are judged by its images; fewer architectures
+than published, for time; on NAS-Bench-101 half of the 500 have a label here (one test run of three).
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _against_tests(bench: Bench, part: str, table: Table, space: Space, cells: S
         known = {cell: float(recorded[table.row(space, cell)]) for cell in cells}
         bench.write(
             part,
-            correlations(f"{part} {dataset} test" if part != "reduced" else f"nas201 {dataset} test", scores, known, space),
+            correlations(f"nas201 {dataset} test", scores, known, space),
             _seconds(scores),
         )
 
@@ -195,7 +195,7 @@ def _found_task(bench: Bench, seed: int, found: Mapping[str, Any], words: str, s
     columns = {name: _column(scores, name, list(cells)) for name in judges}
     rho = {name: agreement(column, values, statistic="spearman") for name, column in columns.items()}
     others = [rho[name].spearman for name in random]
-    claim = f"nas201 cifar10 valid, {len(cells)} cells that were not labelled, reduced size, signal search of seed {seed}: Spearman's rho"
+    claim = f"nas201 cifar10 valid, {len(cells)} other cells, quick, signal search of seed {seed}: Spearman's rho"
     rows = [
         _row(f"{claim} of the found task", rho["found"].spearman, *rho["found"].interval),
         _row(f"{claim} of combo", rho["combo"].spearman, *rho["combo"].interval),

@@ -68,7 +68,8 @@ def correlation(scores: ArrayLike, values: ArrayLike, statistic: Statistic = "ke
 
 
 def agreement(
-    scores: ArrayLike, values: ArrayLike, *, statistic: Statistic = "kendall", seed: int = 0, resamples: int = 1000, level: float = 0.95
+    scores: ArrayLike, values: ArrayLike,
+    *, statistic: Statistic = "kendall", seed: int = 0, resamples: int = 1000, level: float = 0.95,
 ) -> Agreement:  # fmt: skip
     """Both correlations of scores with recorded values (N,), and the bootstrap interval of one of them."""
     x, y = _pair(scores, values)
