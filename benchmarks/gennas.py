@@ -4,12 +4,12 @@
 
     nas201  the published subsets of NAS-Bench-201, a seeded part of them: `combo` and the transferred task beside NASWOT, synflow
             and MACs on the same cells; Spearman's rho, and the paired difference to MACs
-    reduced the same at a reduced size, and how well that agrees with the full one
+    presets the same with the cheaper presets and smaller networks, and how well those agree with the full size
     nas101  the published 500 of NAS-Bench-101, those of them that have a label
     nlp     recurrent cells of NAS-Bench-NLP, against their best validation loss
-    tasks   the search for signals with 20 labelled cells at a reduced size; what it finds on other cells beside `combo` and the
+    tasks   the search for signals with 20 labelled cells, small and quick; what it finds on other cells beside `combo` and the
             random tasks that it began with
-    search  aging evolution on NAS-Bench-201 by scores of the reduced size, beside NASWOT and MACs at equal time
+    search  aging evolution on NAS-Bench-201 by small and quick scores, beside NASWOT and MACs at equal time
 
 Resumes: scores lie in --scores. Published: Li, Hao, Li, Xiong and Chen 2021 (arXiv 2108.01899); the rank correlation of 0.85 on
 NAS-Bench-101 is in its abstract.
@@ -44,9 +44,8 @@ from archscout.meta.signal_tasks import random_task
 from archscout.nn.measure import counts
 
 REDUCED = {"space.channels": "8", "space.cells": "1"}
-"""Of NAS-Bench-201: half the channels and one cell a stage."""
-QUICK = {"estimator.statistics": "batch", "estimator.steps": "50", "estimator.resolution": "16"}
-"""Half the steps on images of half the size; with the statistics of the batch, because running ones lag."""
+"""Of NAS-Bench-201: half the channels and one cell a stage; with the preset `quick` this is called small and quick."""
+QUICK = {"estimator.preset": "quick"}
 LABELLED = 20
 EVALUATIONS = 450
 
@@ -92,33 +91,34 @@ def nas201(bench: Bench) -> None:
         _against_tests(bench, "nas201", table, space, cells, scores)
 
 
-def reduced(bench: Bench) -> None:
-    """The same cells at the reduced size; the agreement with the full size where that is there."""
-    table, full, space = questions.table_of("nas201"), catalogue.make("spaces", "nas201"), _reduced_space()
+def presets(bench: Bench) -> None:
+    """The cheaper presets on the same cells, also of smaller networks; their agreement with the full size where that is there."""
+    table, space = questions.table_of("nas201"), catalogue.make("spaces", "nas201")
     cells = [space.at(int(index)) for index in _published_cells(bench.asked)]
-    judges = {
-        f"signal-regression ({name}){size}": _signals(name, **settings)
-        for name in ("combo", "nb101")
-        for size, settings in SIZES.items()
-    }
-    scores = bench.judged("nas201-reduced", space, bench.task(space), judges, cells)
-    if scores is None:
-        return
-    _against_tests(bench, "reduced", table, space, cells, scores)
-    path = bench.asked.scores / "nas201.npz"
-    if not path.exists():
-        return
-    whole = read_scores(path)
-    both = [cell for cell in cells if scores.row(cell) is not None and whole.row(cell) is not None]
+    full = bench.asked.scores / "nas201.npz"
+    for label, size, names in (("", space, ("quick",)), (", C = 8", _reduced_space(), ("small-images", "quick"))):
+        judges = {
+            f"signal-regression ({signals}), {preset}{label}": _signals(signals, preset=preset)
+            for signals in ("combo", "nb101")
+            for preset in names
+        }
+        scores = bench.judged(f"nas201-presets{size.channels}", size, bench.task(size), judges, cells)
+        if scores is None:
+            return
+        _against_tests(bench, "presets", table, size, cells, scores)
+        if full.exists():
+            _against_full(bench, scores, read_scores(full), cells)
+
+
+def _against_full(bench: Bench, scores: ScoreTable, full: ScoreTable, cells: Sequence[Architecture]) -> None:
+    both = [cell for cell in cells if scores.row(cell) is not None and full.row(cell) is not None]
     rows = []
     for name in scores.judges:
-        for other in whole.judges[:2]:
-            found = agreement(_column(scores, name, both), _column(whole, other, both), statistic="spearman")
-            claim = (
-                f"nas201, {len(both)} architectures: Spearman's rho of {name} with {other} at full size ({full.channels} channels)"
-            )
-            rows.append(_row(claim, found.spearman, *found.interval))
-    bench.write("reduced", rows, _seconds(scores))
+        [other] = [other for other in full.judges if name.startswith(other)]
+        found = agreement(_column(scores, name, both), _column(full, other, both), statistic="spearman")
+        claim = f"nas201, {len(both)} architectures: Spearman's rho of {name} with the full size"
+        rows.append(_row(claim, found.spearman, *found.interval))
+    bench.write("presets", rows, _seconds(scores))
 
 
 def _against_tests(bench: Bench, part: str, table: Table, space: Space, cells: Sequence[Architecture], scores: ScoreTable) -> None:
@@ -187,7 +187,7 @@ def _found_task(bench: Bench, seed: int, found: Mapping[str, Any], words: str, s
     rng = generator(seed, "signal-tasks")
     random = {f"random {number + 1}": str(random_task(rng)) for number in range(bench.asked.random_tasks)}
     named = {"found": found["settings"]["signals"], "combo": "combo", **random}
-    judges = {name: _signals(text, **SIZES[" quick"]) for name, text in named.items()}
+    judges = {name: _signals(text, preset="quick") for name, text in named.items()}
     scores = bench.judged(f"tasks-{seed}", space, bench.task(space), judges, list(cells))
     if scores is None or not scores.facts["complete"]:
         return
@@ -215,7 +215,7 @@ def _found_task(bench: Bench, seed: int, found: Mapping[str, Any], words: str, s
 
 
 def search(bench: Bench) -> None:
-    """Evolution by scores of the reduced size over the whole space; NASWOT with as many queries as take as long; the most MACs."""
+    """Evolution by small and quick scores over the whole space; NASWOT with as many queries as take as long; the most MACs."""
     asked = bench.asked
     path = asked.scores / "nas201-all.npz"
     words = ["score", "--all", "--per-class", "--space", "nas201", "--estimator", "signal-regression", "--signals", "nb101"]
@@ -227,7 +227,7 @@ def search(bench: Bench) -> None:
     among = "" if facts["complete"] else f" among {len(scores):,} scored cells"
     [each] = scores.facts["seconds"].values()
     naswot = HERE / "runs" / "naswot" / "nas201-live.npz"
-    judged: dict[str, tuple[str, int]] = {"signal-regression (nb101) at the reduced size": (str(path), EVALUATIONS)}
+    judged: dict[str, tuple[str, int]] = {"signal-regression (nb101), small and quick": (str(path), EVALUATIONS)}
     if naswot.exists():
         [other] = read_scores(naswot).facts["seconds"].values()
         judged["naswot"] = (str(naswot), max(100, round(EVALUATIONS * each / other)))
@@ -300,11 +300,6 @@ def _signals(name: str, **settings: Any) -> Estimator:
     return made
 
 
-SIZES: dict[str, dict[str, Any]] = {
-    " reduced": {"resolution": 16}, " quick": {"statistics": "batch", "steps": 50, "resolution": 16},
-}  # fmt: skip
-
-
 def _reduced_space() -> Any:
     return catalogue.make("spaces", "nas201", channels=int(REDUCED["space.channels"]), cells=int(REDUCED["space.cells"]))
 
@@ -339,7 +334,7 @@ def _row(
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "nas201": nas201, "reduced": reduced, "nas101": nas101, "nlp": nlp, "tasks": tasks, "search": search,
+    "nas201": nas201, "presets": presets, "nas101": nas101, "nlp": nlp, "tasks": tasks, "search": search,
 }  # fmt: skip
 
 

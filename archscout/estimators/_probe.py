@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import NotFinite
+from archscout.core.errors import NotFinite, UserError
 from archscout.core.kinds import check_kind
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import Problem, Task
@@ -253,3 +253,13 @@ def correlation(rows: Tensor) -> Tensor:
     constant = ~(length > torch.finfo(rows.dtype).eps * exact.norm(dim=1))
     unit = torch.where(constant[:, None], 0.0, centred / torch.where(constant, 1.0, length)[:, None])
     return unit @ unit.t()
+
+
+def thinned(problem: Problem, cells: int | None) -> Problem:
+    """The problem with so many cells per stage; None leaves it. Raises UserError where the space has no such setting."""
+    space = problem.space
+    if cells is None:
+        return problem
+    if "cells" not in getattr(space, "__dataclass_fields__", ()):
+        raise UserError(f"the space '{space.name}' has no setting 'cells' to make smaller; choose another preset")
+    return replace(problem, space=replace(space, cells=cells))  # type: ignore[type-var]  # a dataclass, as just found

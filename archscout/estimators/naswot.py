@@ -16,7 +16,7 @@ Presets are cheaper scores under a name; `python benchmarks/proxies.py --ranks 2
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite, log
 from time import perf_counter, process_time
@@ -27,11 +27,10 @@ import torch
 from torch import Tensor
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import CandidateError, NotFinite, UserError
+from archscout.core.errors import CandidateError, NotFinite
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
-from archscout.core.protocols import Space
-from archscout.estimators._probe import images_of, untrained
+from archscout.estimators._probe import images_of, thinned, untrained
 from archscout.nn.executor import Precision
 from archscout.nn.probes import check_settings
 
@@ -86,21 +85,13 @@ class Naswot:
         start = perf_counter()
         codes = Codes()
         batch, precision, cells = PRESETS.get(self.preset, Preset(self.batch, self.precision))
-        if cells is not None:
-            problem = replace(problem, space=_thinned(problem.space, cells))
+        problem = thinned(problem, cells)
         with torch.no_grad():
             images, _ = images_of(problem, "naswot", self.split, batch)
             network = untrained(problem, architecture, seed, precision=precision)
             network.watch(images, ("activation",), codes.add, only_live=self.only_live)
         value = codes.log_determinant(normalise=self.normalise)
         return Estimate(value, perf_counter() - start, {"units": codes.units})
-
-
-def _thinned(space: Space, cells: int) -> Space:
-    if "cells" not in getattr(space, "__dataclass_fields__", ()):
-        raise UserError(f"the space '{space.name}' has no setting 'cells' to make smaller; choose another preset of naswot")
-    thinned: Space = replace(space, cells=cells)  # type: ignore[type-var]  # a dataclass, as just found
-    return thinned
 
 
 class Codes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from statistics import mean
 from time import perf_counter
-from typing import Literal
+from typing import NamedTuple, get_args
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
@@ -28,9 +28,26 @@ from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Pro
 from archscout.core.protocols import GraphSpace
 from archscout.core.seeds import derive, seeded
 from archscout.core.signals import SignalTask, is_shipped, signal_task
+from archscout.estimators._probe import thinned
 from archscout.nn.recurrent import LanguageModel
-from archscout.nn.regression import MapRegressor, Schedule, SequenceRegressor, regress, regressed_images
+from archscout.nn.regression import Evaluation, MapRegressor, Schedule, SequenceRegressor, regress, regressed_images
 from archscout.nn.signals import sequences, targets
+
+
+class Preset(NamedTuple):
+    """What a preset sets in place of the settings; `cells` of the space, None to leave them."""
+
+    steps: int
+    statistics: Evaluation
+    resolution: int
+    cells: int | None = None
+
+
+PRESETS = {
+    "small-images": Preset(100, "running", 16),
+    "one-cell": Preset(100, "running", 0, 1),
+    "quick": Preset(50, "batch", 16, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +59,10 @@ class SignalRegression:
     repeats: the error is the mean over so many initialisations.
     rate: of learning; where None 0.1, and 0.001 for recurrent networks.
     statistics: what normalisations use at an evaluation: running ones, or those of the batch.
-    resolution: images are brought to so many pixels a side first; 0 leaves them as they are. 16 costs a quarter of 32.
+    resolution: images are brought to so many pixels a side first; 0 leaves them as they are.
+    preset: "full", or a cheaper judgement in place of `steps`, `statistics` and `resolution`: "small-images" (16 pixels),
+    "one-cell" (networks of one cell per stage, in spaces with such a setting) or "quick" (both, and 50 steps with the statistics
+    of the batch).
     train_recurrent: False leaves the weights on previous hidden states untrained, as the released code does.
     draw: of the batch, the signals and the noise; another number gives others.
     """
@@ -52,8 +72,9 @@ class SignalRegression:
     every: int = 10
     repeats: int = 1
     rate: float | None = None
-    statistics: Literal["running", "batch"] = "running"
+    statistics: Evaluation = "running"
     resolution: int = 0
+    preset: str = "full"
     train_recurrent: bool = True
     draw: int = 0
     split: str = "train"
@@ -62,7 +83,9 @@ class SignalRegression:
         Schedule(self.steps, self.every)
         if self.repeats < 1:
             raise ValueError(f"repeats is at least 1, but {self.repeats} came")
-        if self.statistics not in ("running", "batch"):
+        if self.preset not in ("full", *PRESETS):
+            raise ValueError(f"preset must be 'full' or one of {', '.join(PRESETS)}, but '{self.preset}' came")
+        if self.statistics not in get_args(Evaluation):
             raise ValueError(f"statistics must be 'running' or 'batch', but '{self.statistics}' came")
         if self.resolution and self.resolution < 8:
             raise ValueError(f"a resolution has at least 8 pixels, or 0 for the images' own, but {self.resolution} came")
@@ -83,28 +106,30 @@ class SignalRegression:
         check_kind(problem.task, self, "the judge 'signal-regression'")
         start = perf_counter()
         regression = self._sequence if problem.task.kind == LANGUAGE_MODELLING else self._maps
-        traces = [regression(problem, architecture, derive(seed, "repeat", n) if n else seed) for n in range(self.repeats)]
+        how = PRESETS.get(self.preset, Preset(self.steps, self.statistics, self.resolution))
+        problem = thinned(problem, how.cells)
+        traces = [regression(problem, architecture, derive(seed, "repeat", n) if n else seed, how) for n in range(self.repeats)]
         errors = {step: mean(trace[step] for trace in traces) for step in traces[0]}
         metrics = {f"error {step}": error for step, error in errors.items()}
         return Estimate(-errors[max(errors)], perf_counter() - start, metrics)
 
-    def _maps(self, problem: Problem, architecture: Architecture, seed: int) -> dict[int, float]:
+    def _maps(self, problem: Problem, architecture: Architecture, seed: int, how: Preset) -> dict[int, float]:
         signals = self._signals(sequences=False)
         if not isinstance(problem.space, GraphSpace):
             raise UserError(
                 f"signals are regressed at marked stages of a graph of operations, but the space '{problem.space.name}' states no "
                 "`operations`; choose another judge"
             )
-        images = regressed_images(problem.task, signals, self.draw, self.split, self.resolution).to(problem.device)
+        images = regressed_images(problem.task, signals, self.draw, self.split, how.resolution).to(problem.device)
         task = replace(problem.task, shape=tuple(images.shape[1:]))
         regressor = MapRegressor(
             problem.space.operations(architecture, task), [stage.channels for stage in signals.stages], seed,
-            device=problem.device, rate=0.1 if self.rate is None else self.rate, statistics=self.statistics,
+            device=problem.device, rate=0.1 if self.rate is None else self.rate, statistics=how.statistics,
         )  # fmt: skip
         wanted = targets(signals, images, self.draw)
-        return regress(regressor, signals, images, wanted, Schedule(self.steps, self.every), self.draw)
+        return regress(regressor, signals, images, wanted, Schedule(how.steps, self.every), self.draw)
 
-    def _sequence(self, problem: Problem, architecture: Architecture, seed: int) -> dict[int, float]:
+    def _sequence(self, problem: Problem, architecture: Architecture, seed: int, how: Preset) -> dict[int, float]:
         signals = self._signals(sequences=True)
         read, written = (part.to(problem.device) for part in sequences(signals, self.draw))
         with seeded(seed):
@@ -118,7 +143,7 @@ class SignalRegression:
             regressor = SequenceRegressor(
                 model, signals.stages[0].channels, rate=rate, train_recurrent=self.train_recurrent, device=problem.device
             )
-            return regress(regressor, signals, read, [written], Schedule(self.steps, self.every), self.draw)
+            return regress(regressor, signals, read, [written], Schedule(how.steps, self.every), self.draw)
 
     def _signals(self, *, sequences: bool) -> SignalTask:
         found = signal_task(self.signals, sequences=sequences)

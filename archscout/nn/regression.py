@@ -29,6 +29,8 @@ from archscout.nn.executor import Program, Statistics, WeightBank, Weights
 from archscout.nn.recurrent import LanguageModel, LockedDropout
 from archscout.nn.signals import noise
 
+Evaluation = Literal["running", "batch"]
+"""What normalisations use when the error is evaluated: their running statistics, or those of the batch."""
 STAGES = 3
 STAGE_WEIGHTS = (0.25, 0.5, 1.0)
 
@@ -104,7 +106,7 @@ class MapRegressor:
 
     def __init__(
         self, graph: OperationGraph, channels: Sequence[int], seed: int, *, dtype: torch.dtype = torch.float32, device: str = "cpu",
-        rate: float = 0.1, momentum: float = 0.9, decay: float = 4e-5, statistics: Literal["running", "batch"] = "running",
+        rate: float = 0.1, momentum: float = 0.9, decay: float = 4e-5, statistics: Evaluation = "running",
     ) -> None:  # fmt: skip
         taps = stage_ends(graph)
         heads = [

@@ -22,7 +22,7 @@ _LOW, _HIGH = np.array([33, 102, 172]), np.array([178, 24, 43])
 def signals_of(judge: object, task: Task) -> Signals | None:
     """Those that a judge of this task has networks of images regress; None for other judges.
 
-    The batch is that of the judge where this has the usual `draw`, `split` and `resolution`.
+    The batch is that of the judge where this has the usual `draw` and `split`; the images are as large as they are.
     """
     name = getattr(judge, "signals", None)
     if not isinstance(name, str):
@@ -30,7 +30,7 @@ def signals_of(judge: object, task: Task) -> Signals | None:
     signals = signal_task(name)
     if signals.for_sequences:
         return None
-    settings = {key: getattr(judge, key) for key in ("draw", "split", "resolution") if hasattr(judge, key)}
+    settings = {key: getattr(judge, key) for key in ("draw", "split") if hasattr(judge, key)}
     images = regressed_images(task, signals, **settings)
     maps = [stage[0, :_SHOWN].numpy() for stage in targets(signals, images, settings.get("draw", 0))]
     *lines, about = signals.lines()
