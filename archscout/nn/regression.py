@@ -152,15 +152,18 @@ class MapRegressor:
 
 
 def stage_ends(graph: OperationGraph) -> list[int]:
-    """The positions of the last feature maps of the last three resolutions. Raises UserError where the graph marks fewer."""
+    """The positions of the last feature maps of the last three resolutions; where there are fewer (small images), of three stages.
+
+    Raises UserError where the graph marks fewer than three stages.
+    """
     stages = sorted((int(name[5:]), place) for name, place in graph.marks.items() if name[:5] == "stage" and name[5:].isdigit())
-    ends = {graph.operations[place].shape[1:]: place for _, place in stages}  # of one resolution the last
-    if len(ends) < STAGES:
+    if len(stages) < STAGES:
         raise UserError(
-            f"signals are regressed where the last {STAGES} stages of a network end, but this one marks {len(ends)} resolutions; "
+            f"signals are regressed where the last {STAGES} stages of a network end, but this one marks {len(stages)}; "
             "mark them with `GraphBuilder.mark('stage1', ...)`, or choose another judge"
         )
-    return list(ends.values())[-STAGES:]
+    ends = {graph.operations[place].shape[1:]: place for _, place in stages}  # of one resolution the last
+    return (list(ends.values()) if len(ends) >= STAGES else [place for _, place in stages])[-STAGES:]
 
 
 def _head(inputs: int, channels: int, number: int) -> OperationGraph:

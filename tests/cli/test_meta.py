@@ -68,6 +68,16 @@ def test_signals_in_a_correlation_and_in_a_search_by_table(call: Callable[..., s
     assert found["test_mean"] > 10
 
 
+def test_a_search_by_signals_shows_them_in_its_report(call: Callable[..., str]) -> None:
+    words = ("search", "--data", "bundled", "--estimator", "signal-regression", "--signals", "sin1d-high", "--screen-only")
+    found = json.loads(
+        call(*words, *QUICK[:4], "--set", "estimator.resolution=8", "--budget", 3, "--workers", 1, "--out", "run", "--json")
+    )
+    assert found["best"]["architecture"].startswith("mobile:")
+    page = Path("run/report.html").read_text()
+    assert page.count('class="signals"') == 3 and "&#39;sin1d-high&#39;" in page
+
+
 def test_recurrent_cells_regress_sequences(call: Callable[..., str]) -> None:
     sizes = ("--set", "space.embedding=12", "--set", "space.hidden=16", "--set", "space.layers=2", "--set", "estimator.steps=3")
     words = ("bench", "correlate", "--table", "nlp-rnn", "--dataset", "ptb", "--estimator", "signal-regression", *sizes)

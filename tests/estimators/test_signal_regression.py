@@ -70,6 +70,22 @@ def test_images_may_be_made_smaller():
     assert small.value != QUICK.estimate(large, cell(3, 0, 3, 1, 0, 1), seed=1).value
 
 
+def test_presets_stand_in_place_of_the_settings():
+    large = Problem(catalogue.make("spaces", "nas201", channels=4, cells=2), image_task((3, 32, 32)))
+    quick = SignalRegression(preset="quick", every=50, steps=3, statistics="running").estimate(
+        large, cell(3, 0, 3, 1, 0, 1), seed=1
+    )
+    thin = Problem(catalogue.make("spaces", "nas201", channels=4, cells=1), large.task)
+    spelt = SignalRegression(steps=50, every=50, statistics="batch", resolution=16).estimate(thin, cell(3, 0, 3, 1, 0, 1), seed=1)
+    assert quick.value == spelt.value and list(quick.metrics) == ["error 50"]
+
+
+def test_a_preset_of_fewer_cells_needs_a_space_that_has_some():
+    space = catalogue.make("spaces", "mobile")
+    with pytest.raises(UserError, match="no setting 'cells'"):
+        SignalRegression(preset="quick").estimate(Problem(space, PROBLEM.task), sample(space, generator(0)), seed=1)
+
+
 @pytest.mark.parametrize("name", ["mobile", "macro", "darts", "nas101", "handmade"])
 def test_it_judges_every_space_that_names_its_stages(name):
     space = catalogue.make("spaces", name, **{"nas101": {"stem": 4}, "darts": {"channels": 4, "layers": 3}}.get(name, {}))
@@ -150,7 +166,7 @@ def test_signals_that_are_none_are_refused(settings):
         SignalRegression(**settings)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"repeats": 0}, {"statistics": "none"}, {"resolution": 4}])
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"repeats": 0}, {"preset": "cheap"}, {"statistics": "none"}, {"resolution": 4}])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError):
         SignalRegression(**settings)
