@@ -96,7 +96,7 @@ def theirs(cell: Architecture, steps: int) -> None:
     """The plain way."""
     with seeded(1):
         network = plain.Tapped(SPACE.operations(cell, TASK), CHANNELS)
-    plain.train(network, SIGNALS, IMAGES.contiguous(), TARGETS, steps=steps, every=10, seed=0)
+    plain.train(network, SIGNALS, IMAGES.contiguous(), [target.contiguous() for target in TARGETS], steps=steps, every=10, seed=0)
 
 
 def timed(side: Callable[[Architecture, int], None], cell: Architecture, steps: int) -> float:

@@ -16,15 +16,18 @@ are the benchmark's own (there: normalisations inside cells without affine part,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import mean
 from time import perf_counter
 from typing import NamedTuple, get_args
+
+from torch import Tensor
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
 from archscout.core.evidence import Estimate
 from archscout.core.kinds import check_kind
-from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Problem, TaskKind
+from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Problem, Task, TaskKind
 from archscout.core.protocols import GraphSpace
 from archscout.core.seeds import derive, seeded
 from archscout.core.signals import SignalTask, is_shipped, signal_task
@@ -120,13 +123,12 @@ class SignalRegression:
                 f"signals are regressed at marked stages of a graph of operations, but the space '{problem.space.name}' states no "
                 "`operations`; choose another judge"
             )
-        images = regressed_images(problem.task, signals, self.draw, self.split, how.resolution).to(problem.device)
+        images, wanted = _shown(problem.task, signals, self.draw, self.split, how.resolution, problem.device)
         task = replace(problem.task, shape=tuple(images.shape[1:]))
         regressor = MapRegressor(
             problem.space.operations(architecture, task), [stage.channels for stage in signals.stages], seed,
             device=problem.device, rate=0.1 if self.rate is None else self.rate, statistics=how.statistics,
         )  # fmt: skip
-        wanted = targets(signals, images, self.draw)
         return regress(regressor, signals, images, wanted, Schedule(how.steps, self.every), self.draw)
 
     def _sequence(self, problem: Problem, architecture: Architecture, seed: int, how: Preset) -> dict[int, float]:
@@ -151,3 +153,10 @@ class SignalRegression:
             wanted, came = ("sequences", "images") if sequences else ("images", "sequences")
             raise UserError(f"the signals '{self.signals}' are for {came}, but the task needs some for {wanted}")
         return found
+
+
+@lru_cache(maxsize=2)
+def _shown(task: Task, signals: SignalTask, draw: int, split: str, resolution: int, device: str) -> tuple[Tensor, list[Tensor]]:
+    """The images and their targets, which all networks share."""
+    images = regressed_images(task, signals, draw, split, resolution).to(device)
+    return images, targets(signals, images, draw)
