@@ -24,7 +24,8 @@ from archscout.engine.display import Display
 from archscout.engine.job import Job
 from archscout.engine.request import IN_MEMORY, Request
 from archscout.engine.resolve import genotype_of, resolve
-from archscout.engine.threads import keep_memory, torch_threads
+from archscout.engine.threads import keep_memory
+from archscout.nn.threads import torch_threads
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,7 +10,7 @@ import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
@@ -97,6 +97,20 @@ def record(made: Any) -> dict[str, Any]:
     module = type(made).__module__
     settings = asdict(made) if is_dataclass(made) and not isinstance(made, type) else {}
     return {"plugin": f"{module.removeprefix('archscout.')}.{type(made).__name__}", "settings": settings}
+
+
+def plain_record(made: Any) -> dict[str, Any]:
+    """The same as JSON gives it back."""
+    found: dict[str, Any] = _plain(record(made))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def load_file(path: Path) -> ModuleType:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.core.operations import OperationGraph
+from archscout.core.seeds import derive
 from archscout.core.signals import SignalTask
 from archscout.nn.network import Network, combine
 from archscout.nn.regression import STAGE_WEIGHTS, stage_ends
@@ -44,10 +45,11 @@ def train(
     others = [weight for name, weight in network.named_parameters() if not ("weight" in name and weight.dim() > 1)]
     groups = [{"params": filters, "weight_decay": 4e-5}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.SGD(groups, 0.1, 0.9)
-    source = torch.Generator().manual_seed(seed)
+    sources = {name: torch.Generator().manual_seed(derive(seed, name)) for name in ("noise", "noise of evaluations")}
     trace = {}
 
     def error() -> Tensor:
+        source = sources["noise" if network.training else "noise of evaluations"]
         outputs = network(x + noise(task, x, source) if task.noise_level else x)
         return sum(w * F.mse_loss(found, wanted) for w, found, wanted in zip(STAGE_WEIGHTS, outputs, targets, strict=True))
 

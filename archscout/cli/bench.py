@@ -103,7 +103,7 @@ def search(
     from archscout.comparison.search import Contest, hold, lines
     from archscout.core.problem import Problem
 
-    words = given(settings, signals)
+    words = given(settings, signals, ("strategy", "estimator", "proxy", "space", "data"))
     chosen = questions.table_of(table)
     made = questions.strategy_of(strategy, words)
     space = questions.space_of(chosen.facts.space, words)

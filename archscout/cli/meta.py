@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli.options import DataDir, Dataset, Json, Settings, TableName, given
+from archscout.core.errors import UserError
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +33,8 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="stop after so long with the best so far; the same command goes on", min=0)
     ] = None,
-    name: Annotated[str, typer.Option(help="to be used by; by default METHOD-TABLE-DATASET-SEED")] = "",
+    name: Annotated[str, typer.Option(help="to be used by; without it METHOD-TABLE-DATASET and what tells the question")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what another command kept under this name")] = False,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -46,11 +48,13 @@ def train(
     from archscout.core.problem import Problem
     from archscout.core.protocols import MetaLearner
     from archscout.core.seeds import derive
-    from archscout.engine.learn import learn, lesson_name
+    from archscout.engine.learn import Lessons
     from archscout.engine.request import settings_of
 
-    words = given(settings)
+    words = given(settings, owners=("meta", "estimator", "space", "data"))
     learner: MetaLearner = catalogue.make("meta", method, **settings_of("meta", words, catalogue.plugin("meta", method)))
+    if name:
+        learner.place_of(name)  # a name that cannot be used is told of before anything is judged
     chosen = questions.table_of(table)
     recorded = chosen.objective(dataset, epochs)
     space = questions.space_of(chosen.facts.space, words)
@@ -58,44 +62,53 @@ def train(
     sample = draw(chosen, space, recorded, labelled, dataset=dataset, seed=derive(seed, "labelled"))
     task = questions.task_of(space, data, data_dir, words)
     episode = Episode(Problem(space, task), sample.architectures, [float(value) for value in sample.values])
-    log = Path("runs") / lesson_name(learner, judge, [episode], seed)
-    countdown = Countdown(method, learner.trials)
+    lessons = Lessons(learner, judge, [episode], seed=seed, folder=Path("runs"))
+    place = learner.place_of(name or f"{method}-{table}-{dataset}-{lessons.digest[:8]}")
+    if name and place.exists() and not overwrite and not lessons.log.exists():
+        raise UserError(f"'{place}' was kept by another command; choose another --name, or give --overwrite")
+    countdown: Countdown | None = None
+
+    def tell(trials: int, fitness: float) -> None:
+        nonlocal countdown
+        countdown = countdown or Countdown(method, learner.trials, trials - 1)
+        countdown.at(trials, f", best {fitness:.3f}")
+
     with executor_of(workers) as executor:
-        lesson = learn(
-            learner, judge, [episode], executor, log, seed=seed, minutes=minutes,
-            tell=lambda trials, metrics: countdown.at(trials, f", best {metrics.get('best', 0):.3f}"),
-        )  # fmt: skip
-    countdown.close()
-    file = learner.keep_lesson(lesson.settings, name or f"{method}-{table}-{dataset}-{seed}")
+        lesson = lessons.learn(executor, minutes=minutes, tell=tell)
+    if countdown is not None:
+        countdown.close()
+    learner.keep_lesson(lesson.settings, place.stem)
     found = {
         "method": method, "table": table, "dataset": dataset, "column": recorded.column.name, "labelled": len(sample.rows),
         "architectures": list(map(str, sample.architectures)), "seed": seed, "trials": lesson.trials, "complete": lesson.complete,
-        **lesson.metrics, "name": file.stem, "file": str(file), "settings": dict(lesson.settings),
+        "fitness": lesson.fitness, "seconds": lesson.seconds, "name": place.stem, "file": str(place),
+        "settings": dict(lesson.settings),
     }  # fmt: skip
     if as_json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{method}: {lesson.trials:,} trials on {len(sample.rows)} architectures of {table} ({recorded.column.name})")
-    print("\n".join(f"  {key}: {value:.3f}" for key, value in lesson.metrics.items()))
-    print(f"kept as '{file.stem}' in {file}")
+    rest = "" if lesson.complete else f" of {learner.trials:,}; the same command goes on"
+    print(f"{method}: {lesson.trials:,} trials on {len(sample.rows)} architectures of {table} ({recorded.column.name}){rest}")
+    print(f"fitness {lesson.fitness:.3f}, kept as '{place.stem}' in {place}")
 
 
 def list_(as_json: Json = False) -> None:
     """The signals of `signal-regression`: those that come with archscout, and those that were found here."""
-    from archscout.core.signals import is_shipped, signal_task, signal_tasks
+    from archscout.core.signals import is_shipped, signal_tasks
 
-    found = [
-        {
-            "name": name,
-            "about": about,
-            "shipped": is_shipped(name),
-            "digest": signal_task(name).digest,
-            "lines": signal_task(name).lines(),
-        }
-        for name, about in signal_tasks().items()
-    ]
+    found = [{"name": name, "about": about, "shipped": is_shipped(name), **_facts(name)} for name, about in signal_tasks().items()]
     if as_json:
         print(json.dumps(found, indent=1))
         return
     for one in found:
-        print(f"{one['name']:22}{one['about']}")
+        print(f"{one['name']:22}{one['about']}{' (damaged)' if 'error' in one else ''}")
+
+
+def _facts(name: str) -> dict[str, object]:
+    from archscout.core.signals import signal_task
+
+    try:
+        task = signal_task(name)
+    except UserError as error:  # one bad file hides no other
+        return {"error": str(error)}
+    return {"digest": task.digest, "lines": task.lines(), "task": json.loads(str(task))}

@@ -112,18 +112,17 @@ def train(
     augment: Annotated[str, typer.Option(help="auto, none, or a list such as shift=2,flip,cutout=8")] = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the trained network; an interrupted training goes on there")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="a setting of the recipe, such as recipe.batch=64")] = None,
+    settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Train one architecture, export it, and say how good it is on the test split."""
     from archscout import api
-    from archscout.engine.request import parse_settings
 
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"--out takes a folder, but '{out}' is a file")
     facts = api.train_one(
         architecture, data=data, epochs=epochs, space=space, data_dir=data_dir, image_size=image_size, augment=augment, seed=seed,
-        out=out, settings=parse_settings(settings or []),
+        out=out, settings=given(settings, owners=("recipe", "space", "data")),
     )  # fmt: skip
     if as_json:
         print(json.dumps(facts, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,13 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="a setting, su
 Signals = Annotated[str | None, typer.Option(help="of signal-regression: a name (archscout meta list) or a .json file")]
 
 
-def given(settings: list[str] | None, signals: str | None = None) -> dict[str, str]:
-    """What `--set` and `--signals` say. Raises UserError."""
-    from archscout.engine.request import parse_settings
+def given(
+    settings: list[str] | None, signals: str | None = None, owners: Sequence[str] = ("estimator", "space", "data")
+) -> dict[str, str]:
+    """What `--set` and `--signals` say. owners: whose settings the command takes. Raises UserError, UnknownName for others."""
+    from archscout.engine.request import check_owner, parse_settings
 
-    return parse_settings([*(settings or []), *([] if signals is None else [f"estimator.signals={signals}"])])
+    found = parse_settings([*(settings or []), *([] if signals is None else [f"estimator.signals={signals}"])])
+    for name in found:
+        check_owner(name, owners)
+    return found

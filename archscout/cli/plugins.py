@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from archscout import catalogue
+from archscout.cli.options import Json
 from archscout.core.errors import UnknownName, suggestion
 
 
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
 def plugins(
     room: Annotated[str, typer.Argument(help="spaces, strategies, estimators, data or tables; all where left out")] = "",
     name: Annotated[str, typer.Argument(help="one plug-in, to see its settings; of a table, its columns")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the search spaces, strategies, estimators, data sets and recorded tables, or show the settings of one."""
     if room and room not in catalogue.ROOMS:
@@ -91,7 +92,7 @@ def _tables(name: str, as_json: bool) -> None:
             print(f"  caveat    {caveat}")
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False) -> None:
+def doctor(as_json: Json = False) -> None:
     """Check this machine: versions, cores, memory, optional parts, a writable cache folder, one quick convolution."""
     from archscout.engine.machine import check_up
 

@@ -52,7 +52,7 @@ def search(
 ) -> None:
     """Find, train and export a small network for your images."""
     begun = monotonic()  # before torch is loaded
-    from archscout.engine.request import Request, parse_count, parse_milliseconds
+    from archscout.engine.request import SETTING_OWNERS, Request, parse_count, parse_milliseconds
 
     limits: dict[str, float] = {}
     if max_params is not None:
@@ -68,7 +68,7 @@ def search(
         space=space, strategy=strategy, estimator=estimator, budget=budget, limits=limits, workers=workers,
         candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, epochs=epochs, device=device, seed=seed,
         verify=verify, screen_only=screen_only, cache=cache, allowed_failures=allowed_failures, formats=formats,
-        settings=given(settings, signals),
+        settings=given(settings, signals, SETTING_OWNERS),
     )  # fmt: skip
     request.check()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
-from archscout.catalogue import record
+from archscout.catalogue import plain_record
 from archscout.comparison.telling import Countdown, say
 from archscout.core.architecture import Architecture
 from archscout.core.errors import Interrupted, UserError
@@ -65,8 +65,8 @@ class Question:
         """What the scores belong to, as JSON takes it."""
         order = blake2b("\n".join(map(str, self.architectures)).encode(), digest_size=16).hexdigest()
         return {
-            "space": _plain(record(self.problem.space)),
-            "judges": {name: _plain(record(judge)) for name, judge in self.judges.items()},
+            "space": plain_record(self.problem.space),
+            "judges": {name: plain_record(judge) for name, judge in self.judges.items()},
             "data": self.problem.task.fingerprint,
             "task": [self.problem.task.name, list(self.problem.task.shape), self.problem.task.classes],
             "seed": self.seed,
@@ -79,15 +79,6 @@ class Question:
     def digest(self) -> str:
         """16 hexadecimal digits that name the question."""
         return blake2b(repr(self.record).encode(), digest_size=8).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON gives it back."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 @dataclass(frozen=True)

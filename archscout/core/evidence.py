@@ -68,6 +68,11 @@ class Observation:
         return self.estimate.value if self.estimate else float("-inf")
 
 
+def observed(architecture: Architecture, outcome: Estimate | Failure) -> Observation:
+    """What an outcome says of an architecture."""
+    return Observation(architecture, None, outcome) if isinstance(outcome, Failure) else Observation(architecture, outcome)
+
+
 @dataclass(frozen=True, eq=False)
 class Episode:
     """A problem with architectures whose worth is known. labels: theirs, higher is better."""

@@ -51,10 +51,14 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """How far the learning has come. settings: of the judge, the answer if it were stopped now; metrics: numbers for the log."""
+    """How far the learning has come.
+
+    settings: of the judge, the answer if it were stopped now. fitness: how good they are by the method's own measure, higher is
+    better.
+    """
 
     settings: Mapping[str, Any]
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    fitness: float
 
 
 Learning = Generator[Judge | Learned, Sequence[Sequence[Observation]], None]

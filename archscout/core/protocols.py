@@ -14,6 +14,7 @@ from archscout.core.evidence import Episode, Estimate, Observation
 from archscout.core.moves import Learning, Search
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import Problem, Task, TaskKind
+from archscout.core.signals import SignalTask
 from archscout.core.tables import Column, Recorded, SealedFile, TableFacts
 
 if TYPE_CHECKING:
@@ -158,6 +159,20 @@ class RefusingEstimator(Protocol):
 
 
 @runtime_checkable
+class SignalJudge(Protocol):
+    """A judge that has networks regress signals, which a report can show."""
+
+    @property
+    def signals(self) -> str:
+        """The name of a shipped signal task, or the text of another one."""
+        ...
+
+    def shown(self, task: Task, device: str) -> tuple[SignalTask, Sequence[Tensor]]:
+        """The signals, and for a task of images the targets (B, C, H, W) of each stage; none for other tasks."""
+        ...
+
+
+@runtime_checkable
 class Table(Protocol):
     """A recorded benchmark: rows are architectures of one space. Test values are not here but in `benchmarks.verdict`."""
 
@@ -236,8 +251,12 @@ class MetaLearner(Protocol):
         """The learning itself, a generator as a search is."""
         ...
 
+    def place_of(self, name: str) -> Path:
+        """The file that what was learned would be kept in under a name. Raises UserError for a name that cannot be used."""
+        ...
+
     def keep_lesson(self, settings: Mapping[str, Any], name: str) -> Path:
-        """Save what was learned under a name; gives the file. Raises UserError for a name that cannot be used."""
+        """Keep what was learned under a name, in place of what was there; gives the file."""
         ...
 
 

@@ -7,7 +7,7 @@ up there and how strongly, and the noise on the input. It is a value: `str` prin
 A task of three stages is for images: signals of 8 x 8 in the three resolutions of a network. One of two stages is for sequences:
 the first stage is what the network reads, the second what it shall write.
 
-The shipped tasks (`signal_tasks.json`) are the authors' own, to four digits; their shares are multiples of 1/64, which are exact.
+The shipped tasks (`signal_tasks.json`) are the authors' own, to four digits; shares of images are exact multiples of 1/64.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -39,6 +38,7 @@ HIGHEST = 0.5
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _WIDEST = 10  # the waves along one axis are 640
 _LONGEST = 100_000
+_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,11 @@ class SignalTask:
     def parse(cls, text: str) -> SignalTask:
         """The task that `str` wrote. Raises UserError where `text` is none."""
         if len(text) > _LONGEST:
-            raise UserError(f"a signal task takes at most {_LONGEST:,} characters, but {len(text):,} came")
+            raise UserError(f"a signal task takes at most {_LONGEST:,} characters, but more came")
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"a signal task is JSON, but '{text[:40]}' is not: {error}") from error
+            raise UserError(f"a signal task is JSON, but {_shown(text)} is not: {error}") from error
         return _task(found)
 
     def lines(self) -> list[str]:
@@ -142,7 +142,7 @@ def signal_task(name: str, *, sequences: bool = False) -> SignalTask:
     if name.lstrip().startswith("{"):
         return SignalTask.parse(name)
     if name.endswith(".json"):
-        return _read(Path(name).expanduser())
+        return _read(Path(os.path.expanduser(name)))
     plain = name.lower()
     shipped = _shipped()
     if sequences and f"nlp-{plain}" in shipped:
@@ -162,25 +162,50 @@ def signal_tasks() -> dict[str, str]:
     return {name: entry["about"] for name, entry in _shipped().items()} | {name: str(path) for name, path in saved_tasks().items()}
 
 
+def pinned(name: str) -> str:
+    """A name that stands for the same task wherever archscout runs, or the text of the task: files change, and are gone elsewhere.
+
+    Raises as `signal_task`.
+    """
+    task = signal_task(name)
+    return name if is_shipped(name) else str(task)
+
+
 def is_shipped(name: str) -> bool:
     """Whether a name stands for the same task wherever archscout runs."""
     return name.lower() in _shipped()
 
 
 def saved_tasks() -> dict[str, Path]:
-    """The tasks that were found here, by name."""
+    """The tasks that were found here, by name; those with the name of a shipped one are not among them."""
     folder = signals_folder()
-    return {path.stem: path for path in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
+    found = {path.stem: path for path in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
+    return {name: path for name, path in found.items() if not is_shipped(name)}
+
+
+def place_of(name: str) -> Path:
+    """Where a task of one's own with this name lies, or would lie; its folder is made.
+
+    Raises UserError for a name that is no file name, or that of a shipped task, and for a folder that cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"a name of signals has up to 100 letters, digits, '-' and '_', but {_shown(name)} came")
+    if is_shipped(name) or is_shipped(f"nlp-{name}"):
+        raise UserError(f"'{name}' is the name of signals that come with archscout; choose another")
+    folder = signals_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        why = "" if os.access(folder, os.W_OK) else "it is read-only"
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+    if why:
+        raise UserError(f"signals cannot be kept in '{folder}' ({why}); set ARCHSCOUT_SIGNALS to another folder")
+    return folder / f"{name}.json"
 
 
 def save_task(task: SignalTask, name: str) -> Path:
-    """Keep a task under a name of one's own. Raises UserError for a name that is no file name, or that of a shipped task."""
-    if not _NAME.fullmatch(name):
-        raise UserError(f"a name of signals has letters, digits, '-' and '_', but '{name}' came")
-    if is_shipped(name) or is_shipped(f"nlp-{name}"):
-        raise UserError(f"'{name}' is the name of signals that come with archscout; choose another")
-    path = signals_folder() / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Keep a task under a name of one's own, in place of what was there. Raises as `place_of`."""
+    path = place_of(name)
     part = path.with_suffix(f".{os.getpid()}.part")
     part.write_text(f"{task}\n", "utf8")
     part.replace(path)
@@ -201,9 +226,10 @@ def _shipped() -> dict[str, Any]:
 
 def _read(path: Path) -> SignalTask:
     try:
-        text = path.read_text("utf8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the signal task '{path}' cannot be read: {error}") from error
+        with path.open(encoding="utf8") as file:
+            text = file.read(_LONGEST + 1)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the signal task {_shown(str(path))} cannot be read: {error}") from error
     try:
         return SignalTask.parse(text)
     except UserError as error:
@@ -226,7 +252,7 @@ def _task(found: Any) -> SignalTask:
     level = _number(given.get("noise_level", 0.0), "noise_level", 0, 100)
     task = SignalTask(tuple(_stage(stage) for stage in stages), batch, given.get("noise", "uniform"), level)
     if task.noise not in get_args(NoiseKind):
-        raise UserError(f"the noise of a signal task is uniform or gaussian, but '{task.noise}' came")
+        raise UserError(f"the noise of a signal task is uniform or gaussian, but {_shown(task.noise)} came")
     if task.for_sequences:
         if task.stages[0].width != task.stages[1].width:
             raise UserError("the two stages of a task for sequences have the same width")
@@ -248,32 +274,38 @@ def _signal(found: Any, kind: type[Sines] | type[Dots] | type[Resized], name: st
             raise UserError(f"the signal '{name}' needs '{needed}'")
     level, each = _number(given["level"], f"level of '{name}'", 0, 100), given.get("per_sample", True)
     if not isinstance(each, bool):
-        raise UserError(f"per_sample of '{name}' is true or false, but {each} came")
+        raise UserError(f"per_sample of '{name}' is true or false, but {_shown(each)} came")
     if kind is Resized:
         return Resized(level)
     if kind is Dots:
         return Dots(level, _number(given["share"], f"share of '{name}'", 0, 1), each)
     betas = given["betas"]
     if not isinstance(betas, list) or len(betas) != BETAS:
-        raise UserError(f"'{name}' has {BETAS} betas, but {betas} came")
+        raise UserError(f"'{name}' has {BETAS} betas, but {_shown(betas)} came")
     return Sines(level, tuple(_number(beta, f"a beta of '{name}'", 0, HIGHEST) for beta in betas), each)
 
 
 def _fields(found: Any, kind: type[Any], what: str) -> Mapping[str, Any]:
     known = [each.name for each in fields(kind)]
     if not isinstance(found, dict):
-        raise UserError(f"{what} is an object with {', '.join(known)}, but {json.dumps(found)[:60]} came")
+        raise UserError(f"{what} is an object with {', '.join(known)}, but {_shown(found)} came")
     for name in found:
         if name not in known:
-            raise UserError(f"{what} has no '{name}'; {suggestion(name, known)}")
+            raise UserError(f"{what} has no {_shown(name)}; {suggestion(name, known)}")
     return found
 
 
 def _number(value: Any, what: str, low: float, high: float, *, whole: bool = False) -> float:
     kinds = int if whole else int | float
-    if isinstance(value, bool) or not isinstance(value, kinds) or not isfinite(value) or not low <= value <= high:
-        raise UserError(f"{what} lies between {low:g} and {high:g}, but {value} came")
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        raise UserError(f"{what} lies between {low:g} and {high:g}, but {_shown(value)} came")
     return float(value)
+
+
+def _shown(value: Any) -> str:
+    """The beginning of what came, on one line."""
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _mixture(stage: Stage) -> str:

@@ -22,10 +22,10 @@ from archscout.core.seeds import derive
 from archscout.engine.job import Job
 from archscout.engine.plan import Plan, closing_seconds, most_epochs
 from archscout.engine.stages import SEARCHED, Contest, Contestant
-from archscout.engine.threads import torch_threads
 from archscout.nn import checkpoint
 from archscout.nn.evaluate import predictions
 from archscout.nn.recipe import Recipe, new_network
+from archscout.nn.threads import torch_threads
 from archscout.nn.train import EpochReport, fit, step_seconds
 from archscout.store.results import write_results
 

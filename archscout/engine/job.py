@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from archscout import catalogue
+from archscout.core.draw import sample
 from archscout.core.errors import UserError
 from archscout.core.joint import JointSpace
 from archscout.core.kinds import check_kind
 from archscout.core.places import cache_folder
 from archscout.core.problem import Problem, Task
-from archscout.core.protocols import Estimator, Space, Strategy
+from archscout.core.protocols import Estimator, RefusingEstimator, Space, Strategy
+from archscout.core.seeds import generator
 from archscout.engine.budget import parse_budget
 from archscout.engine.cache import Cached
 from archscout.engine.drive import Event
@@ -100,6 +102,8 @@ class Job:
         if self.request.estimator != "auto":
             judge = self.estimator(self.request.estimator)  # wrong settings are to be told of before anything is spent
             check_kind(self.task, judge, f"the judge '{self.request.estimator}'")
+            if isinstance(judge, RefusingEstimator):  # raises where it does not fit the space or the task at all
+                judge.refusal(Problem(self.space, self.task), sample(self.space, generator(self.request.seed, "fits")))
         seconds, evaluations = parse_budget(self.request.budget)
         self.seconds: float | None = seconds
         self.evaluations: int | None = evaluations

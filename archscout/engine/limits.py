@@ -11,7 +11,7 @@ from archscout.core.joint import JointSpace
 from archscout.core.problem import COUNTED, Problem
 from archscout.core.protocols import GraphSpace
 from archscout.core.seeds import derive, seeded
-from archscout.engine.threads import torch_threads
+from archscout.nn.threads import torch_threads
 from archscout.store.log import Log
 
 _WORDS = {

@@ -23,11 +23,11 @@ from archscout.core.seeds import generator, seeded
 from archscout.engine.job import Job
 from archscout.engine.machine import cores
 from archscout.engine.request import settings_of
-from archscout.engine.threads import torch_threads
 from archscout.export.folder import seconds_to_save
 from archscout.nn.lanes import lanes_for
 from archscout.nn.measure import acceptance, counts, latency, smallest_by, smallest_count
 from archscout.nn.recipe import Recipe, new_network
+from archscout.nn.threads import torch_threads
 from archscout.nn.train import step_seconds
 
 FEWEST_EVALUATIONS = 6

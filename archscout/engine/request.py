@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import UnknownName, UserError, suggestion
 from archscout.core.problem import LIMITS
+from archscout.core.signals import pinned
 
 FORMATS = ("safetensors", "pt2", "onnx")
 SETTING_OWNERS = ("space", "strategy", "estimator", "proxy", "data", "recipe")
@@ -72,8 +73,7 @@ class Request:
         if not 0 <= self.allowed_failures <= 1:
             raise UserError(f"the allowed share of failures lies between 0 and 1, but {self.allowed_failures:g} came")
         for name in self.settings:
-            if name.partition(".")[0] not in SETTING_OWNERS:
-                raise UnknownName(f"--set knows no '{name}'; {suggestion(name.partition('.')[0], SETTING_OWNERS)}")
+            check_owner(name, SETTING_OWNERS)
             if name.startswith("estimator.") and self.estimator == "auto":
                 raise UserError(f"--set {name} needs to know of which estimator; name it with --estimator")
 
@@ -82,9 +82,17 @@ class Request:
         return tuple(dict.fromkeys(["safetensors", *filter(None, (part.strip() for part in self.formats.split(",")))]))
 
     def anchored(self) -> Request:
-        """The same with absolute paths for the data and for plug-in files, so that a run can go on from any folder."""
+        """The same with absolute paths for the data and for plug-in files, and with the text of a file of signals.
+
+        So a run can go on from any folder, and whatever becomes of the file.
+        """
         plugins = [_anchored(text) if text.endswith(".py") else text for text in (self.space, self.strategy, self.estimator)]
-        return replace(self, data=_anchored(self.data), space=plugins[0], strategy=plugins[1], estimator=plugins[2])
+        settings = dict(self.settings)
+        if self.estimator == "signal-regression" and "estimator.signals" in settings:
+            settings["estimator.signals"] = pinned(settings["estimator.signals"])
+        return replace(
+            self, data=_anchored(self.data), space=plugins[0], strategy=plugins[1], estimator=plugins[2], settings=settings
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For the store."""
@@ -126,6 +134,13 @@ def parse_settings(pairs: list[str]) -> dict[str, str]:
             raise UserError(f"--set takes room.setting=value such as strategy.population=50, but '{pair}' came")
         settings[name.strip()] = value.strip()
     return settings
+
+
+def check_owner(name: str, owners: Sequence[str]) -> None:
+    """Raises UnknownName for a setting of something that the command does not have."""
+    owner = name.partition(".")[0]
+    if owner not in owners:
+        raise UnknownName(f"--set knows no '{name}'; {suggestion(owner, owners)}")
 
 
 def settings_of(room: str, settings: Mapping[str, str], made: type[Any]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ The images, their targets and the noise of every step are the same for all netwo
 estimate's own seed. Without images (a task without data) the batch is Gaussian noise.
 
 Deviations from the released code, which draws everything from one stream: seeds are named, so a value does not depend on the order
-of evaluation; the batch is neither cropped nor flipped; an error that is no number is a failure, not 1,000. NAS-Bench-201 networks
-are the benchmark's own (there: normalisations inside cells without affine part, which evaluate with the statistics of the batch).
+of evaluation; the batch is neither cropped nor flipped; an error that is no number is a failure, not 1,000. Networks are those of
+the spaces, with PyTorch's initialisation, at the size of the images: there, NAS-Bench-201 cells have normalisations without affine
+part, which evaluate with the statistics of the batch, NAS-Bench-101 is drawn from a normal law and has a stem of 16 channels (here:
+`--set space.stem=16`), small images are brought to 32 pixels, and networks for ImageNet lose the strides of their stems.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from archscout.core.kinds import check_kind
 from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Problem, Task, TaskKind
 from archscout.core.protocols import GraphSpace
 from archscout.core.seeds import derive, seeded
-from archscout.core.signals import SignalTask, is_shipped, signal_task
+from archscout.core.signals import SignalTask, pinned, signal_task
 from archscout.estimators._probe import thinned
 from archscout.nn.recurrent import LanguageModel
 from archscout.nn.regression import Evaluation, MapRegressor, Schedule, SequenceRegressor, regress, regressed_images
@@ -92,9 +94,9 @@ class SignalRegression:
             raise ValueError(f"statistics must be 'running' or 'batch', but '{self.statistics}' came")
         if self.resolution and self.resolution < 8:
             raise ValueError(f"a resolution has at least 8 pixels, or 0 for the images' own, but {self.resolution} came")
-        found = signal_task(self.signals)
-        if not is_shipped(self.signals):  # a file may change or be gone when a run goes on, or on another machine
-            object.__setattr__(self, "signals", str(found))
+        if self.rate is not None and not self.rate >= 0:
+            raise ValueError(f"a rate is at least 0, but {self.rate} came")
+        object.__setattr__(self, "signals", pinned(self.signals))
 
     @property
     def kinds(self) -> tuple[TaskKind, ...]:
@@ -107,23 +109,40 @@ class SignalRegression:
         Raises NotFinite where an error is no number, UserError where the signals do not fit the task or no stages are marked.
         """
         check_kind(problem.task, self, "the judge 'signal-regression'")
+        self.refusal(problem, architecture)
         start = perf_counter()
         regression = self._sequence if problem.task.kind == LANGUAGE_MODELLING else self._maps
-        how = PRESETS.get(self.preset, Preset(self.steps, self.statistics, self.resolution))
+        how = self._how()
         problem = thinned(problem, how.cells)
         traces = [regression(problem, architecture, derive(seed, "repeat", n) if n else seed, how) for n in range(self.repeats)]
-        errors = {step: mean(trace[step] for trace in traces) for step in traces[0]}
+        errors = {step: mean(trace[step] for trace in traces) for step in traces[0] if all(step in trace for trace in traces)}
         metrics = {f"error {step}": error for step, error in errors.items()}
         return Estimate(-errors[max(errors)], perf_counter() - start, metrics)
 
-    def _maps(self, problem: Problem, architecture: Architecture, seed: int, how: Preset) -> dict[int, float]:
-        signals = self._signals(sequences=False)
-        if not isinstance(problem.space, GraphSpace):
+    def refusal(self, problem: Problem, architecture: Architecture) -> None:
+        """As `RefusingEstimator`: it judges every network, but raises UserError where the signals or the space do not fit."""
+        self._signals(sequences=problem.task.kind == LANGUAGE_MODELLING)
+        if problem.task.kind != LANGUAGE_MODELLING and not isinstance(problem.space, GraphSpace):
             raise UserError(
                 f"signals are regressed at marked stages of a graph of operations, but the space '{problem.space.name}' states no "
                 "`operations`; choose another judge"
             )
-        images, wanted = _shown(problem.task, signals, self.draw, self.split, how.resolution, problem.device)
+
+    def shown(self, task: Task, device: str) -> tuple[SignalTask, list[Tensor]]:
+        """As `SignalJudge`."""
+        if task.kind == LANGUAGE_MODELLING:
+            return self._signals(sequences=True), []
+        signals = self._signals(sequences=False)
+        _, wanted = _drawn(task, signals, self.draw, self.split, self._how().resolution, device)
+        return signals, wanted
+
+    def _how(self) -> Preset:
+        return PRESETS.get(self.preset, Preset(self.steps, self.statistics, self.resolution))
+
+    def _maps(self, problem: Problem, architecture: Architecture, seed: int, how: Preset) -> dict[int, float]:
+        signals = self._signals(sequences=False)
+        assert isinstance(problem.space, GraphSpace)
+        images, wanted = _drawn(problem.task, signals, self.draw, self.split, how.resolution, problem.device)
         task = replace(problem.task, shape=tuple(images.shape[1:]))
         regressor = MapRegressor(
             problem.space.operations(architecture, task), [stage.channels for stage in signals.stages], seed,
@@ -156,7 +175,7 @@ class SignalRegression:
 
 
 @lru_cache(maxsize=2)
-def _shown(task: Task, signals: SignalTask, draw: int, split: str, resolution: int, device: str) -> tuple[Tensor, list[Tensor]]:
+def _drawn(task: Task, signals: SignalTask, draw: int, split: str, resolution: int, device: str) -> tuple[Tensor, list[Tensor]]:
     """The images and their targets, which all networks share."""
     images = regressed_images(task, signals, draw, split, resolution).to(device)
     return images, targets(signals, images, draw)

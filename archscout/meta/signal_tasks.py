@@ -28,7 +28,7 @@ from archscout.core.evidence import Episode, Observation
 from archscout.core.moves import Judge, Learned, Learning
 from archscout.core.problem import LANGUAGE_MODELLING
 from archscout.core.seeds import generator
-from archscout.core.signals import BETAS, HIGHEST, SIGNALS, Dots, NoiseKind, Resized, SignalTask, Sines, Stage, save_task
+from archscout.core.signals import BETAS, HIGHEST, SIGNALS, Dots, NoiseKind, Resized, SignalTask, Sines, Stage, place_of, save_task
 
 _WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 _LEVELS = tuple(round(0.1 * level, 1) for level in range(5, 30))
@@ -60,6 +60,10 @@ class SignalTasks:
         """How many tasks are tried."""
         return self.population + self.steps
 
+    def place_of(self, name: str) -> Path:
+        """The file of a name. Raises UserError for one that cannot be used."""
+        return place_of(name)
+
     def keep_lesson(self, settings: Mapping[str, Any], name: str) -> Path:
         """Save the found task; `--signals NAME` then stands for it."""
         return save_task(SignalTask.parse(settings["signals"]), name)
@@ -69,7 +73,7 @@ class SignalTasks:
         rng = generator(seed, "signal-tasks")
         for_sequences = episodes[0].problem.task.kind == LANGUAGE_MODELLING
         alive: deque[tuple[float, SignalTask]] = deque(maxlen=self.population)
-        best = (-np.inf, random_task(rng, for_sequences=for_sequences))
+        best: tuple[float, SignalTask] | None = None
         for number in range(self.trials):
             if number < self.population:
                 task = random_task(rng, for_sequences=for_sequences)
@@ -79,8 +83,8 @@ class SignalTasks:
                 task = mutated(parent, rng, self.keep)
             fitness = agreement(episodes, (yield Judge({"signals": str(task)})))
             alive.append((fitness, task))
-            best = max(best, (fitness, task), key=lambda member: member[0])
-            yield Learned({"signals": str(best[1])}, {"fitness": fitness, "best": best[0]})
+            best = (fitness, task) if best is None or fitness > best[0] else best
+            yield Learned({"signals": str(best[1])}, best[0])
 
 
 def agreement(episodes: Sequence[Episode], landed: Sequence[Sequence[Observation]]) -> float:

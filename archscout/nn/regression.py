@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from archscout.core.errors import NotFinite, UserError
+from archscout.core.errors import NotFinite, UnknownName, UserError, suggestion
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
 from archscout.core.seeds import derive
@@ -28,6 +28,7 @@ from archscout.nn.batches import one_batch
 from archscout.nn.executor import Program, Statistics, WeightBank, Weights
 from archscout.nn.recurrent import LanguageModel, LockedDropout
 from archscout.nn.signals import noise
+from archscout.nn.threads import torch_threads
 
 Evaluation = Literal["running", "batch"]
 """What normalisations use when the error is evaluated: their running statistics, or those of the batch."""
@@ -62,22 +63,32 @@ class Schedule:
 def regress(
     regressor: Regressor, task: SignalTask, x: Tensor, targets: Sequence[Tensor], schedule: Schedule, seed: int
 ) -> dict[int, float]:
-    """The error at every evaluated step. seed: of the noise. Raises NotFinite at the first one that is no number."""
-    source = torch.Generator().manual_seed(derive(seed, "noise"))
+    """The error at every evaluated step, without those (never the last) that are no number. seed: of the noise.
+
+    One thread computes, because training amplifies what other orders of summation round differently. Raises NotFinite as soon as
+    the error of a training step is no number, or that of the last evaluation.
+    """
+    sources = [torch.Generator().manual_seed(derive(seed, name)) for name in ("noise", "noise of evaluations")]
     optimiser = regressor.optimiser()
     trace: dict[int, float] = {}
-    for step in range(1, schedule.steps + 1):
-        with torch.enable_grad():
-            error = regressor.errors(_noisy(x, task, source), targets, training=True)
-        optimiser.zero_grad()
-        error.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        if step % schedule.every == 0 or step == schedule.steps:
-            with torch.no_grad():
-                trace[step] = float(regressor.errors(_noisy(x, task, source), targets, training=False))
-            if not isfinite(trace[step]):
-                raise NotFinite(f"the error at step {step} of the regression is {trace[step]}")
-    return trace
+    with torch_threads(1):
+        for step in range(1, schedule.steps + 1):
+            with torch.enable_grad():
+                error = regressor.errors(_noisy(x, task, sources[0]), targets, training=True)
+            _check(float(error.detach()), step)
+            optimiser.zero_grad()
+            error.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            if step % schedule.every == 0 or step == schedule.steps:
+                with torch.no_grad():
+                    trace[step] = float(regressor.errors(_noisy(x, task, sources[1]), targets, training=False))
+    _check(trace[schedule.steps], schedule.steps)
+    return {step: error for step, error in trace.items() if isfinite(error)}
+
+
+def _check(error: float, step: int) -> None:
+    if not isfinite(error):
+        raise NotFinite(f"the error at step {step} of the regression is {error}")
 
 
 def _noisy(x: Tensor, task: SignalTask, source: torch.Generator) -> Tensor:
@@ -90,7 +101,9 @@ def regressed_images(task: Task, signals: SignalTask, draw: int = 0, split: str 
     draw: another number gives another batch. resolution: brought to so many pixels a side; 0 leaves them as they are.
     """
     seed = derive(draw, "signal-regression", task.fingerprint)
-    if split in task.splits:
+    if task.splits:
+        if split not in task.splits:
+            raise UnknownName(f"the task has no split '{split}'; {suggestion(split, task.splits)}")
         images, _ = one_batch(task, split, signals.batch, seed=seed)
     else:
         images = torch.randn(signals.batch, *task.shape, generator=torch.Generator().manual_seed(seed))
@@ -192,8 +205,12 @@ class SequenceRegressor:
         self._rate, self._decay, self._weight_drop, self._train_recurrent = rate, decay, weight_drop, train_recurrent
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Adam."""
-        return torch.optim.Adam(self._network.parameters(), self._rate, weight_decay=self._decay, fused=True)
+        """Adam. What is not trained does not decay either: Adam makes full steps of the smallest gradient."""
+        groups: dict[float, list[Tensor]] = {}
+        for name, weight in self._network.named_parameters():
+            still = name in self._recurrent and not self._train_recurrent
+            groups.setdefault(0.0 if still else self._decay, []).append(weight)
+        return torch.optim.Adam([{"params": some, "weight_decay": decay} for decay, some in groups.items()], self._rate, fused=True)
 
     def errors(self, x: Tensor, targets: Sequence[Tensor], *, training: bool) -> Tensor:
         """The mean squared error of (B, L, D) to one target of the same shape."""

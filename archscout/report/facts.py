@@ -189,7 +189,7 @@ class Signals:
     about: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StageTime:
     """What a stage took, and did."""
 

@@ -21,12 +21,12 @@ from archscout.engine.machine import describe, versions
 from archscout.engine.resolve import genotype_of
 from archscout.engine.run import Finding
 from archscout.engine.stages import RANDOM, SEARCHED, Contest, Contestant, kept_weights, weights_folder
-from archscout.engine.threads import torch_threads
 from archscout.export.folder import FORMATS, load_model, save_model
 from archscout.nn import checkpoint
 from archscout.nn.evaluate import evaluate
 from archscout.nn.measure import counts, latency
 from archscout.nn.recipe import Recipe, new_network
+from archscout.nn.threads import torch_threads
 from archscout.report import page
 from archscout.report.gather import gather
 from archscout.store.files import write_json

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.problem import Task
-from archscout.core.signals import signal_task
-from archscout.nn.regression import regressed_images
-from archscout.nn.signals import targets
+from archscout.core.protocols import SignalJudge
 from archscout.report.facts import Signals, SignalStage
 
 _SHOWN = 10
@@ -20,25 +18,15 @@ _LOW, _HIGH = np.array([33, 102, 172]), np.array([178, 24, 43])
 
 
 def signals_of(judge: object, task: Task) -> Signals | None:
-    """Those that a judge of this task has networks of images regress; None for other judges.
-
-    The batch is that of the judge where this has the usual `draw` and `split`; the images are as large as they are.
-    """
-    name = getattr(judge, "signals", None)
-    if not isinstance(name, str):
+    """Those that a judge of this task has networks of images regress; None for other judges and tasks."""
+    if not isinstance(judge, SignalJudge):
         return None
-    signals = signal_task(name)
-    if signals.for_sequences:
-        return None
-    settings = {key: getattr(judge, key) for key in ("draw", "split") if hasattr(judge, key)}
-    images = regressed_images(task, signals, **settings)
-    maps = [stage[0, :_SHOWN].numpy() for stage in targets(signals, images, settings.get("draw", 0))]
+    signals, targets = judge.shown(task, "cpu")
+    maps = [stage[0, :_SHOWN].numpy() for stage in targets]
     *lines, about = signals.lines()
-    return Signals(tuple(SignalStage(line, _png(each)) for line, each in zip(lines, maps, strict=True)), f"{_title(name)}{about}")
-
-
-def _title(name: str) -> str:
-    return "" if name.startswith("{") else f"'{name}', "
+    stages = tuple(SignalStage(line, _png(each)) for line, each in zip(lines, maps, strict=False))
+    title = "" if judge.signals.startswith("{") else f"'{judge.signals}', "
+    return Signals(stages, title + about) if stages else None
 
 
 def _png(maps: NDArray[np.float32]) -> str:

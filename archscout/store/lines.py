@@ -34,7 +34,7 @@ class LineFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b")
         except OSError as error:
-            raise RunError(f"'{path}' cannot be written ({os.strerror(error.errno or 0)}); choose another with --out") from error
+            raise RunError(f"'{path}' cannot be written ({os.strerror(error.errno or 0)}); choose another place") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.entries = self._read(head)
@@ -74,15 +74,15 @@ class LineFile:
         elif lines[0] != head:
             other = [name for name in head if not isinstance(lines[0], dict) or lines[0].get(name) != head[name]]
             raise RunError(
-                f"'{self.path}' holds scores of another question ({', '.join(other) or 'a later version'} differs); "
-                "remove it, or choose another file with --out"
+                f"'{self.path}' belongs to another question ({', '.join(other) or 'a later version'} differs); "
+                "remove it, or choose another place"
             )
         return lines[1:]
 
     def _checked(self, number: int, line: bytes) -> Any:
         sum_, _, text = line.partition(b" ")
         if sum_ != b"%08x" % crc32(text):
-            raise RunError(f"line {number} of '{self.path}' is damaged; remove the file, and score again")
+            raise RunError(f"line {number} of '{self.path}' is damaged; remove the file, and begin again")
         return json.loads(text)
 
 

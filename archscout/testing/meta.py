@@ -8,10 +8,11 @@ def test_my_method(check):
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from archscout import catalogue
-from archscout.core.evidence import Episode, Estimate, Failure, Observation
+from archscout.core.evidence import Episode, Estimate, Failure, Observation, observed
 from archscout.core.moves import Judge, Learned
 from archscout.core.protocols import MetaLearner
 from archscout.core.seeds import generator
@@ -21,10 +22,12 @@ Answer = Callable[[Mapping[str, Any], Episode, int], Estimate | Failure]
 
 
 def says_what_it_learned(learner: MetaLearner, episodes: Sequence[Episode]) -> None:
-    """It makes the trials that it states, and something is learned after each; the metrics are finite."""
+    """It makes the trials that it states, and something is learned after each; how good that is never falls."""
     moves = _moves(learner, episodes, _any_value)
     assert len([move for move in moves if isinstance(move, Judge)]) == learner.trials
-    assert isinstance(moves[-1], Learned) and all(abs(value) < float("inf") for value in moves[-1].metrics.values())
+    assert all(isfinite(move.fitness) for move in moves if isinstance(move, Learned)) and isinstance(moves[-1], Learned)
+    told = [move.fitness for move in moves if isinstance(move, Learned)]
+    assert told == sorted(told)
     assert isinstance(moves[1], Learned), "what was learned must be told after the first trial, so that it can be stopped"
 
 
@@ -87,11 +90,7 @@ def _moves(learner: MetaLearner, episodes: Sequence[Episode], answer: Answer, se
 
 
 def _landed(move: Judge, episode: Episode, answer: Answer) -> list[Observation]:
-    outcomes = [answer(move.settings, episode, place) for place in range(len(episode.architectures))]
-    return [
-        Observation(architecture, *((None, outcome) if isinstance(outcome, Failure) else (outcome, None)))
-        for architecture, outcome in zip(episode.architectures, outcomes, strict=True)
-    ]
+    return [observed(one, answer(move.settings, episode, place)) for place, one in enumerate(episode.architectures)]
 
 
 def _any_value(settings: Mapping[str, Any], episode: Episode, place: int) -> Estimate:

@@ -57,7 +57,7 @@ def test_repeats_are_averaged():
     assert second != pytest.approx(one.value) and two.metrics.keys() == one.metrics.keys()
 
 
-def test_the_statistics_change_the_evaluation_alone():
+def test_the_statistics_change_the_evaluation():
     running, batch = (
         replace(QUICK, statistics=kind).estimate(PROBLEM, cell(3, 0, 3, 1, 0, 1), seed=1) for kind in ("running", "batch")
     )
@@ -166,7 +166,10 @@ def test_signals_that_are_none_are_refused(settings):
         SignalRegression(**settings)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"repeats": 0}, {"preset": "cheap"}, {"statistics": "none"}, {"resolution": 4}])
+WRONG = {"steps": 0, "every": 0, "repeats": 0, "rate": -1.0, "preset": "cheap", "statistics": "none", "resolution": 4}
+
+
+@pytest.mark.parametrize("settings", [{"rate": float("nan")}, *({name: value} for name, value in WRONG.items())])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError):
         SignalRegression(**settings)

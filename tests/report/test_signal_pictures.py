@@ -10,6 +10,7 @@ from PIL import Image
 from sample_facts import sample
 
 from archscout import catalogue
+from archscout.core.problem import LANGUAGE_MODELLING, Task
 from archscout.core.signals import signal_task
 from archscout.nn.regression import regressed_images
 from archscout.nn.signals import targets
@@ -44,7 +45,8 @@ def test_a_picture_shows_ten_maps_of_one_image_blue_below_nought_and_red_above()
 
 def test_other_judges_have_none():
     assert signals_of(catalogue.make("estimators", "macs"), TASK) is None
-    assert signals_of(catalogue.make("estimators", "signal-regression", signals="nlp"), TASK) is None
+    text = Task("no data", LANGUAGE_MODELLING, (8,), 100, "no data")
+    assert signals_of(catalogue.make("estimators", "signal-regression", signals="nlp"), text) is None
 
 
 def test_the_page_shows_them_and_the_facts_survive_their_file():
