@@ -16,7 +16,7 @@ NAS-Bench-101 is in its abstract.
 
 Deviations: CIFAR-10 is the re-compressed copy in ../shared/data, and both data sets are judged by its images; fewer architectures
 than published, for time; on NAS-Bench-101 half of the 500 have a label here (one test run of three); the searches for signals are
-shorter (30 random tasks and 120 copies, not 50 and 400); a mutation changes one edge (there, each of six with a chance of a fifth).
+shorter (20 random tasks and 80 copies, not 50 and 400); a mutation changes one edge (there, each of six with a chance of a fifth).
 """
 
 from __future__ import annotations
@@ -349,9 +349,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--cells", type=int, default=200, help="architectures of a correlation")
     parser.add_argument("--seeds", type=int, default=3, help="searches for signals")
-    parser.add_argument("--population", type=int, default=30, help="of the search for signals")
-    parser.add_argument("--steps", type=int, default=120, help="changed copies of the search for signals")
-    parser.add_argument("--random-tasks", type=int, default=10, help="random tasks that the found one is compared with")
+    parser.add_argument("--population", type=int, default=20, help="of the search for signals")
+    parser.add_argument("--steps", type=int, default=80, help="changed copies of the search for signals")
+    parser.add_argument("--random-tasks", type=int, default=5, help="random tasks that the found one is compared with")
     parser.add_argument("--runs", type=int, default=3, help="searches for architectures")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--scores", type=Path, default=HERE / "runs" / "gennas")
