@@ -94,10 +94,16 @@ def nas201(bench: Bench) -> None:
 
 
 def presets(bench: Bench) -> None:
-    """The cheaper presets on the same cells, also of smaller networks; their agreement with the full size where that is there."""
+    """The cheaper presets on the same cells, also of smaller networks; their agreement with the full size where that is there.
+
+    NASWOT and synflow stand beside them on all of the cells, of which the full size may have seen only some.
+    """
     table, space = questions.table_of("nas201"), catalogue.make("spaces", "nas201")
     cells = [space.at(int(index)) for index in _published_cells(bench.asked)]
     full = bench.asked.scores / "nas201.npz"
+    others = bench.judged("nas201-others", space, bench.task(space), _others(), cells)
+    if others is not None:
+        _against_tests(bench, "presets", table, space, cells, others)
     for label, size, names in (("", space, ("quick",)), (", C = 8", _reduced_space(), ("small-images", "quick"))):
         judges = {
             f"signal-regression ({signals}), {preset}{label}": _signals(signals, preset=preset)
@@ -295,7 +301,11 @@ def correlations(
 
 def _contestants() -> dict[str, Estimator]:
     signals = {f"signal-regression ({name})": _signals(name) for name in ("combo", "nb101")}
-    return signals | {name: catalogue.make("estimators", name) for name in ("naswot", "synflow")}
+    return signals | _others()
+
+
+def _others() -> dict[str, Estimator]:
+    return {name: catalogue.make("estimators", name) for name in ("naswot", "synflow")}
 
 
 def _signals(name: str, **settings: Any) -> Estimator:
