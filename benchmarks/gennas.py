@@ -4,6 +4,7 @@
 
     nas201  the published subsets of NAS-Bench-201, a seeded part of them: `combo` and the transferred task beside NASWOT, synflow
             and MACs on the same cells; Spearman's rho, and the paired difference to MACs
+    batch   the full size, evaluated with the statistics of the batch
     presets the same with the cheaper presets and smaller networks, and how well those agree with the full size
     nas101  the published 500 of NAS-Bench-101, those of them that have a label
     nlp     recurrent cells of NAS-Bench-NLP, against their best validation loss
@@ -91,6 +92,16 @@ def nas201(bench: Bench) -> None:
     scores = bench.judged("nas201", space, bench.task(space), _contestants(), cells)
     if scores is not None:
         _against_tests(bench, "nas201", table, space, cells, scores)
+
+
+def batch(bench: Bench) -> None:
+    """The full size once more, evaluated with the statistics of the batch, as the released code does inside its cells."""
+    table, space = questions.table_of("nas201"), catalogue.make("spaces", "nas201")
+    cells = [space.at(int(index)) for index in _published_cells(bench.asked)]
+    judges = {f"signal-regression ({name}), batch": _signals(name, statistics="batch") for name in ("combo", "nb101")}
+    scores = bench.judged("nas201-batch", space, bench.task(space), judges, cells)
+    if scores is not None:
+        _against_tests(bench, "batch", table, space, cells, scores)
 
 
 def presets(bench: Bench) -> None:
@@ -348,7 +359,7 @@ def _row(
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "nas201": nas201, "presets": presets, "nas101": nas101, "nlp": nlp, "tasks": tasks, "search": search,
+    "nas201": nas201, "batch": batch, "presets": presets, "nas101": nas101, "nlp": nlp, "tasks": tasks, "search": search,
 }  # fmt: skip
 
 
