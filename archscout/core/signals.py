@@ -153,7 +153,7 @@ def signal_task(name: str, *, sequences: bool = False) -> SignalTask:
     if name in saved:
         return _read(saved[name])
     raise UnknownName(
-        f"there are no signals '{name}'; {suggestion(plain, [*shipped, *saved])}, or give a .json file of a signal task"
+        f"there are no signals {_shown(name)}; {suggestion(plain, [*shipped, *saved])}, or give a .json file of a signal task"
     )
 
 
