@@ -25,6 +25,15 @@ def append(path: Path, rows: list[dict[str, object]]) -> None:
         _append(path, rows)
 
 
+def claimed(
+    claim: str, ours: float, low: float | str = "", high: float | str = "", published: float | None = None
+) -> dict[str, object]:
+    """The numbers of a claim, to four digits; an interval or a published number that is not there stays empty."""
+    shown = [value if isinstance(value, str) else round(value, 4) for value in (ours, low, high)]
+    numbers: dict[str, object] = dict(zip(("claim", "ours", "low", "high"), (claim, *shown), strict=True))
+    return numbers if published is None else {**numbers, "published": published}
+
+
 def answer(words: list[str]) -> Any:
     """What `archscout WORDS --json` prints; None where it failed, which it has told of."""
     done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, "--json"], stdout=subprocess.PIPE)

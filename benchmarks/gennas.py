@@ -30,7 +30,7 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-from _rows import HERE, answer, append, command, commit, machine
+from _rows import HERE, answer, append, claimed, command, commit, machine
 from numpy.typing import NDArray
 
 from archscout import catalogue
@@ -136,7 +136,7 @@ def _against_full(bench: Bench, scores: ScoreTable, full: ScoreTable, cells: Seq
         [other] = [other for other in full.judges if name.startswith(other)]
         found = agreement(_column(scores, name, both), _column(full, other, both), statistic="spearman")
         claim = f"nas201, {len(both)} architectures: Spearman's rho of {name} with the full size"
-        rows.append(_row(claim, found.spearman, *found.interval))
+        rows.append(claimed(claim, found.spearman, *found.interval))
     bench.write("presets", rows, _seconds(scores))
 
 
@@ -215,15 +215,15 @@ def _found_task(bench: Bench, seed: int, found: Mapping[str, Any], words: str) -
     others = [rho[name].spearman for name in random]
     claim = f"nas201 cifar10 valid, {len(cells)} other cells, quick, signal search of seed {seed}: Spearman's rho"
     rows = [
-        _row(f"{claim} of the found task", rho["found"].spearman, *rho["found"].interval),
-        _row(f"{claim} of combo", rho["combo"].spearman, *rho["combo"].interval),
-        _row(
+        claimed(f"{claim} of the found task", rho["found"].spearman, *rho["found"].interval),
+        claimed(f"{claim} of combo", rho["combo"].spearman, *rho["combo"].interval),
+        claimed(
             f"{claim} of the first {len(random)} random tasks (mean, least, most)", float(np.mean(others)), min(others), max(others)
         ),
-        _row(
+        claimed(
             f"{claim} of the found task less that of combo", *gap(columns["found"], columns["combo"], values, statistic="spearman")
         ),
-        _row(
+        claimed(
             f"signal search of seed {seed}, {found['trials']} trials: fitness of the found task on {LABELLED} labelled cells",
             found["fitness"],
         ),
@@ -285,7 +285,7 @@ def _searched(bench: Bench, dataset: str, name: str, judge: str, queries: int) -
         "seconds": round(monotonic() - begun, 1),
         "machine": machine(1),
     }
-    row = _row(
+    row = claimed(
         f"{claim}, deviation {found['test_std']:.2f}", found["test_mean"], found["test_mean"] - half, found["test_mean"] + half
     )
     append(bench.asked.results, [{**row, **tail}])
@@ -304,9 +304,9 @@ def correlations(
     for name, column in {**columns, "macs": macs}.items():
         found = agreement(column, known, statistic="spearman")
         claim = f"{what}, {len(cells)} architectures: Spearman's rho of {name}"
-        rows.append(_row(claim, found.spearman, *found.interval, published=(published or {}).get(name)))
+        rows.append(claimed(claim, found.spearman, *found.interval, published=(published or {}).get(name)))
         if name != "macs":
-            rows.append(_row(f"{claim} less that of macs", *gap(column, macs, known, statistic="spearman")))
+            rows.append(claimed(f"{claim} less that of macs", *gap(column, macs, known, statistic="spearman")))
     return rows
 
 
@@ -348,14 +348,6 @@ def _settings(settings: Mapping[str, str]) -> list[str]:
 def _seconds(scores: ScoreTable) -> float:
     """What judging took."""
     return float(sum(scores.facts["seconds"].values())) * len(scores)
-
-
-def _row(
-    claim: str, ours: float, low: float | str = "", high: float | str = "", published: float | None = None
-) -> dict[str, object]:
-    shown = [value if isinstance(value, str) else round(value, 4) for value in (ours, low, high)]
-    row: dict[str, object] = dict(zip(("claim", "ours", "low", "high"), (claim, *shown), strict=True))
-    return row if published is None else {**row, "published": published}
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {

@@ -24,7 +24,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from _rows import HERE, answer, append, command, commit, machine
+from _rows import HERE, answer, append, claimed, command, commit, machine
 
 from archscout.core.scores import read_scores
 
@@ -129,7 +129,7 @@ def correlate(rows: Rows, asked: argparse.Namespace, data: list[str]) -> None:
         for name, one in (("naswot", found), *found["baselines"].items()):
             claim = f"{table} {dataset}: Kendall's tau of {name} with {found['column']}, {found['sample']} architectures"
             low, high = one["interval"]
-            made.append(_row(claim, one["kendall"], low, high, published if one is found else None))
+            made.append(claimed(claim, one["kendall"], low, high, published if one is found else None))
         rows.add(said, made)
 
 
@@ -173,7 +173,7 @@ def searches(rows: Rows, runs: int, scores: Path, macs: dict[tuple[str, int], Sa
             gap = ours.found["test_mean"] - other.found["test_mean"]
             half = 1.96 * sqrt((ours.found["test_std"] ** 2 + other.found["test_std"] ** 2) / runs)
             claim = f"{dataset}: test accuracy of naswot{among} less that of macs, N = {queries}, {runs} runs"
-            rows.add(ours, [_row(claim, gap, gap - half, gap + half)])
+            rows.add(ours, [claimed(claim, gap, gap - half, gap + half)])
 
 
 def assisted(rows: Rows, asked: argparse.Namespace, scores: Path) -> None:
@@ -190,8 +190,8 @@ def assisted(rows: Rows, asked: argparse.Namespace, scores: Path) -> None:
             what = f"100 queries of 12 epochs{rows.among}, {runs} runs"
             for name, numbers in (("AREA", said.found), ("REA", other)):
                 mean, half = numbers[f"{part}_mean"], 1.96 * numbers[f"{part}_std"] / sqrt(runs)
-                made.append(_row(f"{dataset}: {part} accuracy of {name}, {what}", mean, mean - half, mean + half))
-            made.append(_row(f"{dataset}: {part} accuracy of AREA less that of REA, {what}", *other["difference"][part]))
+                made.append(claimed(f"{dataset}: {part} accuracy of {name}, {what}", mean, mean - half, mean + half))
+            made.append(claimed(f"{dataset}: {part} accuracy of AREA less that of REA, {what}", *other["difference"][part]))
         rows.add(said, made)
 
 
@@ -208,14 +208,9 @@ def search(
         half = 1.96 * spread / sqrt(said.found["seeds"])
         theirs = f" (published deviation {published[place + 1]})" if published else ""
         claim = f"{dataset}: {part} accuracy of {name}, {said.found['seeds']} runs, deviation {spread:.2f}{theirs}"
-        made.append(_row(claim, mean, mean - half, mean + half, published[place] if published else None))
+        made.append(claimed(claim, mean, mean - half, mean + half, published[place] if published else None))
     rows.add(said, made)
     return said
-
-
-def _row(claim: str, ours: float, low: float, high: float, published: float | None = None) -> dict[str, object]:
-    row: dict[str, object] = {"claim": claim, "ours": round(ours, 4), "low": round(low, 4), "high": round(high, 4)}
-    return row if published is None else {**row, "published": published}
 
 
 def _search(strategy: str, dataset: str, queries: int, runs: int, judge: str = "tabular") -> list[str]:

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plugins(
-    room: Annotated[str, typer.Argument(help="spaces, strategies, estimators, data or tables; all where left out")] = "",
+    room: Annotated[str, typer.Argument(help="spaces, strategies, estimators, data, tables or meta; all where left out")] = "",
     name: Annotated[str, typer.Argument(help="one plug-in, to see its settings; of a table, its columns")] = "",
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ normalisations use the statistics of the batch, nothing is dropped, and no weigh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -253,6 +253,12 @@ def correlation(rows: Tensor) -> Tensor:
     constant = ~(length > torch.finfo(rows.dtype).eps * exact.norm(dim=1))
     unit = torch.where(constant[:, None], 0.0, centred / torch.where(constant, 1.0, length)[:, None])
     return unit @ unit.t()
+
+
+def check_preset(preset: str, presets: Collection[str]) -> None:
+    """Raises ValueError for a preset that a judge does not have."""
+    if preset not in ("full", *presets):
+        raise ValueError(f"preset must be 'full' or one of {', '.join(presets)}, but '{preset}' came")
 
 
 def thinned(problem: Problem, cells: int | None) -> Problem:

@@ -30,7 +30,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import CandidateError, NotFinite
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
-from archscout.estimators._probe import images_of, thinned, untrained
+from archscout.estimators._probe import check_preset, images_of, thinned, untrained
 from archscout.nn.executor import Precision
 from archscout.nn.probes import check_settings
 
@@ -76,8 +76,7 @@ class Naswot:
     preset: str = "full"
 
     def __post_init__(self) -> None:
-        if self.preset not in ("full", *PRESETS):
-            raise ValueError(f"preset must be 'full' or one of {', '.join(PRESETS)}, but '{self.preset}' came")
+        check_preset(self.preset, PRESETS)
         check_settings(self.batch, self.precision)
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:

@@ -33,7 +33,7 @@ from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Pro
 from archscout.core.protocols import GraphSpace
 from archscout.core.seeds import derive, seeded
 from archscout.core.signals import SignalTask, pinned, signal_task
-from archscout.estimators._probe import thinned
+from archscout.estimators._probe import check_preset, thinned
 from archscout.nn.recurrent import LanguageModel
 from archscout.nn.regression import Evaluation, MapRegressor, Schedule, SequenceRegressor, regress, regressed_images
 from archscout.nn.signals import sequences, targets
@@ -88,8 +88,7 @@ class SignalRegression:
         Schedule(self.steps, self.every)
         if self.repeats < 1:
             raise ValueError(f"repeats is at least 1, but {self.repeats} came")
-        if self.preset not in ("full", *PRESETS):
-            raise ValueError(f"preset must be 'full' or one of {', '.join(PRESETS)}, but '{self.preset}' came")
+        check_preset(self.preset, PRESETS)
         if self.statistics not in get_args(Evaluation):
             raise ValueError(f"statistics must be 'running' or 'batch', but '{self.statistics}' came")
         if self.resolution and self.resolution < 8:
@@ -109,38 +108,33 @@ class SignalRegression:
         Raises NotFinite where an error is no number, UserError where the signals do not fit the task or no stages are marked.
         """
         check_kind(problem.task, self, "the judge 'signal-regression'")
-        self.refusal(problem, architecture)
         start = perf_counter()
+        signals = self._fitting(problem)
         regression = self._sequence if problem.task.kind == LANGUAGE_MODELLING else self._maps
         how = self._how()
         problem = thinned(problem, how.cells)
-        traces = [regression(problem, architecture, derive(seed, "repeat", n) if n else seed, how) for n in range(self.repeats)]
+        seeds = [derive(seed, "repeat", n) if n else seed for n in range(self.repeats)]
+        traces = [regression(problem, architecture, signals, each, how) for each in seeds]
         errors = {step: mean(trace[step] for trace in traces) for step in traces[0] if all(step in trace for trace in traces)}
         metrics = {f"error {step}": error for step, error in errors.items()}
         return Estimate(-errors[max(errors)], perf_counter() - start, metrics)
 
     def refusal(self, problem: Problem, architecture: Architecture) -> None:
         """As `RefusingEstimator`: it judges every network, but raises UserError where the signals or the space do not fit."""
-        self._signals(sequences=problem.task.kind == LANGUAGE_MODELLING)
-        if problem.task.kind != LANGUAGE_MODELLING and not isinstance(problem.space, GraphSpace):
-            raise UserError(
-                f"signals are regressed at marked stages of a graph of operations, but the space '{problem.space.name}' states no "
-                "`operations`; choose another judge"
-            )
+        self._fitting(problem)
 
     def shown(self, task: Task, device: str) -> tuple[SignalTask, list[Tensor]]:
         """As `SignalJudge`."""
-        if task.kind == LANGUAGE_MODELLING:
-            return self._signals(sequences=True), []
-        signals = self._signals(sequences=False)
+        signals = self._signals(task)
+        if signals.for_sequences:
+            return signals, []
         _, wanted = _drawn(task, signals, self.draw, self.split, self._how().resolution, device)
         return signals, wanted
 
     def _how(self) -> Preset:
         return PRESETS.get(self.preset, Preset(self.steps, self.statistics, self.resolution))
 
-    def _maps(self, problem: Problem, architecture: Architecture, seed: int, how: Preset) -> dict[int, float]:
-        signals = self._signals(sequences=False)
+    def _maps(self, problem: Problem, architecture: Architecture, signals: SignalTask, seed: int, how: Preset) -> dict[int, float]:
         assert isinstance(problem.space, GraphSpace)
         images, wanted = _drawn(problem.task, signals, self.draw, self.split, how.resolution, problem.device)
         task = replace(problem.task, shape=tuple(images.shape[1:]))
@@ -150,8 +144,9 @@ class SignalRegression:
         )  # fmt: skip
         return regress(regressor, signals, images, wanted, Schedule(how.steps, self.every), self.draw)
 
-    def _sequence(self, problem: Problem, architecture: Architecture, seed: int, how: Preset) -> dict[int, float]:
-        signals = self._signals(sequences=True)
+    def _sequence(
+        self, problem: Problem, architecture: Architecture, signals: SignalTask, seed: int, how: Preset
+    ) -> dict[int, float]:
         read, written = (part.to(problem.device) for part in sequences(signals, self.draw))
         with seeded(seed):
             model = problem.space.build(architecture, replace(problem.task, classes=1))
@@ -166,7 +161,18 @@ class SignalRegression:
             )
             return regress(regressor, signals, read, [written], Schedule(how.steps, self.every), self.draw)
 
-    def _signals(self, *, sequences: bool) -> SignalTask:
+    def _fitting(self, problem: Problem) -> SignalTask:
+        """The signals; raises UserError where they, or the space, do not fit the task."""
+        signals = self._signals(problem.task)
+        if not signals.for_sequences and not isinstance(problem.space, GraphSpace):
+            raise UserError(
+                f"signals are regressed at marked stages of a graph of operations, but the space '{problem.space.name}' states no "
+                "`operations`; choose another judge"
+            )
+        return signals
+
+    def _signals(self, task: Task) -> SignalTask:
+        sequences = task.kind == LANGUAGE_MODELLING
         found = signal_task(self.signals, sequences=sequences)
         if found.for_sequences != sequences:
             wanted, came = ("sequences", "images") if sequences else ("images", "sequences")

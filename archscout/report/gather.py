@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +36,7 @@ from archscout.report.facts import (
     StageTime,
     Trial,
 )  # fmt: skip
+from archscout.report.pictures import png
 from archscout.report.signals import signals_of
 
 if TYPE_CHECKING:
@@ -239,7 +238,6 @@ def _errors(job: Job, done: Trained) -> Errors | None:
 def _mistakes(job: Job, done: Trained) -> list[Mistake]:
     """The test images that the network was surest of and wrong about."""
     import torch
-    from PIL import Image
 
     test = job.opened.test
     assert test is not None
@@ -255,10 +253,8 @@ def _mistakes(job: Job, done: Trained) -> list[Mistake]:
     found = []
     for k in torch.where(guess != y, sure, -1.0).argsort(descending=True)[:_MISTAKES].tolist():
         pixels = np.asarray(some.images[some.rows[k]])
-        file = io.BytesIO()
-        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG")
-        png = base64.b64encode(file.getvalue()).decode()
-        found.append(Mistake(png, job.opened.classes[int(y[k])], job.opened.classes[int(guess[k])], float(sure[k])))
+        picture = png(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        found.append(Mistake(picture, job.opened.classes[int(y[k])], job.opened.classes[int(guess[k])], float(sure[k])))
     return found
 
 

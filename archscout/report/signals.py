@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.problem import Task
 from archscout.core.protocols import SignalJudge
 from archscout.report.facts import Signals, SignalStage
+from archscout.report.pictures import png
 
 _SHOWN = 10
 _GAP = 1
@@ -24,15 +22,13 @@ def signals_of(judge: object, task: Task) -> Signals | None:
     signals, targets = judge.shown(task, "cpu")
     maps = [stage[0, :_SHOWN].numpy() for stage in targets]
     *lines, about = signals.lines()
-    stages = tuple(SignalStage(line, _png(each)) for line, each in zip(lines, maps, strict=False))
+    stages = tuple(SignalStage(line, _sheet(each)) for line, each in zip(lines, maps, strict=False))
     title = "" if judge.signals.startswith("{") else f"'{judge.signals}', "
     return Signals(stages, title + about) if stages else None
 
 
-def _png(maps: NDArray[np.float32]) -> str:
+def _sheet(maps: NDArray[np.float32]) -> str:
     """Maps (N, H, W) side by side, blue below nought and red above, in base64."""
-    from PIL import Image
-
     count, height, width = maps.shape
     strength = np.clip(maps / max(float(np.abs(maps).max()), 1e-9), -1, 1)[..., None]
     coloured = 255 + np.where(strength < 0, -strength * (_LOW - 255), strength * (_HIGH - 255))
@@ -40,6 +36,4 @@ def _png(maps: NDArray[np.float32]) -> str:
     for place in range(count):
         start = place * (width + _GAP)
         sheet[:, start : start + width] = np.concatenate([coloured[place], np.full((height, width, 1), 255)], 2)
-    file = io.BytesIO()
-    Image.fromarray(sheet, "RGBA").save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return png(sheet)
