@@ -10,7 +10,7 @@ linear layers for one input, without bias, normalisation, pooling and additions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from typing import Literal
 
 Kind = Literal[
     "input", "conv", "batch_norm", "relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool",
-    "linear", "add", "multiply", "concat", "narrow", "zero", "shift",
+    "linear", "add", "mix", "multiply", "concat", "narrow", "zero", "shift",
 ]  # fmt: skip
 Pair = tuple[int, int]
 
@@ -33,7 +33,8 @@ class Operation:
 
     conv: no padding mode but zeros; `avg_pool` never counts padding; `global_pool` gives (C,) or, with `keep`, (C, 1, 1);
     `narrow` is the first C channels; `zero` is the input (strided) times nought; `shift` drops the first row and column and pads
-    the last (the second half of DARTS' factorised reduction); `multiply` broadcasts a (C, 1, 1) gate.
+    the last (the second half of DARTS' factorised reduction); `multiply` broadcasts a (C, 1, 1) gate; `mix` is the sum of its
+    inputs, each times the number at its (row, column) of a matrix of `gates` that comes from outside: only supernets have it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Operation:
     bias: bool = False
     affine: bool = True
     keep: bool = False
+    gates: tuple[Pair, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,34 @@ class OperationGraph:
             elif operation.kind not in ("input", "narrow", "zero", "shift", "global_pool"):
                 total += _PER_ELEMENT * size
         return round(total)
+
+    def opened(self, gates: Collection[Pair], *, plain: bool = False) -> OperationGraph:
+        """The part of a supernet behind these (row, column) gates; all others are shut, and what only they lead to is left out.
+
+        plain: the open gates are all 1, so every `mix` becomes an ordinary sum and the graph that of a stand-alone network.
+        """
+        place: dict[int, int] = {}
+        kept: list[Operation] = []
+        for position, operation in enumerate(self.operations):
+            if operation.kind == "mix":
+                terms = [(i, gate) for i, gate in zip(operation.inputs, operation.gates, strict=True) if gate in gates]
+                inputs = tuple(place[i] for i, _ in terms)
+                if plain and len(inputs) == 1:
+                    place[position] = inputs[0]
+                    continue
+                if not inputs:
+                    changed = replace(operation, kind="zero", inputs=(0,), gates=())
+                elif plain:
+                    changed = replace(operation, kind="add", inputs=inputs, gates=())
+                else:
+                    changed = replace(operation, inputs=inputs, gates=tuple(gate for _, gate in terms))
+            else:
+                inputs = tuple(place[i] for i in operation.inputs)
+                changed = operation if inputs == operation.inputs else replace(operation, inputs=inputs)
+            place[position] = len(kept)
+            kept.append(changed)
+        marks = {name: place[position] for name, position in self.marks.items()}
+        return OperationGraph(tuple(kept), place[self.output], marks).live()
 
     def live(self) -> OperationGraph:
         """The same network without what the logits do not depend on.
@@ -243,6 +273,14 @@ class GraphBuilder:
         if len(shapes) != 1:
             raise ValueError(f"a sum needs equal shapes, but {sorted(shapes)} came")
         return self._add(Operation(self._path("add"), "add", tuple(inputs), shapes.pop()))
+
+    def mix(self, terms: Sequence[tuple[int, Pair]]) -> int:
+        """The sum of feature maps of one shape, each times its (row, column) gate."""
+        shapes = {self.shape(x) for x, _ in terms}
+        if len(shapes) != 1:
+            raise ValueError(f"a mixture needs terms of equal shapes, but {sorted(shapes)} came")
+        inputs, gates = (tuple(column) for column in zip(*terms, strict=True))
+        return self._add(Operation(self._path("mix"), "mix", inputs, shapes.pop(), gates=gates))
 
     def multiply(self, x: int, gate: int) -> int:
         """A feature map times a (C, 1, 1) gate."""

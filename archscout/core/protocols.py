@@ -18,6 +18,7 @@ from archscout.core.signals import SignalTask
 from archscout.core.tables import Column, Recorded, SealedFile, TableFacts
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -119,24 +120,33 @@ class PartialSpace(Protocol):
         ...
 
 
-class Supernet(Protocol):
-    """A whole space in one module; which architecture it is depends on the gates."""
+@runtime_checkable
+class SharedSpace(Protocol):
+    """A space that can be folded into one network, of which every architecture is a part (`nn.supernet.Supernet`).
+
+    Which part is said by gates, a matrix (G, O): a row per question of the network, a column per option. Rows need not be the
+    space's decisions: in DARTS an architecture chooses two inputs of a node, and the network has a row for every possible input.
+    """
 
     @property
-    def gate_shape(self) -> tuple[int, int]:
-        """(G, O): a row per operation choice, a column per option."""
+    def gates(self) -> tuple[Decision, ...]:
+        """The rows and their options; an option that has no term in the network stands for nothing at all."""
         ...
 
-    def __call__(self, x: Tensor, gates: Tensor, *, execute: str = "selected") -> Tensor:
-        """(B, ...), (G, O) -> logits."""
+    def supernet(self, task: Task) -> OperationGraph:
+        """The folded network, whose `mix` operations read the gates."""
         ...
 
-    def gates(self, architecture: Architecture) -> Tensor:
-        """(G, O), rows one-hot or all zero."""
+    def opened(self, architecture: Architecture) -> tuple[tuple[int, int], ...]:
+        """The (row, column) gates of an architecture, at most one a row."""
         ...
 
-    def derive(self, weights: Tensor) -> Architecture:
-        """The best architecture under (G, O)."""
+    def derived(self, weights: NDArray[np.float64]) -> Architecture:
+        """The architecture that weights (G, O), not negative, speak for; `derived(one at opened(a), else 0)` is a."""
+        ...
+
+    def sized(self, channels: int = 0, depth: int = 0) -> Space:
+        """The same space with networks of other width and depth, for a smaller supernet; 0 keeps them."""
         ...
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.core.operations import Operation, OperationGraph
+from archscout.nn.mixing import weighted_sum
 from archscout.nn.network import combine, convolve
 
 Weights = Mapping[str, Tensor]
@@ -74,12 +75,15 @@ class WeightBank:
 
 
 class Statistics:
-    """Running means and variances of a graph's normalisations, as PyTorch keeps them: each batch moves them by a tenth.
+    """Running means and variances of a graph's normalisations, as PyTorch keeps them.
 
+    momentum: by how much each batch moves them; None for the mean over all batches.
     moving: whether normalisations use the batch's statistics and move these (training), or use these (evaluation).
     """
 
-    def __init__(self, graph: OperationGraph, like: Tensor) -> None:
+    def __init__(self, graph: OperationGraph, like: Tensor, momentum: float | None = _MOMENTUM) -> None:
+        self._momentum = momentum
+        self._batches: Counter[str] = Counter()
         shapes = {operation.name: operation.shape[0] for operation in graph.operations if operation.kind == "batch_norm"}
         self._kept = {name: (like.new_zeros(channels), like.new_ones(channels)) for name, channels in shapes.items()}
         self.moving = True
@@ -87,7 +91,10 @@ class Statistics:
     def normalise(self, operation: Operation, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """One normalisation."""
         mean, variance = self._kept[operation.name]
-        return F.batch_norm(x, mean, variance, weight, bias, training=self.moving, momentum=_MOMENTUM)
+        if self.moving:
+            self._batches[operation.name] += 1
+        momentum = 1 / max(1, self._batches[operation.name]) if self._momentum is None else self._momentum
+        return F.batch_norm(x, mean, variance, weight, bias, training=self.moving, momentum=momentum)
 
 
 class Program:
@@ -100,15 +107,17 @@ class Program:
     def __init__(self, graph: OperationGraph, outputs: Sequence[int] | None = None, observed: Collection[str] = ()) -> None:
         self._graph = graph
         self._observed = frozenset(observed)
-        self._steps, self._outputs = _plan(graph, (graph.output,) if outputs is None else outputs, observed)
+        wanted = (graph.output,) if outputs is None else outputs
+        self._folded = _folded(graph, wanted, observed)
+        self._steps, self._outputs = _plan(graph, wanted, observed, self._folded)
 
     def run(
         self, weights: Weights, x: Tensor, *, observe: Observer | None = None, before: bool = False, batch_norm: bool = True,
-        precision: Precision = "fp32", statistics: Statistics | None = None,
+        precision: Precision = "fp32", statistics: Statistics | None = None, gates: Tensor | None = None,
     ) -> list[Tensor]:  # fmt: skip
         """The outputs for images (B, C, H, W), in the images' type. statistics: of normalisations; the batch's own without them.
 
-        The other arguments are those of `execute`.
+        gates: (G, O), what a supernet's mixtures weight their terms with. The other arguments are those of `execute`.
         """
         kind = x.dtype
         value = x.to(torch.bfloat16) if precision == "bf16" else x
@@ -116,7 +125,12 @@ class Program:
         for position, inputs, count, done in self._steps:
             operation = self._graph.operations[position]
             found = [values[i] for i in inputs]
-            values[position] = result = _apply(operation, found, weights, batch_norm, statistics, value)
+            if operation.kind == "mix":
+                assert gates is not None, "a supernet needs gates"
+                norms = self._folded[position]
+                values[position] = result = _mixed(operation, found, norms, gates, weights, batch_norm, statistics)
+            else:
+                values[position] = result = _apply(operation, found, weights, batch_norm, statistics, value)
             if observe is not None and operation.kind in self._observed:
                 observe(operation, found[0] if before else result, count)
             for i in done:
@@ -192,21 +206,48 @@ _Step = tuple[int, tuple[int, ...], int, tuple[int, ...]]
 """Position, those of its inputs, how many equal operations it stands for, what is free afterwards."""
 
 
-def _plan(graph: OperationGraph, outputs: Sequence[int], observed: Collection[str]) -> tuple[list[_Step], list[int]]:
-    """The steps, and the positions of the outputs."""
+_Folded = Mapping[int, Sequence[Operation | None]]
+"""By the position of a mixture: for each of its terms the normalisation that is done with the term's gate for a scale, or None."""
+
+
+def _folded(graph: OperationGraph, outputs: Sequence[int], observed: Collection[str]) -> _Folded:
+    """The normalisations that nobody reads but one mixture, once: their gate costs nothing as a part of their scale."""
+    uses = Counter(i for operation in graph.operations for i in operation.inputs)
+    uses.update(outputs)
+    found = {}
+    for position, operation in enumerate(graph.operations):
+        if operation.kind == "mix":
+            terms = [graph.operations[i] for i in operation.inputs]
+            alone = [uses[i] == 1 and "batch_norm" not in observed for i in operation.inputs]
+            found[position] = [
+                term if term.kind == "batch_norm" and once else None for term, once in zip(terms, alone, strict=True)
+            ]
+    return found
+
+
+def _plan(
+    graph: OperationGraph, outputs: Sequence[int], observed: Collection[str], folded: _Folded
+) -> tuple[list[_Step], list[int]]:
+    """The steps, and the positions of the outputs. A normalisation that is folded is no step; its mixture reads its input."""
     places = _canonical(graph)
+
+    def read(position: int) -> list[int]:
+        inputs = graph.operations[position].inputs
+        norms = folded.get(position, [None] * len(inputs))
+        return [places[i if norm is None else norm.inputs[0]] for i, norm in zip(inputs, norms, strict=True)]
+
     ends = [places[output] for output in outputs]
     wanted = {*ends} | {places[p] for p, operation in enumerate(graph.operations) if operation.kind in observed}
     for position in range(len(places) - 1, 0, -1):
         operation = graph.operations[position]
         if position in wanted and operation.kind != "zero":
-            wanted.update(places[i] for i in operation.inputs)
+            wanted.update(read(position))
     counts = Counter(places)
     last: dict[int, int] = {}
     steps: list[tuple[int, tuple[int, ...]]] = []
     for position in sorted(wanted - {0}):
         operation = graph.operations[position]
-        inputs = (0,) if operation.kind == "zero" else tuple(places[i] for i in operation.inputs)
+        inputs = (0,) if operation.kind == "zero" else tuple(read(position))
         steps.append((position, inputs))
         last.update(dict.fromkeys((*inputs, position), position))
     free: dict[int, list[int]] = {}
@@ -245,14 +286,36 @@ def _apply(
             return combine(operation, inputs)
 
 
+def _mixed(
+    operation: Operation, inputs: list[Tensor], norms: Sequence[Operation | None], gates: Tensor, weights: Weights,
+    batch_norm: bool, statistics: Statistics | None,
+) -> Tensor:  # fmt: skip
+    """The sum of the terms times their gates."""
+    rows, columns = (list(places) for places in zip(*operation.gates, strict=True))
+    opened = gates[rows, columns].unbind()
+    plain, scaled, scales = [], [], []
+    for x, norm, gate in zip(inputs, norms, opened, strict=True):
+        if norm is None or not batch_norm:
+            scaled.append(x)
+            scales.append(gate.to(x.dtype))
+        else:
+            plain.append(_batch_norm(norm, x, weights, statistics, gate))
+    return weighted_sum(plain, scaled, scales)
+
+
 def _affine(operation: Operation, weights: Weights, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     weight, bias = weights[f"{operation.name}.weight"], weights.get(f"{operation.name}.bias")
     return weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def _batch_norm(operation: Operation, x: Tensor, weights: Weights, statistics: Statistics | None) -> Tensor:
-    """Weights and statistics stay in full precision; the kernel takes both types."""
+def _batch_norm(
+    operation: Operation, x: Tensor, weights: Weights, statistics: Statistics | None, gate: Tensor | None = None
+) -> Tensor:
+    """Weights and statistics stay in full precision; the kernel takes both types. gate: a factor (scalar) of the result."""
     weight, bias = (weights[f"{operation.name}.{part}"] if operation.affine else None for part in ("weight", "bias"))
+    if gate is not None:
+        weight = gate * (gate.new_ones(operation.shape[0]) if weight is None else weight)
+        bias = torch.zeros_like(weight) if bias is None else gate * bias
     if weight is not None and bias is not None:
         assert 0 not in weight.stride() + bias.stride(), "an expanded weight gives NaN gradients"
     if statistics is not None:

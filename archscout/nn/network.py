@@ -29,18 +29,9 @@ class Network(nn.Module):
                 continue
             layer = _layer(graph, operation)
             if layer is not None:
-                self._place(operation.name, layer)
+                place(self, operation.name, layer)
             done = tuple(i for i in set(operation.inputs) if last_use[i] == position and i != graph.output)
             self._steps.append((position, operation, layer, done))
-
-    def _place(self, path: str, layer: nn.Module) -> None:
-        *parents, name = path.split(".")
-        holder: nn.Module = self
-        for parent in parents:
-            if not hasattr(holder, parent):
-                holder.add_module(parent, nn.Module())
-            holder = holder.get_submodule(parent)
-        holder.add_module(name, layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K)."""
@@ -51,6 +42,17 @@ class Network(nn.Module):
             for i in done:
                 del values[i]
         return values[self.graph.output]
+
+
+def place(root: nn.Module, path: str, part: nn.Module | nn.Parameter) -> None:
+    """Put a layer or parameter where its dotted name says, making what must hold it."""
+    *parents, name = path.split(".")
+    holder = root
+    for parent in parents:
+        if not hasattr(holder, parent):
+            holder.add_module(parent, nn.Module())
+        holder = holder.get_submodule(parent)
+    setattr(holder, name, part)
 
 
 def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:

@@ -9,8 +9,11 @@ tuple of choices is legal, and genotypes that differ only in the order of a node
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.operations import GraphBuilder, OperationGraph
@@ -29,6 +32,9 @@ def _node_decisions(cell: str, node: int) -> tuple[Decision, ...]:
 
 
 DECISIONS = tuple(decision for cell in CELLS for node in NODES for decision in _node_decisions(cell, node))
+_EDGES = tuple((source, node) for node in NODES for source in range(node))
+_ROWS = {(cell, *edge): row for row, (cell, edge) in enumerate((cell, edge) for cell in CELLS for edge in _EDGES)}
+GATES = tuple(Decision(f"{cell} edge {source}->{node}", ("none", *OPERATIONS)) for cell, source, node in _ROWS)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,50 @@ class Darts(Graphed):
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, stage3 where they exist."""
         normal, reduce = edges_of(architecture.choices)
+
+        def cell(builder: GraphBuilder, before: int, x: int, channels: int, reduction: bool, reduced: bool) -> int:
+            return _cell(builder, before, x, channels, reduce if reduction else normal, reduction, reduced)
+
+        return self._network(task, cell)
+
+    def supernet(self, task: Task) -> OperationGraph:
+        """All cells in one network: every node is the sum of all operations on all states before it, each behind its gate.
+
+        As published, normalisations have no scale of their own but in the stem, and poolings are normalised.
+        """
+        return self._network(task, _every_cell)
+
+    @property
+    def gates(self) -> tuple[Decision, ...]:
+        """A row of gates for each of the 14 possible edges of the normal cell, then of the reduction cell; `none` comes first."""
+        return GATES
+
+    def opened(self, architecture: Architecture) -> tuple[tuple[int, int], ...]:
+        """The gate of the operation on each of the 16 edges that there are."""
+        found = []
+        for cell, edges in zip(CELLS, edges_of(architecture.choices), strict=True):
+            for place, (operation, source) in enumerate(edges):
+                found.append((_ROWS[cell, source, NODES[place // 2]], 1 + OPERATIONS.index(operation)))
+        return tuple(found)
+
+    def derived(self, weights: NDArray[np.float64]) -> Architecture:
+        """Per node the two edges whose strongest operation other than `none` is strongest, with that operation; (28, 8) weights.
+
+        Of equally strong ones the earlier source and the earlier operation.
+        """
+        choices = []
+        for cell in CELLS:
+            for node in NODES:
+                strengths = np.array([weights[_ROWS[cell, source, node], 1:] for source in range(node)])
+                low, high = sorted(np.argsort(-strengths.max(1), kind="stable")[:2])
+                choices += [PAIRS[node].index((low, high)), int(strengths[low].argmax()), int(strengths[high].argmax())]
+        return self.architecture(choices)
+
+    def sized(self, channels: int = 0, depth: int = 0) -> Darts:
+        """The same space with other channels and layers; 0 keeps them."""
+        return replace(self, channels=channels or self.channels, layers=depth or self.layers)
+
+    def _network(self, task: Task, cell: _Cell) -> OperationGraph:
         builder = GraphBuilder(task.shape)
         before, x = _imagenet_stem(builder, self.channels) if self.imagenet else _stem(builder, self.channels)
         channels, reduced = self.channels, self.imagenet
@@ -75,8 +125,7 @@ class Darts(Graphed):
                 builder.mark(f"stage{stage}", x)
                 channels, stage = channels * 2, stage + 1
             with builder.scope(f"cell{layer + 1}"):
-                edges = reduce if reduction else normal
-                before, x, reduced = x, _cell(builder, before, x, channels, edges, reduction, reduced), reduction
+                before, x, reduced = x, cell(builder, before, x, channels, reduction, reduced), reduction
         builder.mark(f"stage{stage}", x)
         with builder.scope("head"):
             return builder.finish(builder.linear(builder.global_pool(x), task.classes))
@@ -94,8 +143,12 @@ class Darts(Graphed):
         return None if found is None else self.architecture([choice for edges in found for choice in choices_of(edges)])
 
 
-def _conv(builder: GraphBuilder, x: int, channels: int, kernel: int = 1, stride: int = 1) -> int:
-    return builder.batch_norm(builder.conv(x, channels, kernel, stride=stride))
+_Cell = Callable[[GraphBuilder, int, int, int, bool, bool], int]
+"""(builder, output of the cell before the last, of the last, channels, whether to reduce, whether the last did) -> output."""
+
+
+def _conv(builder: GraphBuilder, x: int, channels: int, kernel: int = 1, stride: int = 1, *, affine: bool = True) -> int:
+    return builder.batch_norm(builder.conv(x, channels, kernel, stride=stride), affine=affine)
 
 
 def _stem(builder: GraphBuilder, channels: int) -> tuple[int, int]:
@@ -114,10 +167,7 @@ def _imagenet_stem(builder: GraphBuilder, channels: int) -> tuple[int, int]:
 
 
 def _cell(builder: GraphBuilder, before: int, x: int, channels: int, edges: Edges, reduction: bool, reduced: bool) -> int:
-    with builder.scope("input0"):
-        first = _factorised(builder, before, channels) if reduced else _conv(builder, builder.relu(before), channels)
-    with builder.scope("input1"):
-        nodes = [first, _conv(builder, builder.relu(x), channels)]
+    nodes = _inputs(builder, before, x, channels, reduced)
     for place, node in enumerate(NODES):
         terms = []
         for operation, source in edges[2 * place : 2 * place + 2]:
@@ -127,7 +177,34 @@ def _cell(builder: GraphBuilder, before: int, x: int, channels: int, edges: Edge
     return builder.concat(*nodes[2:])
 
 
-def _operation(builder: GraphBuilder, x: int, operation: str, channels: int, stride: int) -> int:
+def _every_cell(builder: GraphBuilder, before: int, x: int, channels: int, reduction: bool, reduced: bool) -> int:
+    nodes = _inputs(builder, before, x, channels, reduced, affine=False)
+    for node in NODES:
+        terms = []
+        for source in range(node):
+            stride = 2 if reduction and source < 2 else 1
+            for option, operation in enumerate(OPERATIONS, 1):
+                with builder.scope(f"edge{source}{node}.{operation}"):
+                    term = _operation(builder, nodes[source], operation, channels, stride, affine=False)
+                    if operation.endswith("pool_3x3"):
+                        term = builder.batch_norm(term, affine=False)
+                terms.append((term, (_ROWS["reduce" if reduction else "normal", source, node], option)))
+        nodes.append(builder.mix(terms))
+    return builder.concat(*nodes[2:])
+
+
+def _inputs(builder: GraphBuilder, before: int, x: int, channels: int, reduced: bool, *, affine: bool = True) -> list[int]:
+    """The two first states of a cell, of equal shape."""
+    with builder.scope("input0"):
+        if reduced:
+            first = _factorised(builder, before, channels, affine=affine)
+        else:
+            first = _conv(builder, builder.relu(before), channels, affine=affine)
+    with builder.scope("input1"):
+        return [first, _conv(builder, builder.relu(x), channels, affine=affine)]
+
+
+def _operation(builder: GraphBuilder, x: int, operation: str, channels: int, stride: int, *, affine: bool = True) -> int:
     kernel = int(operation[-1]) if operation[-1].isdigit() else 0
     match operation[:3]:
         case "max":
@@ -135,25 +212,25 @@ def _operation(builder: GraphBuilder, x: int, operation: str, channels: int, str
         case "avg":
             return builder.avg_pool(x, 3, stride=stride)
         case "ski":
-            return x if stride == 1 else _factorised(builder, x, channels)
+            return x if stride == 1 else _factorised(builder, x, channels, affine=affine)
         case "sep":
             for name, step in (("first", stride), ("second", 1)):
                 with builder.scope(name):
-                    x = _separable(builder, x, channels, kernel, step, dilation=1)
+                    x = _separable(builder, x, channels, kernel, step, dilation=1, affine=affine)
             return x
         case _:
-            return _separable(builder, x, channels, kernel, stride, dilation=2)
+            return _separable(builder, x, channels, kernel, stride, dilation=2, affine=affine)
 
 
-def _separable(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int, dilation: int) -> int:
+def _separable(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int, dilation: int, *, affine: bool) -> int:
     x = builder.relu(x)
     x = builder.conv(x, channels, kernel, stride=stride, dilation=dilation, groups=channels, name="depthwise")
-    return builder.batch_norm(builder.conv(x, channels, name="pointwise"))
+    return builder.batch_norm(builder.conv(x, channels, name="pointwise"), affine=affine)
 
 
-def _factorised(builder: GraphBuilder, x: int, channels: int) -> int:
+def _factorised(builder: GraphBuilder, x: int, channels: int, *, affine: bool = True) -> int:
     """Halve the extent by two 1 x 1 convolutions, one of them a pixel further down and right."""
     x = builder.relu(x)
     even = builder.conv(x, channels // 2, stride=2, name="even")
     odd = builder.conv(builder.shift(x), channels // 2, stride=2, name="odd")
-    return builder.batch_norm(builder.concat(even, odd))
+    return builder.batch_norm(builder.concat(even, odd), affine=affine)

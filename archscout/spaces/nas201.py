@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
@@ -66,6 +69,33 @@ class Nas201(Graphed):
 
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, stage3."""
+        return self._network(task, lambda builder, x: _cell(builder, x, architecture.choices))
+
+    def supernet(self, task: Task) -> OperationGraph:
+        """All cells in one network: every node is the sum of all operations on all nodes before it, each behind its gate.
+
+        The normalisations of its operations have no scale of their own, as in the benchmark's searches.
+        """
+        return self._network(task, _every_cell)
+
+    @property
+    def gates(self) -> tuple[Decision, ...]:
+        """A row of gates per edge."""
+        return DECISIONS
+
+    def opened(self, architecture: Architecture) -> tuple[tuple[int, int], ...]:
+        """The gate of each edge's operation."""
+        return tuple(enumerate(architecture.choices))
+
+    def derived(self, weights: NDArray[np.float64]) -> Architecture:
+        """The strongest operation of each edge, (6, 5) weights; of equal ones the first."""
+        return self.architecture([int(choice) for choice in weights.argmax(1)])
+
+    def sized(self, channels: int = 0, depth: int = 0) -> Nas201:
+        """The same space with other channels and cells a stage; 0 keeps them."""
+        return replace(self, channels=channels or self.channels, cells=depth or self.cells)
+
+    def _network(self, task: Task, cell: Callable[[GraphBuilder, int], int]) -> OperationGraph:
         builder = GraphBuilder(task.shape)
         with builder.scope("stem"):
             x = builder.batch_norm(builder.conv(builder.input, self.channels, 3))
@@ -74,9 +104,9 @@ class Nas201(Graphed):
                 if stage:
                     with builder.scope("reduction"):
                         x = _residual_block(builder, x, self.channels << stage)
-                for cell in range(self.cells):
-                    with builder.scope(f"cell{cell + 1}"):
-                        x = _cell(builder, x, architecture.choices)
+                for number in range(self.cells):
+                    with builder.scope(f"cell{number + 1}"):
+                        x = cell(builder, x)
             builder.mark(f"stage{stage + 1}", x)
         with builder.scope("head"):
             x = builder.global_pool(builder.relu(builder.batch_norm(x)))
@@ -139,8 +169,8 @@ class Nas201(Graphed):
         return self.architecture(choices)
 
 
-def _conv(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int = 1) -> int:
-    return builder.batch_norm(builder.conv(builder.relu(x), channels, kernel, stride=stride))
+def _conv(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int = 1, *, affine: bool = True) -> int:
+    return builder.batch_norm(builder.conv(builder.relu(x), channels, kernel, stride=stride), affine=affine)
 
 
 def _residual_block(builder: GraphBuilder, x: int, channels: int) -> int:
@@ -171,6 +201,29 @@ def _cell(builder: GraphBuilder, x: int, choices: Sequence[int]) -> int:
         # Adding nought changes nothing, so a `none` is written only where a node has nothing else.
         nodes.append(builder.add(*terms) if terms else builder.zero(x))
     return nodes[-1]
+
+
+def _every_cell(builder: GraphBuilder, x: int) -> int:
+    nodes = [x]
+    for group in _GROUPS:
+        terms = []
+        for place in group:
+            source = EDGES[place][0]
+            for option, operation in enumerate(OPERATIONS):
+                if operation != "none":
+                    with builder.scope(f"edge{source}{EDGES[place][1]}.{operation}"):
+                        terms.append((_branch(builder, nodes[source], operation, affine=False), (place, option)))
+        nodes.append(builder.mix(terms))
+    return nodes[-1]
+
+
+def _branch(builder: GraphBuilder, x: int, operation: str, *, affine: bool = True) -> int:
+    """What an edge with this operation (not `none`) makes of a node."""
+    if operation == "skip_connect":
+        return x
+    if operation == "avg_pool_3x3":
+        return builder.avg_pool(x, 3)
+    return _conv(builder, x, builder.shape(x)[0], 1 if operation == "nor_conv_1x1" else 3, affine=affine)
 
 
 @lru_cache(maxsize=1)

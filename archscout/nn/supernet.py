@@ -1,0 +1,141 @@
+"""A whole space in one module; which architecture it is depends on the gates.
+
+A supernet owns weights and nothing else. Gates, a matrix (G, O) with a row per question and a column per option, come with every
+call: those of an architecture make it that architecture, and any others a mixture. Nor does it keep running statistics, which mean
+nothing where paths share weights: normalisations use the statistics of the batch, or those that `recalibrated` collects for one
+path. So a call changes nothing, and virtual steps, finite differences and inner loops need no copies and no clean-up.
+
+Two ways to run (`execute`):
+    selected  only the terms whose gates are not nought are computed. Where gates are one-hot the cost is that of one network, and
+              weights off the path get no gradient at all: `grad` stays None, so that optimizers skip them (no momentum, no decay).
+    all       every term is computed, also behind gates of nought: the gradient of every gate is there (a full straight-through
+              estimator; mixtures that pass through nought).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UserError
+from archscout.core.operations import OperationGraph, Pair
+from archscout.core.problem import Task
+from archscout.core.protocols import SharedSpace, Space
+from archscout.nn.executor import Init, Program, Statistics, WeightBank, Weights
+from archscout.nn.network import Network, place
+
+Execute = Literal["selected", "all"]
+_KEPT_PROGRAMS = 64
+
+
+class Supernet(nn.Module):
+    """The folded network of a space: x (B, C, H, W), gates (G, O) -> logits (B, K).
+
+    seed, init: of the weights (`nn.executor.WeightBank`); `reset` draws them anew.
+    """
+
+    def __init__(self, space: SharedSpace, task: Task, *, seed: int = 0, init: Init = "default") -> None:
+        super().__init__()
+        self.space = space
+        self.graph = space.supernet(task)
+        self.valid = torch.zeros(len(space.gates), max(len(row.options) for row in space.gates), dtype=torch.bool)
+        for row, decision in enumerate(space.gates):
+            self.valid[row, : len(decision.options)] = True
+        self._every = frozenset(gate for operation in self.graph.operations for gate in operation.gates)
+        for name, tensor in WeightBank().draw(self.graph, seed, init).items():
+            place(self, name, nn.Parameter(tensor.clone()))
+        self._program = lru_cache(_KEPT_PROGRAMS)(self._planned)
+
+    @property
+    def gate_shape(self) -> tuple[int, int]:
+        """(G, O); entries that `valid` (G, O) bool says no to stand for nothing and are 0."""
+        rows, columns = self.valid.shape
+        return rows, columns
+
+    def forward(
+        self, x: Tensor, gates: Tensor, *, execute: Execute = "selected", weights: Weights | None = None,
+        statistics: Statistics | None = None,
+    ) -> Tensor:  # fmt: skip
+        """(B, C, H, W), (G, O) -> logits (B, K). Gradients reach the weights and those gates that were computed.
+
+        weights: by name in place of the module's own. statistics: of the normalisations; those of the batch without them.
+        """
+        program = self._program(self._every if execute == "all" else self._open(gates))
+        [logits] = program.run(dict(self.named_parameters()) if weights is None else weights, x, gates=gates, statistics=statistics)
+        return logits
+
+    def gates(self, architecture: Architecture) -> Tensor:
+        """(G, O), rows one-hot or all nought."""
+        gates = torch.zeros(self.gate_shape)
+        for row, column in self.space.opened(architecture):
+            gates[row, column] = 1.0
+        return gates
+
+    def derive(self, weights: Tensor) -> Architecture:
+        """The architecture that weights (G, O), not negative, speak for."""
+        return self.space.derived(weights.detach().cpu().double().numpy())
+
+    def path(self, architecture: Architecture) -> OperationGraph:
+        """The architecture as a stand-alone network, with the supernet's names of weights."""
+        return self.graph.opened(self.space.opened(architecture), plain=True)
+
+    def active_parameters(self, architecture: Architecture) -> frozenset[str]:
+        """The names of the weights that the architecture's path touches."""
+        graph = self.path(architecture)
+        names = {f"{operation.name}.{part}" for operation in graph.operations for part in ("weight", "bias")}
+        return frozenset(names & {name for name, _ in self.named_parameters()})
+
+    def extract(self, architecture: Architecture) -> Network:
+        """A stand-alone network with a copy of the path's weights; its running statistics are those of a fresh network.
+
+        It is the supernet's path, not what `space.build` builds: normalisations may lack scales, poolings may be normalised.
+        """
+        own = dict(self.named_parameters())
+        network = Network(self.path(architecture)).to(next(iter(own.values())))
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                parameter.copy_(own[name])
+        return network
+
+    def cost(self, architecture: Architecture) -> Mapping[str, int]:
+        """`params` and `macs` (for one input) of the path."""
+        graph = self.path(architecture)
+        return {"params": graph.params, "macs": graph.macs}
+
+    def recalibrated(self, gates: Tensor, batches: Iterable[Tensor]) -> Statistics:
+        """The mean statistics of the normalisations of these gates over some batches of images, for `forward`."""
+        statistics = Statistics(self.graph, gates.new_zeros(()).to(next(self.parameters()).device), momentum=None)
+        with torch.no_grad():
+            for x in batches:
+                self(x, gates, statistics=statistics)
+        statistics.moving = False
+        return statistics
+
+    def reset(self, seed: int, init: Init = "default") -> None:
+        """Draw all weights anew."""
+        fresh = WeightBank().draw(self.graph, seed, init)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(fresh[name])
+
+    def _open(self, gates: Tensor) -> frozenset[Pair]:
+        return frozenset((row, column) for row, column in gates.detach().nonzero().tolist())
+
+    def _planned(self, gates: frozenset[Pair]) -> Program:
+        return Program(self.graph if gates >= self._every else self.graph.opened(gates))
+
+
+def supernet_of(space: Space, task: Task, *, seed: int, init: Init = "default", channels: int = 0, depth: int = 0) -> Supernet:
+    """The supernet of a space. channels, depth: its size where not 0. Raises UserError where the space has none."""
+    if not isinstance(space, SharedSpace):
+        raise UserError(
+            f"the space '{space.name}' has no supernet, which this method needs; choose one that has, such as nas201 or darts"
+        )
+    sized = space.sized(channels, depth)
+    assert isinstance(sized, SharedSpace)
+    return Supernet(sized, task, seed=seed, init=init)
