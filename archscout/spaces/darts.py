@@ -1,7 +1,9 @@
 """DARTS: a normal and a reduction cell of four nodes, each node the sum of two operations on earlier nodes.
 
-Liu, Simonyan and Yang 2019 (arXiv 1806.09055), with the skeletons for small images and for ImageNet, without auxiliary head
-and drop-path.
+Liu, Simonyan and Yang 2019 (arXiv 1806.09055), with the skeletons for small images and for ImageNet. The auxiliary head and the
+paths of drop-path are for trainings that ask for them (`nn.recipes`).
+
+Deviation: where the head's map is larger than the published one, its last convolution is averaged over the positions.
 
 Choices: for each cell and node the unordered pair of sources, then the operation on the lower and on the higher source. So every
 tuple of choices is legal, and genotypes that differ only in the order of a node's two edges (which changes nothing) are one.
@@ -13,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archscout.core.architecture import Architecture, Decision, checked
-from archscout.core.operations import GraphBuilder, OperationGraph
+from archscout.core.errors import UserError
+from archscout.core.operations import AUXILIARY, GraphBuilder, OperationGraph
 from archscout.core.problem import Task
 from archscout.spaces._genotypes import CELLS, NODES, OPERATIONS, PAIRS, Edges, choices_of, edges_of, parse, written
 from archscout.spaces._graphed import Graphed
@@ -63,6 +66,28 @@ class Darts(Graphed):
 
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, stage3 where they exist."""
+        builder, logits, _ = self._write(architecture, task)
+        return builder.finish(logits)
+
+    def with_auxiliary(self, architecture: Architecture, task: Task) -> OperationGraph:
+        """The same, then the auxiliary head, which reads the cell of the second reduction.
+
+        Raises UserError where the images are too small for it: smaller than 32 x 32, or 224 x 224 for ImageNet's skeleton.
+        """
+        builder, logits, tap = self._write(architecture, task)
+        _, height, width = builder.shape(tap)
+        least = 7 if self.imagenet else 8
+        if min(height, width) < least:
+            raise UserError(
+                f"the auxiliary head of '{self.name}' needs {least} x {least} pixels after the second reduction, but images of "
+                f"{task.shape[1]} x {task.shape[2]} leave {height} x {width}; only larger images (--image-size) can have one"
+            )
+        with builder.scope(AUXILIARY):
+            builder.mark(AUXILIARY, _auxiliary(builder, tap, task.classes, self.imagenet))
+        return builder.finish(logits)
+
+    def _write(self, architecture: Architecture, task: Task) -> tuple[GraphBuilder, int, int]:
+        """The network; the positions of its logits and of what an auxiliary head reads."""
         normal, reduce = edges_of(architecture.choices)
         builder = GraphBuilder(task.shape)
         before, x = _imagenet_stem(builder, self.channels) if self.imagenet else _stem(builder, self.channels)
@@ -77,9 +102,11 @@ class Darts(Graphed):
             with builder.scope(f"cell{layer + 1}"):
                 edges = reduce if reduction else normal
                 before, x, reduced = x, _cell(builder, before, x, channels, edges, reduction, reduced), reduction
+            if layer == 2 * self.layers // 3:
+                tap = x
         builder.mark(f"stage{stage}", x)
         with builder.scope("head"):
-            return builder.finish(builder.linear(builder.global_pool(x), task.classes))
+            return builder, builder.linear(builder.global_pool(x), task.classes), tap
 
     def genotype(self, architecture: Architecture) -> str:
         """The published `Genotype(normal=[...], ...)`, the edges of a node sorted by source."""
@@ -122,7 +149,8 @@ def _cell(builder: GraphBuilder, before: int, x: int, channels: int, edges: Edge
         terms = []
         for operation, source in edges[2 * place : 2 * place + 2]:
             with builder.scope(f"edge{source}{node}"):
-                terms.append(_operation(builder, nodes[source], operation, channels, 2 if reduction and source < 2 else 1))
+                found = _operation(builder, nodes[source], operation, channels, 2 if reduction and source < 2 else 1)
+                terms.append(found if found == nodes[source] else builder.droppable(found))
         nodes.append(builder.add(*terms))
     return builder.concat(*nodes[2:])
 
@@ -157,3 +185,12 @@ def _factorised(builder: GraphBuilder, x: int, channels: int) -> int:
     even = builder.conv(x, channels // 2, stride=2, name="even")
     odd = builder.conv(builder.shift(x), channels // 2, stride=2, name="odd")
     return builder.batch_norm(builder.concat(even, odd))
+
+
+def _auxiliary(builder: GraphBuilder, x: int, classes: int, imagenet: bool) -> int:
+    """A second classifier. ImageNet's lacks the second normalisation: a slip of the published code, kept by those who use it."""
+    x = builder.avg_pool(builder.relu(x), 5, stride=2 if imagenet else 3, padding=0)
+    x = builder.relu(_conv(builder, x, 128))
+    x = builder.conv(x, 768, 2, padding=0, name="wide")
+    x = builder.relu(x if imagenet else builder.batch_norm(x))
+    return builder.linear(builder.global_pool(x), classes)
