@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archscout.data._opened import DataRequest, OpenedData
+    from archscout.nn.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -279,10 +280,11 @@ def score_all(
     from archscout.core.seeds import derive
     from archscout.engine.executors import Inline
     from archscout.engine.job import make
+    from archscout.engine.resolve import with_settings
 
     request = Request(data=data, data_dir=str(data_dir) if data_dir else None, settings=dict(settings or {}), seed=seed)
     judge = make(request, "estimator", "estimators", estimator)
-    found = [resolve(text, space) for text in architectures]
+    found = [with_settings(*resolve(text, space), request.settings) for text in architectures]
     task = open_request(request).task
     check_kind(task, judge, f"the judge '{estimator}'")
     for owner in {owner.name: owner for owner, _ in found}.values():
@@ -320,50 +322,73 @@ def train_one(
     architecture: str,
     *,
     data: str,
-    epochs: float = 10,
+    recipe: str = "default",
+    epochs: float | None = None,
     space: str | None = None,
     data_dir: str | Path | None = None,
     image_size: str = "auto",
-    augment: str = "auto",
+    augment: str | None = None,
+    device: str = "auto",
     seed: int = 0,
     out: str | Path | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Train one architecture, export it into a folder and test it; an interrupted training goes on in the same folder."""
+    """Train one architecture, export it into a folder and test it; an interrupted training goes on in the same folder.
+
+    recipe: a name of `nn.recipes`; epochs, augment and settings (`recipe.NAME`, `space.NAME`) go before what it says.
+    """
     from archscout.analysis.intervals import wilson
-    from archscout.engine.machine import cores
+    from archscout.engine.machine import cores, device_of
     from archscout.engine.request import settings_of
+    from archscout.engine.resolve import with_settings
     from archscout.export.folder import save_model
     from archscout.nn.evaluate import accuracy
     from archscout.nn.lanes import lanes_for
+    from archscout.nn.network import without_auxiliary
     from archscout.nn.recipe import Recipe, new_network
+    from archscout.nn.recipes import published
     from archscout.nn.train import fit
     from archscout.store.files import checked_folder
 
+    known = published(recipe)
+    epochs = known.epochs if epochs is None else epochs
     request = Request(
-        data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment, seed=seed,
-        settings=dict(settings or {}),
+        data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment or known.augment,
+        device=device, seed=seed, settings=dict(settings or {}),
     )  # fmt: skip
+    request.check()
     owner, found = resolve(architecture, space)
-    recipe = Recipe(**settings_of("recipe", request.settings, Recipe))
-    folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}")
+    size = {f"space.{name}": str(value) for name, value in known.size.items()} if owner.name == known.space else {}
+    owner, found = with_settings(owner, found, {**size, **request.settings})
+    device = device_of(device)
+    asked = settings_of("recipe", request.settings, Recipe)
+    half: dict[str, Any] = {"precision": "bf16"} if device != "cpu" and known.space else {}
+    wanted = replace(known.recipe, **{**half, **asked})
+    named = "" if recipe == "default" else f"-{recipe}"
+    folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}{named}")
     opened = open_request(request, progress=True)
     check_kind(opened.task, owner, f"the space '{owner.name}'")
-    network = new_network(owner, found, opened.task, seed=seed)
+    wanted, notes = _feasible(wanted, asked, owner, found, opened.task)
+    for note in notes:
+        _tell(note)
+    network = new_network(owner, found, opened.task, seed=seed, auxiliary=wanted.auxiliary > 0).to(device)
     keep_memory()
-    lanes = lanes_for(recipe.batch_for(len(opened.task.splits["train"])), cores())
+    lanes = lanes_for(wanted.batch_for(len(opened.task.splits["train"])), cores()) if device == "cpu" else 1
     with torch_threads(cores() // lanes):
         result = fit(
-            network, opened.task, recipe, seed=seed, epochs=epochs,
+            network, opened.task, wanted, seed=seed, epochs=epochs,
             checkpoint=folder / "checkpoints" / f"{found.digest}.safetensors", lanes=lanes,
             on_epoch=lambda r: _tell(f"epoch {r.epoch:.4g} of {epochs:g}: loss {r.train_loss:.4f}, {r.seconds:.0f} s"),
         )  # fmt: skip
-        right, total = accuracy(network, opened.test, recipe.precision) if opened.test is not None else (0, 0)
+        network = without_auxiliary(network)
+        right, total = accuracy(network, opened.test, wanted.precision) if opened.test is not None else (0, 0)
     files = save_model(folder, network, owner, found, opened.task, opened.classes, opened.preprocessing, note=_tell)
     return {
         "architecture": str(found),
         "genotype": genotype_of(owner, found),
         **_size(owner, found, opened.task),
+        "recipe": {"name": recipe, **asdict(wanted)},
+        "notes": notes,
         "valid_value": result.valid_value,
         "test_value": right / total if total else None,
         "test_interval": list(wilson(right, total)) if total else None,
@@ -373,6 +398,24 @@ def train_one(
         "folder": str(folder),
         "artifacts": {name: str(path) if path else None for name, path in files.items()},
     }
+
+
+def _feasible(
+    recipe: Recipe, asked: Mapping[str, Any], space: Space, architecture: Architecture, task: Task
+) -> tuple[Recipe, list[str]]:
+    """The recipe without what this network cannot have; and what is to be said of it.
+
+    asked: the fields that the user set; of these, what is impossible raises UserError.
+    """
+    from archscout.nn.recipe import impossible
+
+    without = impossible(space, architecture, task, recipe)
+    for name in without:
+        if name in asked:
+            raise UserError(f"--set recipe.{name}={asked[name]} cannot be: {without[name]}")
+    notes = [f"Trained without the recipe's {name}: {why}." for name, why in without.items()]
+    nothing: dict[str, Any] = dict.fromkeys(without, 0.0)
+    return replace(recipe, **nothing), notes
 
 
 def _tell(text: str) -> None:

@@ -105,11 +105,18 @@ def _score_all(
 def train(
     architecture: Annotated[str, typer.Argument(help="text form or published form")],
     data: Annotated[str, typer.Option(help="the images")],
-    epochs: Annotated[float, typer.Option(help="passes over the training images", min=0.01)] = 10,
+    recipe: Annotated[str, typer.Option(help="a published way to train (archscout plugins recipes)")] = "default",
+    epochs: Annotated[
+        float | None,
+        typer.Option(help="passes over the training images; else as many as the recipe says", min=0.01, show_default=False),
+    ] = None,
     space: Annotated[str | None, typer.Option(help="the space, for a .py file or a published form")] = None,
     data_dir: DataDir = None,
     image_size: Annotated[str, typer.Option(help="side in pixels, or auto")] = "auto",
-    augment: Annotated[str, typer.Option(help="auto, none, or a list such as shift=2,flip,cutout=8")] = "auto",
+    augment: Annotated[
+        str | None, typer.Option(help="auto, none, or a list such as shift=2,flip,cutout=8; else the recipe's", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the trained network; an interrupted training goes on there")] = None,
     settings: Settings = None,
@@ -121,8 +128,8 @@ def train(
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"--out takes a folder, but '{out}' is a file")
     facts = api.train_one(
-        architecture, data=data, epochs=epochs, space=space, data_dir=data_dir, image_size=image_size, augment=augment, seed=seed,
-        out=out, settings=given(settings, owners=("recipe", "space", "data")),
+        architecture, data=data, recipe=recipe, epochs=epochs, space=space, data_dir=data_dir, image_size=image_size,
+        augment=augment, device=device, seed=seed, out=out, settings=given(settings, owners=("recipe", "space", "data")),
     )  # fmt: skip
     if as_json:
         print(json.dumps(facts, indent=1))

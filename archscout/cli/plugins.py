@@ -19,13 +19,18 @@ def register(app: typer.Typer) -> None:
 
 
 def plugins(
-    room: Annotated[str, typer.Argument(help="spaces, strategies, estimators, data, tables or meta; all where left out")] = "",
-    name: Annotated[str, typer.Argument(help="one plug-in, to see its settings; of a table, its columns")] = "",
+    room: Annotated[
+        str, typer.Argument(help="spaces, strategies, estimators, data, tables, meta, or recipes; all but the last where left out")
+    ] = "",
+    name: Annotated[str, typer.Argument(help="one of them, to see its settings; of a table, its columns")] = "",
     as_json: Json = False,
 ) -> None:
-    """List the search spaces, strategies, estimators, data sets and recorded tables, or show the settings of one."""
+    """List the search spaces, strategies, estimators, data sets, tables and recipes, or show the settings of one."""
+    if room == "recipes":
+        _recipes(name, as_json)
+        return
     if room and room not in catalogue.ROOMS:
-        raise UnknownName(f"there are no plug-ins called '{room}'; {suggestion(room, catalogue.ROOMS)}")
+        raise UnknownName(f"there are no plug-ins called '{room}'; {suggestion(room, [*catalogue.ROOMS, 'recipes'])}")
     if room == "tables":
         _tables(name, as_json)
         return
@@ -90,6 +95,25 @@ def _tables(name: str, as_json: bool) -> None:
         )
         for caveat in found.caveats:
             print(f"  caveat    {caveat}")
+
+
+def _recipes(name: str, as_json: bool) -> None:
+    """One recipe of `archscout train` or all: where it is from, and what it sets."""
+    from dataclasses import asdict
+
+    from archscout.nn.recipes import RECIPES, published
+
+    found = {n: asdict(published(n)) for n in ([name] if name else RECIPES)}
+    if as_json:
+        print(json.dumps({"recipes": found}, indent=1))
+        return
+    for n, facts in found.items():
+        size = ", ".join(f"{value} {what}" for what, value in facts["size"].items())
+        print(f"{n}: {facts['epochs']:g} epochs{f', {size}' if size else ''}")
+        print(f"  source    {facts['source']}", f"  augment   {facts['augment']}", sep="\n")
+        for setting, value in facts["recipe"].items() if name else ():
+            print(f"  {setting:18}{value}")
+    print("change a setting with --set recipe.NAME=VALUE" if name else "archscout plugins recipes NAME shows what one sets")
 
 
 def doctor(as_json: Json = False) -> None:

@@ -22,6 +22,8 @@ Kind = Literal[
     "linear", "add", "mix", "multiply", "concat", "narrow", "zero", "shift",
 ]  # fmt: skip
 Pair = tuple[int, int]
+AUXILIARY = "auxiliary"
+"""The mark of the logits of an auxiliary head, and the first word of the names of its operations."""
 
 # Relative costs of a training step on a CPU at 64 images a step, for `OperationGraph.work`.
 _POINTWISE, _DEPTHWISE, _PER_ELEMENT, _PER_LAYER, _PER_PARAMETER = 1.1, 5.2, 57.0, 2.4e5, 6.8
@@ -56,12 +58,15 @@ class Operation:
 class OperationGraph:
     """A network: operations in an order in which every input comes first; `output` is the position of the logits.
 
-    marks: named positions, such as the ends of the stages ("stage1", ...), for taps and drawings.
+    marks: named positions, such as the ends of the stages ("stage1", ...), for taps and drawings. The mark `AUXILIARY` is the
+    logits of an auxiliary head, which serves the training alone; its operations come after the output.
+    paths: the positions whose results drop-path may drop in training.
     """
 
     operations: tuple[Operation, ...]
     output: int
     marks: Mapping[str, int] = field(default_factory=dict)
+    paths: tuple[int, ...] = ()
 
     def input_shape(self, operation: Operation) -> tuple[int, ...]:
         """The shape of the first input of `operation`."""
@@ -167,7 +172,15 @@ class OperationGraph:
             inputs = (0,) if operation.kind == "zero" else tuple(place[i] for i in operation.inputs)
             kept.append(operation if inputs == operation.inputs else replace(operation, inputs=inputs))
         marks = {name: place[position] for name, position in self.marks.items() if position in place}
-        return OperationGraph(tuple(kept), place[self.output], marks)
+        paths = tuple(place[position] for position in self.paths if position in place)
+        return OperationGraph(tuple(kept), place[self.output], marks, paths)
+
+    def without_auxiliary(self) -> OperationGraph:
+        """The same network without an auxiliary head; itself where it has none."""
+        if AUXILIARY not in self.marks:
+            return self
+        marks = {name: position for name, position in self.marks.items() if position <= self.output}
+        return replace(self, operations=self.operations[: self.output + 1], marks=marks)
 
 
 class GraphBuilder:
@@ -181,6 +194,7 @@ class GraphBuilder:
         self._scope: list[str] = []
         self._names: set[str] = {"input"}
         self._marks: dict[str, int] = {}
+        self._paths: list[int] = []
         self.input = 0
 
     @contextmanager
@@ -201,9 +215,14 @@ class GraphBuilder:
         self._marks[name] = position
         return position
 
+    def droppable(self, position: int) -> int:
+        """Let drop-path drop the result at a position."""
+        self._paths.append(position)
+        return position
+
     def finish(self, output: int) -> OperationGraph:
         """The graph whose result is the operation at `output`."""
-        return OperationGraph(tuple(self._operations), output, dict(self._marks))
+        return OperationGraph(tuple(self._operations), output, dict(self._marks), tuple(self._paths))
 
     def _path(self, name: str) -> str:
         path = full = ".".join([*self._scope, name])

@@ -68,6 +68,18 @@ class GraphSpace(Protocol):
 
 
 @runtime_checkable
+class AuxiliarySpace(Protocol):
+    """A space whose networks can be given an auxiliary head: a second classifier, half-way, whose loss helps the training."""
+
+    def with_auxiliary(self, architecture: Architecture, task: Task) -> OperationGraph:
+        """The whole network as `operations` gives it, then the head; the mark `core.operations.AUXILIARY` is its logits.
+
+        Raises UserError where the images are too small for the head.
+        """
+        ...
+
+
+@runtime_checkable
 class CountedSpace(Protocol):
     """A space without operation graphs that counts its networks by arithmetic; others are built on the meta device and run."""
 

@@ -10,6 +10,7 @@ from archscout.data._contents import FlipRule
 from archscout.nn.batches import Augmentation
 
 _SIDED = re.compile(r"(^|[^a-z])(left|right|leftwards?|rightwards?)([^a-z]|$)")
+_PIXELS = re.compile(r"(\d{1,4})(?:/([1-9]\d{0,3}))?")
 _NUMBER = re.compile(r"[-+]?\d+([.]0)?")
 
 
@@ -27,7 +28,8 @@ def augmentation_of(text: str, height: int, width: int, rule: FlipRule) -> tuple
     """The augmentation that a setting means for images of this size, and a sentence that states it.
 
     text: "auto" (shift by a sixteenth of the shorter side, mirror where `rule` allows it, no cutout), "none", or a list such as
-    "shift=2,flip,cutout=8"; "auto" in the list starts from the automatic choice and "noflip" switches mirroring off.
+    "shift=2,flip,cutout=8"; "auto" in the list starts from the automatic choice and "noflip" switches mirroring off. Pixels may
+    be given as a part of the shorter side, "shift=1/8".
     Raises DataError.
     """
     side = min(height, width)
@@ -40,8 +42,8 @@ def augmentation_of(text: str, height: int, width: int, rule: FlipRule) -> tuple
             values |= {"shift": max(1, round(side / 16)), "flip": int(rule.keeps_labels)}
         elif word in ("flip", "noflip"):
             values["flip"], asked_flip = int(word == "flip"), True
-        elif name in ("shift", "cutout") and number.isdecimal() and int(number) <= side // 2:
-            values[name] = int(number)
+        elif name in ("shift", "cutout") and (pixels := _pixels(number, side)) is not None:
+            values[name] = pixels
         elif word != "none" or len(words) > 1:
             tail = f"at most {side // 2} pixels" if name in ("shift", "cutout") else suggestion(name, [*values, "none", "auto"])
             raise DataError(f"augmentation is 'auto', 'none' or a list such as 'shift=2,flip,cutout=8', but '{word}' came; {tail}")
@@ -49,6 +51,15 @@ def augmentation_of(text: str, height: int, width: int, rule: FlipRule) -> tuple
         raise DataError("augmentation is 'auto', 'none' or a list such as 'shift=2,flip,cutout=8', but nothing came")
     made = Augmentation(values["shift"], bool(values["flip"]), values["cutout"])
     return made, _stated(made, rule, asked_flip, text == "none")
+
+
+def _pixels(text: str, side: int) -> int | None:
+    """A number of pixels, or a part of the side such as 1/8; None for other text and for more than half of the side."""
+    match = _PIXELS.fullmatch(text)
+    if match is None:
+        return None
+    pixels = round(side * int(match[1]) / int(match[2])) if match[2] else int(match[1])
+    return pixels if pixels <= side // 2 else None
 
 
 def _stated(made: Augmentation, rule: FlipRule, asked_flip: bool, none: bool) -> str:

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from archscout import catalogue
 from archscout.core.draw import sample
-from archscout.core.errors import UserError
 from archscout.core.joint import JointSpace
 from archscout.core.kinds import check_kind
 from archscout.core.places import cache_folder
@@ -26,7 +25,7 @@ from archscout.engine.budget import parse_budget
 from archscout.engine.cache import Cached
 from archscout.engine.drive import Event
 from archscout.engine.executors import Executor, Pool
-from archscout.engine.machine import cores
+from archscout.engine.machine import cores, device_of
 from archscout.engine.request import Request, settings_of
 from archscout.nn.batches import Augmentation, ImageSplit
 from archscout.store.runs import RunStore
@@ -121,17 +120,7 @@ class Job:
     @cached_property
     def device(self) -> str:
         """The device, with `auto` resolved."""
-        import torch
-
-        if self.request.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        kind, _, number = self.request.device.partition(":")
-        if kind == "cuda":
-            there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-            if there <= int(number or 0):
-                have = f"there {'is' if there == 1 else 'are'} {there}" if there else "there is none"
-                raise UserError(f"--device {self.request.device} needs a GPU that torch can use, but {have}; use --device cpu")
-        return self.request.device
+        return device_of(self.request.device)
 
     @property
     def workers(self) -> int:

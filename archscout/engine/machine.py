@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from archscout.core.errors import UserError
 from archscout.core.places import cache_folder
 
 
@@ -28,6 +29,21 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def device_of(asked: str) -> str:
+    """The device that `--device` means: `auto` is the GPU where torch can use one. Raises UserError for a GPU that is not there."""
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = asked.partition(":")
+    if kind == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if there <= int(number or 0):
+            have = f"there {'is' if there == 1 else 'are'} {there}" if there else "there is none"
+            raise UserError(f"--device {asked} needs a GPU that torch can use, but {have}; use --device cpu")
+    return asked
 
 
 def versions() -> dict[str, str]:

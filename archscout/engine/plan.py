@@ -246,8 +246,15 @@ def computing(job: Job, recipe: Recipe) -> tuple[int, int]:
 
 
 def wanted_recipe(job: Job) -> Recipe:
-    """The recipe with the request's `--set recipe.NAME=VALUE`."""
-    return Recipe(**settings_of("recipe", job.request.settings, Recipe))
+    """The recipe with the request's `--set recipe.NAME=VALUE`. Raises UserError for one that hand-made networks cannot have."""
+    recipe = Recipe(**settings_of("recipe", job.request.settings, Recipe))
+    for name in ("auxiliary", "drop_path"):
+        if getattr(recipe, name):
+            raise UserError(
+                f"a search trains hand-made networks beside its own, and those cannot have recipe.{name}; leave it out here, and "
+                "train what the search found once more with archscout train"
+            )
+    return recipe
 
 
 def _reference(job: Job) -> Architecture:

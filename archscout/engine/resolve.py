@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from archscout import catalogue
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, UserError
 from archscout.core.protocols import PublishedSpace, Space
+from archscout.engine.request import settings_of
 
 
 def resolve(text: str, space: str | None = None) -> tuple[Space, Architecture]:
@@ -23,6 +28,17 @@ def resolve(text: str, space: str | None = None) -> tuple[Space, Architecture]:
         return _published(text)
     owner: Space = catalogue.make("spaces", parsed.space)
     return owner, owner.architecture(parsed.choices)
+
+
+def with_settings(space: Space, architecture: Architecture, settings: Mapping[str, str]) -> tuple[Space, Architecture]:
+    """The same with what `--set space.NAME=VALUE` says. Raises UserError, UnknownName."""
+    kind: Any = type(space)
+    wanted = settings_of("space", settings, kind) if any(name.startswith("space.") for name in settings) else {}
+    try:
+        made: Space = replace(space, **wanted) if wanted else space  # type: ignore[type-var]
+    except ValueError as error:
+        raise UserError(f"the settings of '{space.name}' do not fit: {error}") from error
+    return made, made.architecture(architecture.choices)
 
 
 def genotype_of(space: Space, architecture: Architecture) -> str | None:

@@ -52,7 +52,8 @@ class Train:
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The validation accuracy (0..1). Raises NotFinite where the loss is no number."""
         start = perf_counter()
-        network = new_network(problem.space, architecture, problem.task, seed=seed).to(problem.device)
+        auxiliary = self.recipe.auxiliary > 0
+        network = new_network(problem.space, architecture, problem.task, seed=seed, auxiliary=auxiliary).to(problem.device)
         checkpoint = self.kept(problem, architecture, seed) if self.keep else None
         epochs = self.epochs * self._share(problem, architecture)
         result = fit(network, problem.task, self.recipe, seed=derive(seed, "fit"), epochs=epochs, checkpoint=checkpoint)

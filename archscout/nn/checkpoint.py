@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from archscout.core.errors import RunError
+from archscout.core.operations import AUXILIARY
 
 Contents = tuple[dict[str, Tensor], dict[str, Any]]
 
@@ -76,7 +77,7 @@ def load(path: Path) -> tuple[Contents | None, list[str]]:
 def weights(path: Path) -> dict[str, Tensor]:
     """The trained weights of a checkpoint that `nn.train.fit` wrote, as a state dictionary (the average where one was kept).
 
-    Raises RunError where there is no undamaged one.
+    Those of an auxiliary head are left out: it serves the training alone. Raises RunError where there is no undamaged one.
     """
     found, remarks = load(path)
     if found is None:
@@ -84,7 +85,7 @@ def weights(path: Path) -> dict[str, Tensor]:
     for prefix in ("average.", "network."):
         state = {name.removeprefix(prefix): tensor for name, tensor in found[0].items() if name.startswith(prefix)}
         if state:
-            return state
+            return {name: tensor for name, tensor in state.items() if name.partition(".")[0] != AUXILIARY}
     raise RunError(f"the file '{path}' holds no network")
 
 

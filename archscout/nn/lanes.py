@@ -17,7 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
 _LEAST_IMAGES = 32
 """In a lane; fewer make poor statistics and little work per operation."""
 
@@ -43,24 +43,26 @@ class Lanes:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def gradients(self, x: Tensor, y: Tensor, loss: Loss) -> Tensor:
-        """Set the gradients of the mean of `loss(network, x, y)` over the batch; gives that mean.
+    def gradients(self, loss: Loss, *batch: Tensor) -> Tensor:
+        """Set the gradients of the mean of `loss(network, *batch)` over the batch; gives that mean.
 
-        x: (B, C, H, W). loss: the mean over the images that it is given.
+        loss: the mean over the images that it is given. batch: images (B, C, H, W), labels (B,) and whatever else has a row for
+        each image; every lane gets its own rows of all of them.
         """
         for network in self._networks:
             network.train()
         if self._pool is None:
-            mean = loss(self._networks[0], x, y)
+            mean = loss(self._networks[0], *batch)
             for weight in self._weights:
                 weight.grad = None
             mean.backward()  # type: ignore[no-untyped-call]
             return mean.detach()
-        parts = list(zip(self._networks, x.chunk(len(self._networks)), y.chunk(len(self._networks)), strict=False))
+        portions = zip(*(rows.chunk(len(self._networks)) for rows in batch), strict=True)
+        parts = list(zip(self._networks, portions, strict=False))
 
-        def one(part: tuple[nn.Module, Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-            network, images, labels = part
-            mean = loss(network, images, labels) * (len(images) / len(x))
+        def one(part: tuple[nn.Module, tuple[Tensor, ...]]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+            network, rows = part
+            mean = loss(network, *rows) * (len(rows[0]) / len(batch[0]))
             return mean.detach(), torch.autograd.grad(mean, self._weights, allow_unused=True)
 
         found = list(self._pool.map(one, parts))

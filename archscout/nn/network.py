@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.core.operations import Operation, OperationGraph
+from archscout.core.operations import AUXILIARY, Operation, OperationGraph
 
 _FEW = 16
 """Channels below which oneDNN must not see a strided 1 x 1 convolution (`convolve`)."""
@@ -16,13 +16,16 @@ class Network(nn.Module):
     """The module of a graph: x (B, C, H, W) -> logits (B, K).
 
     Submodules carry the operations' dotted names, so the state dictionary reads like a hand-written network's. Weights are
-    initialised as PyTorch does by default.
+    initialised as PyTorch does by default. An auxiliary head has weights here but no part in `forward`: `learn` computes it.
     """
 
     def __init__(self, graph: OperationGraph) -> None:
         super().__init__()
         self.graph = graph
         self._steps: list[tuple[int, Operation, nn.Module | None, tuple[int, ...]]] = []
+        self._auxiliary = graph.marks.get(AUXILIARY)
+        self._column = {position: column for column, position in enumerate(graph.paths)}
+        results = (graph.output, self._auxiliary)
         last_use = {i: position for position, op in enumerate(graph.operations) for i in op.inputs}
         for position, operation in enumerate(graph.operations):
             if operation.kind == "input":
@@ -30,18 +33,46 @@ class Network(nn.Module):
             layer = _layer(graph, operation)
             if layer is not None:
                 place(self, operation.name, layer)
-            done = tuple(i for i in set(operation.inputs) if last_use[i] == position and i != graph.output)
+            done = tuple(i for i in set(operation.inputs) if last_use[i] == position and i not in results)
             self._steps.append((position, operation, layer, done))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K)."""
+        return self._values(x, self.graph.output, None)[self.graph.output]
+
+    def learn(self, x: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The logits (B, K), and those of the auxiliary head where there is one, for a step of training.
+
+        kept: (B, P) factors for the results of the P paths of the graph: 0 where drop-path drops one; None for 1 throughout.
+        """
+        values = self._values(x, self.graph.output if self._auxiliary is None else self._auxiliary, kept)
+        return values[self.graph.output], None if self._auxiliary is None else values[self._auxiliary]
+
+    def _values(self, x: Tensor, end: int, kept: Tensor | None) -> dict[int, Tensor]:
+        """The results up to the position `end`, without those that nothing reads any more."""
         values: dict[int, Tensor] = {0: x}
         for position, operation, layer, done in self._steps:
+            if position > end:
+                break
             inputs = [values[i] for i in operation.inputs]
-            values[position] = layer(inputs[0]) if layer is not None else combine(operation, inputs)
+            value = layer(inputs[0]) if layer is not None else combine(operation, inputs)
+            if kept is not None and position in self._column:
+                value = value * kept[:, self._column[position], None, None, None].to(value.dtype)
+            values[position] = value
             for i in done:
                 del values[i]
-        return values[self.graph.output]
+        return values
+
+
+def without_auxiliary(network: nn.Module) -> nn.Module:
+    """The network for use, on the same weights: without an auxiliary head. Itself where there is none."""
+    if not isinstance(network, Network) or AUXILIARY not in network.graph.marks:
+        return network
+    with torch.device("meta"):
+        plain = Network(network.graph.without_auxiliary())
+    state = network.state_dict()
+    plain.load_state_dict({name: state[name] for name in plain.state_dict()}, assign=True)
+    return plain.train(network.training)
 
 
 def place(root: nn.Module, path: str, part: nn.Module | nn.Parameter) -> None:

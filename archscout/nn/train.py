@@ -1,8 +1,9 @@
 """The training loop, once, readable from top to bottom.
 
 Everything is a function of (network, task, recipe, seed, epochs): the schedule follows from how far the training is, the rows and
-the augmentation from the numbers of epoch and batch. So a training that is cut and resumed from its checkpoint equals an
-uninterrupted one byte for byte, on a CPU at the same number of threads. Only a `deadline` brings the clock in.
+the augmentation from the numbers of epoch and batch, the dropped paths from the number of the step. So a training that is cut and
+resumed from its checkpoint equals an uninterrupted one byte for byte, on a CPU at the same number of threads and lanes. Only a
+`deadline` brings the clock in.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archscout.core.errors import NotFinite, RunError
+from archscout.core.errors import NotFinite, RunError, UserError
+from archscout.core.operations import AUXILIARY
 from archscout.core.problem import Task
 from archscout.core.seeds import derive
 from archscout.nn import checkpoint as checkpoints
 from archscout.nn.batches import ImageSplit, batches
 from archscout.nn.evaluate import accuracy, evaluate, precision_context
 from archscout.nn.lanes import Lanes
+from archscout.nn.network import Network
 from archscout.nn.pace import Clock, Pace
 from archscout.nn.recipe import Recipe, initialise, new_network, optimizer_of, restore
 
@@ -46,7 +49,8 @@ _SHRINKABLE = 24  # pixels on the shorter side from which on images may be shrun
 class EpochReport:
     """One pass over the training images (the last may be a part of one).
 
-    epoch: passes done so far. seconds: since the training began, over all resumptions. train_loss: mean over the pass.
+    epoch: passes done so far. seconds: since the training began, over all resumptions. train_loss: mean over the pass, the weighted
+    loss of an auxiliary head included.
     valid_value: accuracy on the validation split, None where it was not measured (it is measured so often that it costs little).
     """
 
@@ -88,7 +92,8 @@ def fit(
     checkpoint: a file; where it holds an unfinished training of this network with this recipe, seed and task, that one goes on.
     With a checkpoint, SIGINT and SIGTERM wait for the end of a step and are delivered after a save.
     lanes: threads that share each batch (`nn.lanes`); the last digits depend on their number.
-    Raises NotFinite where the loss is NaN or infinite, RunError where the checkpoint is of another training.
+    Raises NotFinite where the loss is NaN or infinite, RunError where the checkpoint is of another training, UserError where the
+    recipe wants an auxiliary head or drops paths, and the network has none.
     """
     training = _Training(network, task, recipe, seed, epochs, deadline, reserve)
     if checkpoint is not None:
@@ -117,6 +122,7 @@ class _Training:
         self.network, self.task, self.recipe, self.seed, self.deadline = network, task, recipe, seed, deadline
         self.evaluated = len(task.splits["valid"]) + reserve
         self.device = next(network.parameters()).device
+        self.paths = _paths(network, recipe)
         images = len(task.splits["train"])
         self.batch = recipe.batch_for(images)
         self.per_epoch = max(1, images // self.batch)
@@ -148,6 +154,14 @@ class _Training:
             batch = next(self.stream)
         return batch[0].to(self.device), batch[1].to(self.device)
 
+    def kept(self, progress: float, count: int) -> Tensor | None:
+        """What drop-path leaves in this step of so many images, as `Network.learn` takes it; None where nothing is dropped."""
+        if not self.paths:
+            return None
+        keep = 1 - self.recipe.drop_path * progress
+        noise = torch.Generator().manual_seed(derive(self.seed, "drop-path", self.step))
+        return ((torch.rand((count, self.paths), generator=noise) < keep).float() / keep).to(self.device)
+
     def one_step(self) -> None:
         """One batch forward and backward, one move of the weights."""
         start = perf_counter()
@@ -155,7 +169,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * self.batch / self.recipe.batch * self.recipe.rate(progress)
         x, y = self.next_batch()
-        self.loss_sum += _descend(self.lanes, self.optimizer, x, y, self.recipe, progress)
+        self.loss_sum += _descend(self.lanes, self.optimizer, x, y, self.recipe, progress, self.kept(progress, len(x)))
         self.step += 1
         if self.recipe.average:
             _average(self.averaged, self.network, min(self.recipe.average, self.step / (self.step + 20)))
@@ -213,7 +227,7 @@ class _Training:
     def identity(self) -> str:
         """What a checkpoint must agree with."""
         shapes = sorted((name, tuple(tensor.shape)) for name, tensor in self.network.state_dict().items())
-        text = json.dumps([asdict(self.recipe), self.seed, self.task.fingerprint, self.batch, shapes], sort_keys=True)
+        text = json.dumps([self.recipe.record(), self.seed, self.task.fingerprint, self.batch, shapes], sort_keys=True)
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
     def save(self, path: Path) -> None:
@@ -268,19 +282,42 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def _descend(lanes: Lanes, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, progress: float) -> Tensor:
+def _paths(network: nn.Module, recipe: Recipe) -> int:
+    """How many paths the recipe may drop. Raises UserError where the network lacks what the recipe wants."""
+    graph = network.graph if isinstance(network, Network) else None
+    if recipe.auxiliary and (graph is None or AUXILIARY not in graph.marks):
+        raise UserError(
+            "the recipe wants an auxiliary head, but the network has none; build it with one, or give recipe.auxiliary=0"
+        )
+    if recipe.drop_path and (graph is None or not graph.paths):
+        raise UserError("the recipe drops paths, but the network has none that may be dropped; give recipe.drop_path=0")
+    return len(graph.paths) if graph is not None and recipe.drop_path else 0
+
+
+def _descend(
+    lanes: Lanes, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, progress: float,
+    kept: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """One step of the optimizer; the loss."""
     height, width = x.shape[2:]
     if progress < recipe.small_share and min(height, width) >= _SHRINKABLE:
         size = (round(height * recipe.small_scale), round(width * recipe.small_scale))
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
-    def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(network: nn.Module, images: Tensor, labels: Tensor, kept: Tensor | None = None) -> Tensor:
         with precision_context(recipe.precision, images.device):
-            logits = network(images)
-        return F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            if isinstance(network, Network) and (recipe.auxiliary or kept is not None):
+                logits, auxiliary = network.learn(images, kept)
+            else:
+                logits, auxiliary = network(images), None
+        found = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        if auxiliary is not None:
+            found = found + recipe.auxiliary * F.cross_entropy(auxiliary.float(), labels, label_smoothing=recipe.label_smoothing)
+        return found
 
-    mean = lanes.gradients(x, y, loss)
+    mean = lanes.gradients(loss, x, y) if kept is None else lanes.gradients(loss, x, y, kept)
+    if recipe.clip:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], recipe.clip)
     optimizer.step()
     return mean
 
@@ -294,7 +331,8 @@ def step_seconds(network: nn.Module, task: Task, recipe: Recipe, steps: int = 5,
             for number in range(steps + 2):
                 start = perf_counter()
                 x, y = trial.next_batch()
-                _descend(shared, trial.optimizer, x, y, recipe, progress).item()  # waits for an accelerator
+                kept = trial.kept(progress, len(x))
+                _descend(shared, trial.optimizer, x, y, recipe, progress, kept).item()  # waits for an accelerator
                 trial.step += 1
                 if number >= 2:
                     clock.note(progress, perf_counter() - start)

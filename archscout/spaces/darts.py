@@ -1,7 +1,9 @@
 """DARTS: a normal and a reduction cell of four nodes, each node the sum of two operations on earlier nodes.
 
-Liu, Simonyan and Yang 2019 (arXiv 1806.09055), with the skeletons for small images and for ImageNet, without auxiliary head
-and drop-path.
+Liu, Simonyan and Yang 2019 (arXiv 1806.09055), with the skeletons for small images and for ImageNet. The auxiliary head and the
+paths of drop-path are for trainings that ask for them (`nn.recipes`).
+
+Deviation: where the head's map is larger than the published one, its last convolution is averaged over the positions.
 
 Choices: for each cell and node the unordered pair of sources, then the operation on the lower and on the higher source. So every
 tuple of choices is legal, and genotypes that differ only in the order of a node's two edges (which changes nothing) are one.
@@ -16,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
-from archscout.core.operations import GraphBuilder, OperationGraph
+from archscout.core.errors import UserError
+from archscout.core.operations import AUXILIARY, GraphBuilder, OperationGraph
 from archscout.core.problem import Task
 from archscout.spaces._genotypes import CELLS, NODES, OPERATIONS, PAIRS, Edges, choices_of, edges_of, parse, written
 from archscout.spaces._graphed import Graphed
@@ -69,19 +72,33 @@ class Darts(Graphed):
 
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, stage3 where they exist."""
-        normal, reduce = edges_of(architecture.choices)
+        builder, logits, _ = self._network(task, _chosen(architecture))
+        return builder.finish(logits)
 
-        def cell(builder: GraphBuilder, before: int, x: int, channels: int, reduction: bool, reduced: bool) -> int:
-            return _cell(builder, before, x, channels, reduce if reduction else normal, reduction, reduced)
+    def with_auxiliary(self, architecture: Architecture, task: Task) -> OperationGraph:
+        """The same, then the auxiliary head, which reads the cell of the second reduction.
 
-        return self._network(task, cell)
+        Raises UserError where the images are too small for it: smaller than 32 x 32, or 224 x 224 for ImageNet's skeleton.
+        """
+        builder, logits, tap = self._network(task, _chosen(architecture))
+        _, height, width = builder.shape(tap)
+        least = 7 if self.imagenet else 8
+        if min(height, width) < least:
+            raise UserError(
+                f"the auxiliary head of '{self.name}' needs {least} x {least} pixels after the second reduction, but images of "
+                f"{task.shape[1]} x {task.shape[2]} leave {height} x {width}; only larger images (--image-size) can have one"
+            )
+        with builder.scope(AUXILIARY):
+            builder.mark(AUXILIARY, _auxiliary(builder, tap, task.classes, self.imagenet))
+        return builder.finish(logits)
 
     def supernet(self, task: Task) -> OperationGraph:
         """All cells in one network: every node is the sum of all operations on all states before it, each behind its gate.
 
         As published, normalisations have no scale of their own but in the stem, and poolings are normalised.
         """
-        return self._network(task, _every_cell)
+        builder, logits, _ = self._network(task, _every_cell)
+        return builder.finish(logits)
 
     @property
     def gates(self) -> tuple[Decision, ...]:
@@ -113,7 +130,8 @@ class Darts(Graphed):
         """The same space with other channels and layers; 0 keeps them."""
         return replace(self, channels=channels or self.channels, layers=depth or self.layers)
 
-    def _network(self, task: Task, cell: _Cell) -> OperationGraph:
+    def _network(self, task: Task, cell: _Cell) -> tuple[GraphBuilder, int, int]:
+        """The network; the positions of its logits and of what an auxiliary head reads."""
         builder = GraphBuilder(task.shape)
         before, x = _imagenet_stem(builder, self.channels) if self.imagenet else _stem(builder, self.channels)
         channels, reduced = self.channels, self.imagenet
@@ -126,9 +144,11 @@ class Darts(Graphed):
                 channels, stage = channels * 2, stage + 1
             with builder.scope(f"cell{layer + 1}"):
                 before, x, reduced = x, cell(builder, before, x, channels, reduction, reduced), reduction
+            if layer == 2 * self.layers // 3:
+                tap = x
         builder.mark(f"stage{stage}", x)
         with builder.scope("head"):
-            return builder.finish(builder.linear(builder.global_pool(x), task.classes))
+            return builder, builder.linear(builder.global_pool(x), task.classes), tap
 
     def genotype(self, architecture: Architecture) -> str:
         """The published `Genotype(normal=[...], ...)`, the edges of a node sorted by source."""
@@ -166,13 +186,24 @@ def _imagenet_stem(builder: GraphBuilder, channels: int) -> tuple[int, int]:
         return before, _conv(builder, builder.relu(before), channels, 3, stride=2)
 
 
+def _chosen(architecture: Architecture) -> _Cell:
+    """The cells of an architecture."""
+    normal, reduce = edges_of(architecture.choices)
+
+    def cell(builder: GraphBuilder, before: int, x: int, channels: int, reduction: bool, reduced: bool) -> int:
+        return _cell(builder, before, x, channels, reduce if reduction else normal, reduction, reduced)
+
+    return cell
+
+
 def _cell(builder: GraphBuilder, before: int, x: int, channels: int, edges: Edges, reduction: bool, reduced: bool) -> int:
     nodes = _inputs(builder, before, x, channels, reduced)
     for place, node in enumerate(NODES):
         terms = []
         for operation, source in edges[2 * place : 2 * place + 2]:
             with builder.scope(f"edge{source}{node}"):
-                terms.append(_operation(builder, nodes[source], operation, channels, 2 if reduction and source < 2 else 1))
+                found = _operation(builder, nodes[source], operation, channels, 2 if reduction and source < 2 else 1)
+                terms.append(found if found == nodes[source] else builder.droppable(found))
         nodes.append(builder.add(*terms))
     return builder.concat(*nodes[2:])
 
@@ -234,3 +265,12 @@ def _factorised(builder: GraphBuilder, x: int, channels: int, *, affine: bool = 
     even = builder.conv(x, channels // 2, stride=2, name="even")
     odd = builder.conv(builder.shift(x), channels // 2, stride=2, name="odd")
     return builder.batch_norm(builder.concat(even, odd), affine=affine)
+
+
+def _auxiliary(builder: GraphBuilder, x: int, classes: int, imagenet: bool) -> int:
+    """A second classifier. ImageNet's lacks the second normalisation: a slip of the published code, kept by those who use it."""
+    x = builder.avg_pool(builder.relu(x), 5, stride=2 if imagenet else 3, padding=0)
+    x = builder.relu(_conv(builder, x, 128))
+    x = builder.conv(x, 768, 2, padding=0, name="wide")
+    x = builder.relu(x if imagenet else builder.batch_norm(x))
+    return builder.linear(builder.global_pool(x), classes)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commandline import Command
+from safetensors import safe_open
 
 from archscout.core.errors import UserError
 
@@ -49,3 +51,69 @@ def test_train(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> No
     Image.new("L", (8, 8)).save(image)
     [row] = json.loads(call("predict", tmp_path / "net", "--data", image, "--json"))
     assert row["labels"][0]["label"] in ("0", "1", "2")
+
+
+def test_train_by_a_published_recipe(archscout: Command, small_data: Path, tmp_path: Path) -> None:
+    done = archscout(
+        *("train", "DARTS_V2", "--data", small_data, "--image-size", 32, "--recipe", "darts-cifar10", "--epochs", 0.05),
+        *("--set", "space.channels=2", "--set", "space.layers=3", "--set", "recipe.clip=4", "--out", tmp_path / "net", "--json"),
+    )
+    facts = done.json
+    assert facts["recipe"]["name"] == "darts-cifar10" and facts["notes"] == []
+    assert [facts["recipe"][name] for name in ("auxiliary", "drop_path", "clip")] == [0.4, 0.2, 4.0]
+    assert 0 < facts["epochs"] < 0.1
+    [checkpoint] = (tmp_path / "net" / "checkpoints").glob("*.safetensors")
+    with safe_open(checkpoint, "np") as file:
+        assert any(name.startswith("network.auxiliary.") for name in file.keys())
+    with safe_open(facts["artifacts"]["safetensors"], "np") as file:
+        assert not any("auxiliary" in name for name in file.keys())
+        weights = [name for name in file.keys() if name.endswith(("weight", "bias"))]
+        assert sum(file.get_tensor(name).size for name in weights) == facts["params"] < 1_000
+    graph = json.loads(Path(facts["artifacts"]["architecture"]).read_text())["graph"]
+    assert graph["output"] == len(graph["operations"]) - 1
+
+
+def test_a_recipe_goes_without_what_the_network_cannot_have(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("train", "nas201:3.0.0.0.0.0", "--data", small_data, "--epochs", 0.05, "--set", "space.channels=2", "--json")
+    facts = json.loads(call(*words, "--set", "space.cells=1", "--recipe", "darts-cifar10", "--out", tmp_path / "net"))
+    assert facts["recipe"]["auxiliary"] == facts["recipe"]["drop_path"] == 0
+    assert len(facts["notes"]) == 2 and "no auxiliary head" in facts["notes"][0] and "no paths" in facts["notes"][1]
+    assert facts["params"] < 3_000, "the settings of the space count"
+    words = ("train", "DARTS_V1", "--data", small_data, "--set", "recipe.small_share=0", "--out", tmp_path / "other")
+    with pytest.raises(UserError, match=r"--set recipe.auxiliary=0.4 cannot be: the auxiliary head of 'darts' needs 8 x 8 pixels"):
+        call(*words, "--set", "recipe.auxiliary=0.4")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--recipe", "darts-cifar"), "did you mean 'darts-cifar10'"),
+        (("--set", "recipe.drop_path=1"), "drop_path is less than 1"),
+        (("--set", "recipe.clips=1"), "did you mean 'clip'"),
+        (("--set", "space.chanels=4"), "did you mean 'channels'"),
+        (("--set", "space.channels=0"), "must be at least 1"),
+        (("--device", "tpu"), "--device takes auto, cpu, cuda"),
+    ],
+)
+def test_train_refuses(words: tuple[str, str], wanted: str, small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    with pytest.raises(UserError) as refused:
+        call("train", "nas201:3.3.3.1.3.2", "--data", small_data, "--out", tmp_path / "net", *words)
+    assert wanted in str(refused.value) and refused.value.exit_code == 2
+    assert not (tmp_path / "net").exists()
+
+
+def test_recipes_are_listed_with_their_source(call: Callable[..., str]) -> None:
+    listed = json.loads(call("plugins", "recipes", "--json"))["recipes"]
+    assert list(listed) == ["default", "darts-cifar10", "darts-cifar100", "nasi-cifar10", "nasi-cifar100", "nas201"]
+    assert listed["nasi-cifar100"]["recipe"]["auxiliary"] == 0.6 and listed["nas201"]["size"] == {"channels": 16, "cells": 5}
+    text = call("plugins", "recipes", "darts-cifar10")
+    assert "arXiv 1806.09055" in text and "drop_path         0.2" in text and "600 epochs, 36 channels, 20 layers" in text
+    assert "clip" not in call("plugins", "recipes")
+    with pytest.raises(UserError, match="no recipe 'dart'"):
+        call("plugins", "recipes", "dart")
+
+
+def test_score_uses_the_settings_of_the_space(small_data: Path, call: Callable[..., str]) -> None:
+    words = ("score", "DARTS_V2", "--estimator", "params", "--data", small_data, "--json")
+    [row] = json.loads(call(*words, "--set", "space.channels=4", "--set", "space.layers=3"))
+    assert row["value"] == row["params"] < 10_000

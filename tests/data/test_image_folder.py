@@ -246,6 +246,7 @@ def test_limit_per_class(images: Make) -> None:
         (("cat", "dog"), "none", (0, False, 0)),
         (("0", "1"), "shift=2,flip,cutout=8", (2, True, 8)),
         (("cat", "dog"), "auto,noflip,cutout=4", (1, False, 4)),
+        (("cat", "dog"), "auto,shift=1/8,cutout=1/2", (2, True, 8)),
     ],
 )
 def test_augmentation(images: Make, classes: tuple[str, str], augment: str, expected: tuple[int, bool, int]) -> None:
@@ -256,7 +257,7 @@ def test_augmentation(images: Make, classes: tuple[str, str], augment: str, expe
     assert "Training images are" in data.notes[-1]
 
 
-@pytest.mark.parametrize("augment", ["flap", "shift=90", "none,flip", "", "cutout"])
+@pytest.mark.parametrize("augment", ["flap", "shift=90", "shift=2/3", "shift=1/0", "none,flip", "", "cutout"])
 def test_augmentation_that_makes_no_sense(images: Make, augment: str) -> None:
     with pytest.raises(DataError, match="augmentation is") as caught:
         opened(images({"aa": 3, "bb": 3}), augment=augment)

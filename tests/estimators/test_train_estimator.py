@@ -10,6 +10,7 @@ from archscout.core.problem import Problem
 from archscout.estimators.train import Train
 from archscout.nn import checkpoint
 from archscout.nn.train import Recipe, new_network
+from archscout.spaces.darts import Darts
 from archscout.spaces.mobile import Mobile
 from archscout.testing.tasks import image_task
 
@@ -45,6 +46,21 @@ def test_it_is_a_function_of_settings_architecture_and_seed() -> None:
     assert (one.value, one.metrics["train_loss"]) == (again.value, again.metrics["train_loss"])
     assert one.metrics["train_loss"] != other.metrics["train_loss"]
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_auxiliary_head_is_trained_along_and_not_kept(tmp_path: Path) -> None:
+    space, recipe = Darts(2, 3), Recipe(batch=8, auxiliary=0.4, drop_path=0.2, small_share=0.0)
+    asked = Problem(space, image_task((1, 32, 32), 3, 16))
+    architecture = space.from_genotype("DARTS_V1")
+    assert architecture is not None
+    judge = Train(0.1, recipe, keep=str(tmp_path))
+    judge.estimate(asked, architecture, seed=0)
+    plain, headed = (new_network(space, architecture, asked.task, seed=0, auxiliary=wanted) for wanted in (False, True))
+    drawn = headed.state_dict()
+    assert all(torch.equal(tensor, drawn[name]) for name, tensor in plain.state_dict().items()), "the head draws its weights last"
+    plain.load_state_dict(checkpoint.weights(judge.kept(asked, architecture, 0)))
+    with pytest.raises(UserError, match="'mobile' have no auxiliary head"):
+        judge.estimate(problem(), SMALL, seed=0)
 
 
 def test_epochs_may_be_a_fraction() -> None:

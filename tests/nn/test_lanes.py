@@ -39,7 +39,7 @@ def test_without_normalisation_lanes_give_the_gradients_of_the_whole_batch(count
     expected = loss(whole, x, y)
     expected.backward()
     with Lanes(split, count) as lanes:
-        mean = lanes.gradients(x, y, loss)
+        mean = lanes.gradients(loss, x, y)
     assert torch.allclose(mean, expected.detach(), rtol=1e-12)
     for one, other in zip(whole.parameters(), split.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-12)
@@ -52,11 +52,24 @@ def test_normalisation_is_within_a_lane_and_running_statistics_are_averaged() ->
     for half, part in zip(halves, (slice(0, 6), slice(6, 12)), strict=True):
         (loss(half, x[part], y[part]) / 2).backward()
     with Lanes(net, 2) as lanes:
-        lanes.gradients(x, y, loss)
+        lanes.gradients(loss, x, y)
     for parameter, one, other in zip(net.parameters(), halves[0].parameters(), halves[1].parameters(), strict=True):
         assert torch.allclose(parameter.grad, one.grad + other.grad, rtol=1e-10, atol=1e-12)
     mean = (halves[0][1].running_mean + halves[1][1].running_mean) / 2
     assert torch.allclose(net[1].running_mean, mean, rtol=1e-12)
+
+
+def test_every_lane_gets_its_own_rows_of_whatever_comes_with_the_images() -> None:
+    x, y = batch(7)
+    factors = torch.arange(7.0, dtype=torch.float64)
+
+    def weighted(one: nn.Module, images: torch.Tensor, labels: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+        return (F.cross_entropy(one(images), labels, reduction="none") * factor).mean()
+
+    net = network()
+    expected = weighted(net, x, y, factors).detach()
+    with Lanes(net, 3) as lanes:
+        torch.testing.assert_close(lanes.gradients(weighted, x, y, factors), expected)
 
 
 def test_a_step_of_the_optimizer_moves_every_lane() -> None:
@@ -64,10 +77,10 @@ def test_a_step_of_the_optimizer_moves_every_lane() -> None:
     net = network()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     with Lanes(net, 2) as lanes:
-        first = lanes.gradients(x, y, loss)
+        first = lanes.gradients(loss, x, y)
         for _ in range(20):
             optimizer.step()
-            last = lanes.gradients(x, y, loss)
+            last = lanes.gradients(loss, x, y)
     assert last < first
 
 
@@ -80,7 +93,7 @@ def test_a_weight_without_influence_has_no_gradient() -> None:
         return F.cross_entropy(one[:5](images), labels)
 
     with Lanes(net, 2) as lanes:
-        lanes.gradients(x, y, partial)
+        lanes.gradients(partial, x, y)
     assert net.unused.weight.grad is None
 
 

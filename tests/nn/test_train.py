@@ -12,15 +12,20 @@ import numpy as np
 import pytest
 import torch
 
-from archscout.core.errors import NotFinite, RunError
-from archscout.core.operations import GraphBuilder
+from archscout.core.errors import NotFinite, RunError, UserError
+from archscout.core.operations import AUXILIARY, GraphBuilder
 from archscout.core.problem import Task
 from archscout.nn import checkpoint as checkpoints
-from archscout.nn.network import Network
-from archscout.nn.train import EpochReport, Recipe, accuracy, evaluate, fit, initialise, step_seconds
+from archscout.nn.network import Network, without_auxiliary
+from archscout.nn.recipe import optimizer_of
+from archscout.nn.train import EpochReport, Recipe, _Training, accuracy, evaluate, fit, initialise, step_seconds
 from archscout.testing.tasks import image_task
 
 QUICK = Recipe(batch=16, learning_rate=0.05)
+PUBLISHED = replace(
+    QUICK, nesterov=False, decay_all=True, warm_up=0.0, schedule="cosine", last_rate=0.001, small_share=0.0, clip=0.5,
+    drop_path=0.3, auxiliary=0.4,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +47,18 @@ def network(task: Task, seed: int = 0) -> Network:
     x = g.relu(g.add(g.batch_norm(g.conv(x, 8, 3, name="branch"), name="last"), x))
     built = Network(g.finish(g.linear(g.global_pool(x), task.classes)))
     return initialise(built, seed)  # type: ignore[return-value]
+
+
+def headed(task: Task, seed: int = 0) -> Network:
+    """The same with two paths that may be dropped and an auxiliary head."""
+    g = GraphBuilder(task.shape)
+    x = g.relu(g.batch_norm(g.conv(g.input, 8, 3, stride=2)))
+    paths = [g.droppable(g.batch_norm(g.conv(x, 8, 3, name="branch"), name="last")) for _ in range(2)]
+    x = g.relu(g.add(*paths, x))
+    logits = g.linear(g.global_pool(x), task.classes)
+    with g.scope(AUXILIARY):
+        g.mark(AUXILIARY, g.linear(g.global_pool(g.relu(x)), task.classes))
+    return initialise(Network(g.finish(logits)), seed)  # type: ignore[return-value]
 
 
 def state(net: torch.nn.Module) -> dict[str, bytes]:
@@ -82,12 +99,19 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(task: Task, recipe: Reci
 
 @pytest.mark.parametrize(
     "recipe",
-    [QUICK, replace(QUICK, average=0.9), replace(QUICK, optimizer="adamw", learning_rate=0.003), replace(QUICK, momentum=0.0)],
-)
+    [
+        QUICK, replace(QUICK, average=0.9), replace(QUICK, optimizer="adamw", learning_rate=0.003), replace(QUICK, momentum=0.0),
+        PUBLISHED,
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("cut", [1, 13, 20])
-def test_resumed_equals_uninterrupted_byte_for_byte(tmp_path: Path, task: Task, recipe: Recipe, cut: int, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    straight = network(task)
-    expected = fit(straight, task, recipe, seed=3, epochs=2.5)
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_resumed_equals_uninterrupted_byte_for_byte(  # type: ignore[no-untyped-def]
+    tmp_path: Path, task: Task, recipe: Recipe, cut: int, lanes: int, monkeypatch
+) -> None:
+    made = headed if recipe.auxiliary else network
+    straight = made(task)
+    expected = fit(straight, task, recipe, seed=3, epochs=2.5, lanes=lanes)
 
     # A save after every step; the process "dies" within step `cut`.
     from archscout.nn import train
@@ -104,18 +128,18 @@ def test_resumed_equals_uninterrupted_byte_for_byte(tmp_path: Path, task: Task, 
     file = tmp_path / "net.safetensors"
     monkeypatch.setattr(train, "_descend", dying)
     with pytest.raises(Cut):
-        fit(network(task), task, recipe, seed=3, epochs=2.5, checkpoint=file, checkpoint_every_s=0)
+        fit(made(task), task, recipe, seed=3, epochs=2.5, checkpoint=file, checkpoint_every_s=0, lanes=lanes)
     monkeypatch.setattr(train, "_descend", descend)
-    resumed = network(task, seed=99)
-    result = fit(resumed, task, recipe, seed=3, epochs=2.5, checkpoint=file)
+    resumed = made(task, seed=99)
+    result = fit(resumed, task, recipe, seed=3, epochs=2.5, checkpoint=file, lanes=lanes)
     assert state(resumed) == state(straight)
     assert [(r.epoch, r.train_loss, r.valid_value) for r in result.history] == [
         (r.epoch, r.train_loss, r.valid_value) for r in expected.history
     ]
     assert (result.steps, result.valid_value) == (expected.steps, expected.valid_value)
     # Once more, from the finished training: nothing is trained, all is the same.
-    again = network(task, seed=98)
-    assert fit(again, task, recipe, seed=3, epochs=2.5, checkpoint=file).valid_value == expected.valid_value
+    again = made(task, seed=98)
+    assert fit(again, task, recipe, seed=3, epochs=2.5, checkpoint=file, lanes=lanes).valid_value == expected.valid_value
     assert state(again) == state(straight)
     assert set(os.listdir(tmp_path)) <= {"net.safetensors", "net.previous.safetensors"}
 
@@ -140,6 +164,90 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing(schedule: str) -> None:
     assert all(a <= b + 1e-12 for a, b in pairwise(rates[:21]))
     assert all(a >= b for a, b in pairwise(rates[20:]))
     assert Recipe(warm_up=0.0).rate(0.0) == 1
+
+
+def test_the_rate_falls_to_the_last_one() -> None:
+    for schedule in ("linear", "cosine"):
+        recipe = Recipe(schedule=schedule, warm_up=0.2, learning_rate=0.035, last_rate=0.001)  # type: ignore[arg-type]
+        rates = [0.035 * recipe.rate(progress) for progress in np.linspace(0, 1, 101)]
+        assert rates[0] == 0 and rates[20] == pytest.approx(0.035) and rates[-1] == pytest.approx(0.001)
+        assert all(a >= b for a, b in pairwise(rates[20:]))
+
+
+def test_what_decays_and_how_momentum_is_taken(task: Task) -> None:
+    some, everything = (optimizer_of(network(task), replace(QUICK, decay_all=whole, nesterov=whole)) for whole in (False, True))
+    assert [group["weight_decay"] for group in some.param_groups] == [5e-4, 0.0]
+    assert [group["weight_decay"] for group in everything.param_groups] == [5e-4, 5e-4]
+    assert (some.defaults["nesterov"], everything.defaults["nesterov"]) == (False, True)
+
+
+def test_clipped_gradients_move_the_weights_no_further(task: Task) -> None:
+    recipe = Recipe(batch=8, learning_rate=0.1, momentum=0.0, weight_decay=0.0, warm_up=0.0, clip=1e-3)
+    moved = []
+    for clip in (0.0, 1e-3, 1e3):
+        net = network(task)
+        before = [p.detach().clone() for p in net.parameters()]
+        assert fit(net, task, replace(recipe, clip=clip), seed=0, epochs=0.01).steps == 1
+        moved.append(math.sqrt(sum(float((p.detach() - b).square().sum()) for p, b in zip(net.parameters(), before, strict=True))))
+    assert moved[0] == moved[2] > moved[1]
+    assert moved[1] == pytest.approx(0.1 * 0.5 * 1e-3, rel=1e-3)  # the one step is at half of a schedule that falls to nothing
+
+
+def test_the_auxiliary_loss_has_its_weight(task: Task) -> None:
+    recipe = replace(QUICK, label_smoothing=0.0, small_share=0.0)
+    losses = [
+        fit(headed(task), task, replace(recipe, auxiliary=weight), seed=0, epochs=0.01).history[0].train_loss
+        for weight in (0.0, 0.4, 0.8)
+    ]
+    assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]))
+    assert losses[1] - losses[0] == pytest.approx(0.4 * math.log(3), rel=0.3)  # of three classes, before anything is learned
+
+
+def test_paths_are_dropped_ever_more_often_and_kept_in_the_mean(task: Task) -> None:
+    training = _Training(headed(task), task, replace(PUBLISHED, drop_path=0.4), 0, 1.0, None)
+    for progress in (0.0, 0.5, 1.0):
+        kept = training.kept(progress, 20_000)
+        assert kept is not None and kept.shape == (20_000, 2)
+        assert float((kept == 0).float().mean()) == pytest.approx(0.4 * progress, abs=0.01)
+        assert float(kept.mean()) == pytest.approx(1, abs=0.02)
+    first = training.kept(1.0, 50)
+    training.step += 1
+    assert first is not None and not torch.equal(first, training.kept(1.0, 50))  # type: ignore[arg-type]
+    assert not torch.equal(first[:, 0], first[:, 1])
+    assert _Training(headed(task), task, QUICK, 0, 1.0, None).kept(1.0, 50) is None
+
+
+def test_a_recipe_for_another_network_is_refused(task: Task) -> None:
+    with pytest.raises(UserError, match=r"auxiliary head, but the network has none.*recipe\.auxiliary=0"):
+        fit(network(task), task, PUBLISHED, seed=0, epochs=1)
+    with pytest.raises(UserError, match=r"drops paths, but the network has none.*recipe\.drop_path=0"):
+        fit(network(task), task, replace(QUICK, drop_path=0.1), seed=0, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"optimizer": "adam"}, "optimizer is sgd or adamw, but 'adam' came"),
+        ({"precision": "fp16"}, "precision is fp32 or bf16"),
+        ({"clip": -1.0}, "clip is a number from 0 on"),
+        ({"weight_decay": math.nan}, "weight_decay is a number from 0 on"),
+        ({"auxiliary": math.inf}, "auxiliary is a number from 0 on"),
+        ({"drop_path": 1.0}, "drop_path is less than 1"),
+        ({"warm_up": 1.5}, "warm_up lies between 0 and 1"),
+        ({"batch": 0}, "are more than 0"),
+        ({"learning_rate": 0.01, "last_rate": 0.02}, "last_rate is at most its learning_rate"),
+        ({"auxiliary": 0.4}, "needs whole images"),
+    ],
+)
+def test_a_recipe_out_of_range_is_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Recipe(**wrong)  # type: ignore[arg-type]
+
+
+def test_checkpoints_from_before_the_newer_fields_still_fit() -> None:
+    assert {"clip", "drop_path", "auxiliary", "decay_all", "nesterov", "last_rate"}.isdisjoint(Recipe().record())
+    assert len(Recipe().record()) == 13
+    assert Recipe(clip=5.0, nesterov=False).record() == {**Recipe().record(), "clip": 5.0, "nesterov": False}
 
 
 def test_a_recipe_survives_json() -> None:
@@ -282,6 +390,9 @@ def test_kept_weights_are_the_trained_ones(tmp_path: Path, task: Task) -> None:
     other = network(task, seed=5)
     other.load_state_dict(checkpoints.weights(file))
     assert state(other) == state(net)
+    with_head = tmp_path / "head.safetensors"
+    fit(headed(task), task, PUBLISHED, seed=0, epochs=0.1, checkpoint=with_head)
+    without_auxiliary(headed(task)).load_state_dict(checkpoints.weights(with_head))
     with pytest.raises(RunError, match="no checkpoint"):
         checkpoints.weights(tmp_path / "none")
 

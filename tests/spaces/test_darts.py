@@ -7,6 +7,7 @@ import torch
 from archscout.core.draw import sample, size
 from archscout.core.errors import UserError
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
+from archscout.spaces._genotypes import OPERATIONS
 from archscout.spaces.darts import DECISIONS, Darts
 
 CIFAR = Task("cifar", IMAGE_CLASSIFICATION, (3, 32, 32), 10, "none")
@@ -35,6 +36,45 @@ def test_published_counts(name, settings, params, macs):
     graph = space.operations(space.from_genotype(name), IMAGENET if settings[2] else CIFAR)
     assert graph.params == params
     assert round(graph.macs / 1e6, 3) == macs
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "params"),
+    [
+        ("DARTS_V1", (36, 20, False), 3_645_840),
+        ("DARTS_V2", (36, 20, False), 3_825_768),
+        ("DARTS_V1", (16, 8, False), 668_356),
+        ("DARTS_V2", (16, 8, False), 681_572),
+        ("DARTS_V1", (48, 14, True), 5_771_208),
+        ("DARTS_V2", (48, 14, True), 5_979_528),
+    ],
+)
+def test_counts_with_the_auxiliary_head(name, settings, params):
+    space, task = Darts(*settings), IMAGENET if settings[2] else CIFAR
+    architecture = space.from_genotype(name)
+    whole, plain = space.with_auxiliary(architecture, task), space.operations(architecture, task)
+    assert whole.params == params
+    assert whole.without_auxiliary() == plain and plain.without_auxiliary() is plain
+    assert whole.live().params == plain.params
+
+
+@pytest.mark.parametrize(("settings", "least"), [((4, 3), 29), ((4, 3, True), 193)])  # odd maps are halved upwards
+def test_small_images_leave_no_map_for_the_auxiliary_head(settings, least):
+    space = Darts(*settings)
+    architecture = space.from_genotype("DARTS_V1")
+    space.with_auxiliary(architecture, Task("t", IMAGE_CLASSIFICATION, (3, least, 400), 10, "none"))
+    with pytest.raises(UserError, match=rf"auxiliary head of 'darts' needs .* images of {least - 1} x 400 leave"):
+        space.with_auxiliary(architecture, Task("t", IMAGE_CLASSIFICATION, (3, least - 1, 400), 10, "none"))
+
+
+def test_every_operation_on_an_edge_but_the_identity_may_be_dropped():
+    graph = Darts().operations(Darts().from_genotype("DARTS_V1"), CIFAR)
+    assert len(graph.paths) == 18 * 5 + 2 * 5  # three skips in either cell
+    for place in graph.paths:
+        operation = graph.operations[place]
+        assert ".edge" in operation.name and operation.kind in ("batch_norm", "max_pool", "avg_pool")
+    skips = Darts().architecture([0, OPERATIONS.index("skip_connect"), OPERATIONS.index("skip_connect")] * 8)
+    assert len(Darts(4, 3).operations(skips, CIFAR).paths) == 2 * 8, "a skip that halves the map is no identity"
 
 
 def test_the_module_has_the_published_parameters():
