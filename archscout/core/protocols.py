@@ -5,7 +5,7 @@ Plug-ins are frozen dataclasses: fields are the settings, the docstring is the h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -247,11 +247,23 @@ class SealedTable(Protocol):
         ...
 
 
+@runtime_checkable
 class Learner(Protocol):
     """Learns a judge from evidence about one problem (the evidence may be empty)."""
 
     def fit(self, problem: Problem, history: Sequence[Observation], *, seed: int) -> Estimator:
         """A fitted judge."""
+        ...
+
+
+@runtime_checkable
+class LongLearner(Protocol):
+    """A learner that takes its time, and says how far it is."""
+
+    def fitting(
+        self, problem: Problem, history: Sequence[Observation], *, seed: int
+    ) -> Generator[tuple[int, int], None, Estimator]:
+        """As `fit`; yields how many steps are done, and of how many."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Shared by the strategies that own a supernet: what answer weights of gates speak for, and what a snapshot of a training holds."""
+"""Shared by the strategies that own a supernet: the logits of its gates, and what architecture weights of gates speak for."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from archscout.core.architecture import Architecture
 from archscout.core.draw import Accept, neighbours, sample
 from archscout.core.problem import Problem
 from archscout.core.protocols import SharedSpace, Space
-from archscout.core.seeds import generator
+from archscout.core.seeds import derive, generator
+from archscout.nn import gates as gating
 from archscout.nn.measure import acceptance
-from archscout.nn.recipe import restore
 from archscout.nn.supernet import Supernet
+from archscout.nn.supernet_training import kept, kept_optimizer, put_back, put_back_optimizer
 
 SKIPS = ("skip_connect", "identity", "skip")
 """What spaces call the operation that hands its input on."""
 _NOTHING = "none"
+_START = 1e-3
+_FADING = 0.1
+"""What is left of the dropout of skip connections at the end of a search."""
 _STARTS = 16
 _LEAST = 1e-12
 
@@ -111,36 +115,57 @@ class Answers:
         return best
 
 
-def kept(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, NDArray[Any]]:
-    """Tensors for a snapshot."""
-    return {f"{prefix}{name}": tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+class Logits:
+    """The logits of the gates, and Adam for them."""
+
+    def __init__(self, valid: Tensor, seed: int, rate: float, decay: float, device: str = "cpu") -> None:
+        noise = torch.randn(valid.shape, generator=torch.Generator().manual_seed(seed))
+        self.valid = valid.to(device)
+        self.values = (_START * noise).to(device).requires_grad_()
+        self._optimizer = torch.optim.Adam([self.values], rate, betas=(0.5, 0.999), weight_decay=decay)
+
+    def gates(self) -> Tensor:
+        """The softmax of every row, (G, O)."""
+        return gating.softmax(self.values, self.valid)
+
+    def entropy(self) -> float:
+        """The mean over the rows, in nats."""
+        return float(gating.entropy(self.gates().detach()).mean())
+
+    def move(self, found: Tensor) -> None:
+        """A step down a gradient (G, O)."""
+        self.values.grad = found
+        self._optimizer.step()
+        self.values.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {**kept({"values": self.values}, "logits."), **kept_optimizer(self._optimizer, "adam.")}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Back from a snapshot."""
+        put_back({"values": self.values}, state, "logits.")
+        put_back_optimizer(self._optimizer, state, "adam.")
 
 
-def kept_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, NDArray[Any]]:
-    """What an optimizer remembers, for a snapshot."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{prefix}{number}.{name}": value.detach().cpu().numpy().copy()
-        for number, parts in state.items()
-        for name, value in parts.items()
-        if isinstance(value, Tensor)
-    }
+class SkipDropout:
+    """Shuts single skip connections for a batch, less and less often.
 
+    chance: at the start; at the end of the search a tenth of it is left.
+    """
 
-def back(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
-    """The tensors of a snapshot under a prefix."""
-    found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    return {name: torch.as_tensor(np.asarray(value)) for name, value in found.items()}
+    def __init__(self, net: Supernet, chance: float, seed: int, device: str = "cpu") -> None:
+        self._skips = torch.zeros(net.gate_shape, device=device)
+        for row, decision in enumerate(net.space.gates):
+            self._skips[row, pick(decision.options, SKIPS)] = 1.0
+        self._chance, self._seed = chance, seed
 
-
-def put_back(parameters: Mapping[str, Tensor], state: Mapping[str, Any], prefix: str) -> None:
-    """Give parameters the values of a snapshot, in their own memory layout."""
-    found = back(state, prefix)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(found[name])
-
-
-def put_back_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], prefix: str) -> None:
-    """Give an optimizer the memory of a snapshot."""
-    restore(optimizer, back(state, prefix))
+    def factors(self, step: int, steps: int) -> Tensor:
+        """Of the gates (G, O): 0 for a skip connection that is shut, more than 1 for the others, so that the mean is 1; else 1."""
+        chance = self._chance * _FADING ** (step / steps)
+        if not chance:
+            return torch.ones_like(self._skips)
+        draws = torch.rand(self._skips.shape, generator=torch.Generator().manual_seed(derive(self._seed, step)))
+        open_ = (draws >= chance).to(self._skips)
+        factors: Tensor = 1 - self._skips + self._skips * open_ / (1 - chance)
+        return factors

@@ -35,8 +35,8 @@ from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive
 from archscout.nn.bilevel import gradient, leaves, stepped, unrolled
 from archscout.nn.supernet import supernet_of
-from archscout.strategies._folded import Answers
-from archscout.strategies._training import Batch, Logits, Schedule, SkipDropout, Training
+from archscout.nn.supernet_training import Batch, Schedule, Training
+from archscout.strategies._folded import Answers, Logits, SkipDropout
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,11 @@ from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.measure import acceptance, latency
 from archscout.nn.network import Network
+from archscout.nn.paths import fair_path
 from archscout.nn.supernet import Supernet, supernet_of
+from archscout.nn.supernet_training import Schedule, Training
 from archscout.strategies._desk import Desk
 from archscout.strategies._folded import Answers
-from archscout.strategies._training import Schedule, Training
 
 _MEMORY = 0.9
 _TRIES = 1_000
@@ -132,7 +133,7 @@ class Mdenas(Schedule):
             trial = step // each
             if step == first or step % each == 0:
                 rng = generator(seed, "path", trial)
-                path = _fair(options, seed, trial) if trial < rounds else np.array(learned.sample(rng))
+                path = fair_path(options, seed, trial) if trial < rounds else np.array(learned.sample(rng))
             loss = training.learn(self._gates(path, net.gate_shape), training.batch(training.weighed, step), step)
             if (step + 1) % each:
                 continue
@@ -273,12 +274,3 @@ def timed_options(net: Supernet, problem: Problem) -> NDArray[np.float64]:
             found[row, column] = median([*path[:row], column, *path[row + 1 :]]) - base
     found[0] += base
     return found
-
-
-def _fair(options: Sequence[int], seed: int, trial: int) -> NDArray[np.int64]:
-    """The path of a warm-up trial: over a round, every option of every decision comes once (of shorter decisions some again)."""
-    number, turn = divmod(trial, max(options))
-    path = []
-    for place, count in enumerate(options):
-        path.append(int(generator(seed, "warm-up", number, place).permutation(count)[turn % count]))
-    return np.array(path, np.int64)

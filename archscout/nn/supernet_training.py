@@ -1,4 +1,8 @@
-"""Shared by the strategies that train a supernet: data, weights, the logits of the gates, and the way back from a snapshot."""
+"""The training of a supernet's weights: its schedule, its data, one step, and the way back from a snapshot.
+
+Everything random follows from the seed and the number of the step, so a training that goes on from a snapshot equals an
+uninterrupted one, on a CPU byte for byte.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from archscout.core.errors import NotFinite
 from archscout.core.problem import Problem
 from archscout.core.seeds import derive
-from archscout.nn import gates as gating
-from archscout.nn.batches import Stream, halved
+from archscout.nn.batches import ImageSplit, Stream, halved
 from archscout.nn.bilevel import Tensors
+from archscout.nn.recipe import restore
 from archscout.nn.supernet import Execute, Supernet
-from archscout.strategies._folded import SKIPS, kept, kept_optimizer, pick, put_back, put_back_optimizer
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) and labels (B,)."""
-_START = 1e-3
-_FADING = 0.1
-"""What is left of the dropout of skip connections at the end of a search."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,15 @@ class Training:
     seed: int
     weighed: Stream = field(init=False)
     judged: Stream = field(init=False)
+    judged_data: ImageSplit = field(init=False)
     optimizer: torch.optim.SGD = field(init=False)
     steps: int = field(init=False)
 
     def __post_init__(self) -> None:
-        parts = halved(self.problem.task.splits["train"], self.schedule.share, derive(self.seed, "split"))
+        weighed, self.judged_data = halved(self.problem.task.splits["train"], self.schedule.share, derive(self.seed, "split"))
         batch, augment = self.schedule.batch, self.schedule.augment
-        self.weighed = Stream(parts[0], batch, seed=derive(self.seed, "weighed"), augment=augment)
-        self.judged = Stream(parts[1], batch, seed=derive(self.seed, "judged"), augment=augment)
+        self.weighed = Stream(weighed, batch, seed=derive(self.seed, "weighed"), augment=augment)
+        self.judged = Stream(self.judged_data, batch, seed=derive(self.seed, "judged"), augment=augment)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), self.schedule.learning_rate, self.schedule.momentum, weight_decay=self.schedule.weight_decay
         )
@@ -136,57 +139,36 @@ class Training:
         put_back_optimizer(self.optimizer, state, "sgd.")
 
 
-class Logits:
-    """The logits of the gates, and Adam for them."""
-
-    def __init__(self, valid: Tensor, seed: int, rate: float, decay: float, device: str = "cpu") -> None:
-        noise = torch.randn(valid.shape, generator=torch.Generator().manual_seed(seed))
-        self.valid = valid.to(device)
-        self.values = (_START * noise).to(device).requires_grad_()
-        self._optimizer = torch.optim.Adam([self.values], rate, betas=(0.5, 0.999), weight_decay=decay)
-
-    def gates(self) -> Tensor:
-        """The softmax of every row, (G, O)."""
-        return gating.softmax(self.values, self.valid)
-
-    def entropy(self) -> float:
-        """The mean over the rows, in nats."""
-        return float(gating.entropy(self.gates().detach()).mean())
-
-    def move(self, found: Tensor) -> None:
-        """A step down a gradient (G, O)."""
-        self.values.grad = found
-        self._optimizer.step()
-        self.values.grad = None
-
-    def state(self) -> dict[str, Any]:
-        """For a snapshot."""
-        return {**kept({"values": self.values}, "logits."), **kept_optimizer(self._optimizer, "adam.")}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Back from a snapshot."""
-        put_back({"values": self.values}, state, "logits.")
-        put_back_optimizer(self._optimizer, state, "adam.")
+def kept(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, NDArray[Any]]:
+    """Tensors for a snapshot."""
+    return {f"{prefix}{name}": tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
 
 
-class SkipDropout:
-    """Shuts single skip connections for a batch, less and less often.
+def kept_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, NDArray[Any]]:
+    """What an optimizer remembers, for a snapshot."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{prefix}{number}.{name}": value.detach().cpu().numpy().copy()
+        for number, parts in state.items()
+        for name, value in parts.items()
+        if isinstance(value, Tensor)
+    }
 
-    chance: at the start; at the end of the search a tenth of it is left.
-    """
 
-    def __init__(self, net: Supernet, chance: float, seed: int, device: str = "cpu") -> None:
-        self._skips = torch.zeros(net.gate_shape, device=device)
-        for row, decision in enumerate(net.space.gates):
-            self._skips[row, pick(decision.options, SKIPS)] = 1.0
-        self._chance, self._seed = chance, seed
+def back(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """The tensors of a snapshot under a prefix."""
+    found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return {name: torch.as_tensor(np.asarray(value)) for name, value in found.items()}
 
-    def factors(self, step: int, steps: int) -> Tensor:
-        """Of the gates (G, O): 0 for a skip connection that is shut, more than 1 for the others, so that the mean is 1; else 1."""
-        chance = self._chance * _FADING ** (step / steps)
-        if not chance:
-            return torch.ones_like(self._skips)
-        draws = torch.rand(self._skips.shape, generator=torch.Generator().manual_seed(derive(self._seed, step)))
-        open_ = (draws >= chance).to(self._skips)
-        factors: Tensor = 1 - self._skips + self._skips * open_ / (1 - chance)
-        return factors
+
+def put_back(parameters: Mapping[str, Tensor], state: Mapping[str, Any], prefix: str) -> None:
+    """Give parameters the values of a snapshot, in their own memory layout."""
+    found = back(state, prefix)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(found[name])
+
+
+def put_back_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], prefix: str) -> None:
+    """Give an optimizer the memory of a snapshot."""
+    restore(optimizer, back(state, prefix))
