@@ -301,3 +301,17 @@ class Strategy(Protocol):
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """The search itself; its return value is the answer, or None for the best observation."""
         ...
+
+
+@runtime_checkable
+class LoopOwner(Protocol):
+    """A strategy that learns by itself, on a supernet of the space, in place of asking a judge."""
+
+    @property
+    def owns_loop(self) -> bool:
+        """Whether it does, with these settings."""
+        ...
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """The settings with which it comes to its end within about `seconds` here; takes a few steps to find out."""
+        ...

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from archscout.core.architecture import Architecture
 from archscout.core.draw import Accept, neighbours, sample
 from archscout.core.problem import Problem
-from archscout.core.protocols import SharedSpace, Space
+from archscout.core.protocols import SharedSpace, Space, Strategy
 from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.measure import acceptance
@@ -113,6 +114,25 @@ class Answers:
                 if worth(other) > worth(best) and (self._accept is None or self._accept(other)):
                     best = other
         return best
+
+
+def seconds_per_report(strategy: Strategy, problem: Problem, seed: int, reports: int = 2) -> float:
+    """What a report of this strategy costs here, the first left out; it should give one soon."""
+    search = strategy.search(problem, seed=seed)
+    next(search)
+    begun = monotonic()
+    for _ in range(reports):
+        next(search)
+    search.close()
+    return (monotonic() - begun) / reports
+
+
+def paced_epochs(strategy: Any, problem: Problem, seconds: float, seed: int) -> Mapping[str, Any]:
+    """As many epochs of a training of a supernet (`Schedule`) as fit into the time, and no more than it was to have."""
+    each = seconds_per_report(replace(strategy, report=1, warm_up=0.0), problem, seed)
+    images = strategy.share * len(problem.task.splits["train"])
+    fitting = seconds / each * strategy.batch / images
+    return {"epochs": min(strategy.epochs, float(f"{fitting:.4g}"))}
 
 
 class Logits:

@@ -23,8 +23,9 @@ Only the weights' gradients are clipped, as published.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ from archscout.core.seeds import derive
 from archscout.nn.bilevel import gradient, leaves, stepped, unrolled
 from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Batch, Schedule, Training
-from archscout.strategies._folded import Answers, Logits, SkipDropout
+from archscout.strategies._folded import Answers, Logits, SkipDropout, paced_epochs
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,15 @@ class Darts(Schedule):
                 "warm_up and skip_dropout lie between 0 and 1 and report is at least 1, "
                 f"but {self.warm_up}, {self.skip_dropout} and {self.report} came"
             )
+
+    @property
+    def owns_loop(self) -> bool:
+        """Always."""
+        return True
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """As many epochs as fit."""
+        return paced_epochs(self, problem, seconds, seed)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""

@@ -43,7 +43,7 @@ from archscout.nn.bilevel import Loss, Tensors, gradient, leaves, stepped, unrol
 from archscout.nn.executor import Program, WeightBank
 from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Batch, Schedule, Training, kept, kept_optimizer, put_back, put_back_optimizer
-from archscout.strategies._folded import Answers, Logits, SkipDropout
+from archscout.strategies._folded import Answers, Logits, SkipDropout, paced_epochs
 
 _LEAST_SHARE = 1e-6
 """Of the batch, that a test counts for at the least."""
@@ -88,6 +88,15 @@ class Lpt(Schedule):
                 "meaning and practice are not negative, tester_channels and report at least 1, "
                 f"but {self.meaning}, {self.practice}, {self.tester_channels} and {self.report} came"
             )
+
+    @property
+    def owns_loop(self) -> bool:
+        """Always."""
+        return True
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """As many epochs as fit."""
+        return paced_epochs(self, problem, seconds, seed)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""

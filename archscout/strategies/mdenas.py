@@ -27,7 +27,7 @@ logits depend on no image (every way is cut) is judged like any other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -35,11 +35,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from archscout.core.architecture import Architecture
+from archscout.core.architecture import Architecture, Decision
 from archscout.core.draw import legal, sample
 from archscout.core.moves import Progress, Search
 from archscout.core.problem import Problem
-from archscout.core.protocols import Snapshot
+from archscout.core.protocols import SharedSpace, Snapshot
 from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.measure import acceptance, latency
@@ -48,12 +48,13 @@ from archscout.nn.paths import fair_path
 from archscout.nn.supernet import Supernet, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.strategies._desk import Desk
-from archscout.strategies._folded import Answers
+from archscout.strategies._folded import Answers, seconds_per_report
 
 _MEMORY = 0.9
 _TRIES = 1_000
 _JUDGED = 512
 """Images that a path is judged on, at the most."""
+_TIMED_STEPS = 5
 _LATENCY_POWER, _LEAST_MS = -0.07, 1e-3
 
 
@@ -65,6 +66,7 @@ class Mdenas(Schedule):
     floor: share of uniform draws among the samples. supernet: judge by an own supernet, else by the run's judge.
     warm_up: rounds before the first trial in which every option of every decision is trained once, in random company.
     epochs, batch, ...: of the supernet; an epoch is a trial. channels, depth: of the supernet; 0 for the space's own.
+    steps_per_trial: batches that a path is trained on; 0 for a whole pass.
     latency_target: milliseconds for one image that a network of the supernet's size should take; 0 leaves latency out.
     """
 
@@ -78,15 +80,29 @@ class Mdenas(Schedule):
     warm_up: int = 0
     channels: int = 16
     depth: int = 1
+    steps_per_trial: int = 0
     latency_target: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha <= 1 or not 0 <= self.floor <= 1 or self.warm_up < 0:
+        if not 0 < self.alpha <= 1 or not 0 <= self.floor <= 1 or min(self.warm_up, self.steps_per_trial) < 0:
             raise ValueError(
-                "alpha lies above 0 and at most at 1, floor between 0 and 1, and warm_up is not negative, "
-                f"but {self.alpha}, {self.floor} and {self.warm_up} came"
+                "alpha lies above 0 and at most at 1, floor between 0 and 1, warm_up and steps_per_trial are not negative, "
+                f"but {self.alpha}, {self.floor}, {self.warm_up} and {self.steps_per_trial} came"
             )
+
+    @property
+    def owns_loop(self) -> bool:
+        """With a supernet of its own."""
+        return self.supernet
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """As many trials as the settings say, of as many steps as fit into a share of the time; of a pass at the most."""
+        few = replace(self, steps_per_trial=_TIMED_STEPS, epochs=max(self.epochs, 4.0), warm_up=0)
+        each = seconds_per_report(few, problem, seed) / _TIMED_STEPS
+        trials = max(1, round(self.epochs)) + self.warm_up * max(len(row.options) for row in _rows(problem))
+        steps = max(1, int(seconds / each / trials))
+        return {"steps_per_trial": steps if self.steps_per_trial == 0 else min(steps, self.steps_per_trial)}
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """By the run's judge for ever, or by the supernet for `epochs` trials."""
@@ -125,7 +141,7 @@ class Mdenas(Schedule):
             times = timed_options(net, problem)
             # What a clock said cannot be said again, so it is kept before anything follows from it.
             yield Progress(None, {}, {"step": 0, "times": times, **training.state(), **learned.state()})
-        each = training.weighed.per_pass
+        each = self.steps_per_trial or training.weighed.per_pass
         rounds = self.warm_up * max(options)
         training.steps = (rounds + max(1, round(self.epochs))) * each
         path: NDArray[np.int64] = np.zeros(len(options), np.int64)
@@ -256,6 +272,10 @@ def moved_in_turn(
             found[loser] -= mass
             found[winner] += mass
     return found
+
+
+def _rows(problem: Problem) -> Sequence[Decision]:
+    return problem.space.gates if isinstance(problem.space, SharedSpace) else problem.space.decisions
 
 
 def timed_options(net: Supernet, problem: Problem) -> NDArray[np.float64]:

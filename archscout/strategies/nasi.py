@@ -42,7 +42,7 @@ from archscout.nn import gates as gating
 from archscout.nn.batches import Stream
 from archscout.nn.executor import Init
 from archscout.nn.supernet import Supernet, supernet_of
-from archscout.strategies._folded import Answers
+from archscout.strategies._folded import Answers, seconds_per_report
 
 _DECAY = 0.9
 
@@ -83,6 +83,16 @@ class Nasi:
                 "the temperature is above 0, the quantile between 0 and 1 and the penalty not negative, "
                 f"but {self.temperature}, {self.quantile} and {self.penalty} came"
             )
+
+    @property
+    def owns_loop(self) -> bool:
+        """Always."""
+        return True
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """As many steps as fit, and no more than `steps`."""
+        each = seconds_per_report(self, problem, seed) if self.steps > 2 else 0.0
+        return {"steps": max(1, min(self.steps, int(seconds / each))) if each else self.steps}
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Take the steps, with a report after each; the answer is the argmax."""
