@@ -104,6 +104,8 @@ def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:
             return first[:, :, :: operation.stride[0], :: operation.stride[1]] * 0.0
         case "shift":
             return F.pad(first[:, :, 1:, 1:], (0, 1, 0, 1))
+        case "crop":
+            return first[:, :, 1:, 1:]
         case "global_pool":
             return first.mean((2, 3), keepdim=operation.keep)
         case _:

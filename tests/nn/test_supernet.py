@@ -14,7 +14,11 @@ from archscout.nn.supernet import Supernet, supernet_of
 from archscout.testing.supernets import CHECKS
 
 SMALL = Task("noise", IMAGE_CLASSIFICATION, (3, 8, 8), 4, "noise")
-SIZES = {"darts": {"channels": 4, "layers": 3}, "nas201": {"channels": 4, "cells": 1}}
+SIZES = {
+    "darts": {"channels": 4, "layers": 3},
+    "nao-cell": {"channels": 4, "layers": 1, "join": "conv"},
+    "nas201": {"channels": 4, "cells": 1},
+}
 SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.make("spaces", name), SharedSpace)]
 
 
