@@ -123,7 +123,7 @@ class NaoCell(Graphed):
 
     @property
     def gates(self) -> tuple[Decision, ...]:
-        """For each cell, node and branch a row of the operations on all states; then for each cell and state whether it is loose."""
+        """For each cell, node and branch a row of operations on states; then for each cell and state whether it is loose."""
         return _gates(self.operation_set)
 
     def opened(self, architecture: Architecture) -> tuple[tuple[int, int], ...]:
