@@ -130,9 +130,11 @@ class OperationGraph:
     def opened(self, gates: Collection[Pair], *, plain: bool = False) -> OperationGraph:
         """The part of a supernet behind these (row, column) gates; all others are shut, and what only they lead to is left out.
 
-        plain: the open gates are all 1, so every `mix` becomes an ordinary sum and the graph that of a stand-alone network.
+        plain: the open gates are all 1, so every `mix` becomes an ordinary sum and the graph that of a stand-alone network, in
+        which nothing adds a mixture without open gates.
         """
         place: dict[int, int] = {}
+        nought: set[int] = set()
         kept: list[Operation] = []
         for position, operation in enumerate(self.operations):
             if operation.kind == "mix":
@@ -142,6 +144,7 @@ class OperationGraph:
                     place[position] = inputs[0]
                     continue
                 if not inputs:
+                    nought.add(position)
                     changed = replace(operation, kind="zero", inputs=(0,), gates=())
                 elif plain:
                     changed = replace(operation, kind="add", inputs=inputs, gates=())
@@ -149,6 +152,11 @@ class OperationGraph:
                     changed = replace(operation, inputs=inputs, gates=tuple(gate for _, gate in terms))
             else:
                 inputs = tuple(place[i] for i in operation.inputs)
+                if plain and operation.kind == "add":
+                    inputs = tuple(place[i] for i in operation.inputs if i not in nought) or inputs
+                    if len(inputs) == 1:
+                        place[position] = inputs[0]
+                        continue
                 changed = operation if inputs == operation.inputs else replace(operation, inputs=inputs)
             place[position] = len(kept)
             kept.append(changed)

@@ -12,6 +12,7 @@ SMALL = {
     "nas201": {"channels": 4, "cells": 1},
     "darts": {"channels": 4, "layers": 3},
     "nao-cell": {"channels": 4, "layers": 1},
+    "proxyless": {"channels": 4, "depth": 2, "skip": True},
     "transnas-cell": {"channels": 4},
     "transnas-macro": {"channels": 4},
     "nlp-rnn": {"embedding": 6, "hidden": 8},
