@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from archscout import catalogue
 from archscout.core.errors import UserError
@@ -14,7 +15,12 @@ from archscout.nn.supernet import Supernet, supernet_of
 from archscout.testing.supernets import CHECKS
 
 SMALL = Task("noise", IMAGE_CLASSIFICATION, (3, 8, 8), 4, "noise")
-SIZES = {"darts": {"channels": 4, "layers": 3}, "nas201": {"channels": 4, "cells": 1}}
+SIZES = {
+    "darts": {"channels": 4, "layers": 3},
+    "nao-cell": {"channels": 4, "layers": 1, "join": "conv"},
+    "nas201": {"channels": 4, "cells": 1},
+    "proxyless": {"channels": 4, "depth": 2, "skip": True},
+}
 SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.make("spaces", name), SharedSpace)]
 
 
@@ -32,6 +38,14 @@ def test_the_search_network_of_darts_has_its_published_size():
     task = replace(SMALL, shape=(3, 32, 32), classes=10)
     graph = catalogue.make("spaces", "darts", channels=16, layers=8).supernet(task)
     assert graph.params == 1_930_618  # "1.9 M"
+
+
+def test_a_path_with_a_node_of_nought_is_extracted():
+    space = catalogue.make("spaces", "nas201", **SIZES["nas201"])
+    net = Supernet(space, SMALL)
+    architecture = space.architecture([0, 3, 3, 3, 3, 3])  # no edge leads to the first node
+    x = torch.randn(6, *SMALL.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(net.extract(architecture)(x), net(x, net.gates(architecture)), atol=1e-5)
 
 
 def test_a_space_without_one_is_told_of():
