@@ -14,18 +14,23 @@ from archscout.nn.supernet import Supernet, supernet_of
 from archscout.testing.supernets import CHECKS
 
 SMALL = Task("noise", IMAGE_CLASSIFICATION, (3, 8, 8), 4, "noise")
-SIZES = {"darts": {"channels": 4, "layers": 3}, "nas201": {"channels": 4, "cells": 1}}
+SETTINGS = {
+    "darts": [{"channels": 4, "layers": 3}],
+    "nas101": [{"stem": 6, "stacks": 2, "cells": 1, "subspace": subspace} for subspace in (1, 2, 3)],
+    "nas201": [{"channels": 4, "cells": 1}],
+}
+SPACES = [catalogue.make("spaces", name, **settings) for name, listed in SETTINGS.items() for settings in listed]
 SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.make("spaces", name), SharedSpace)]
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-@pytest.mark.parametrize("name", SHARED)
-def test_every_supernet_keeps_the_contract(name, check):
-    check(catalogue.make("spaces", name, **SIZES[name]), SMALL)
+@pytest.mark.parametrize("space", SPACES, ids=repr)
+def test_every_supernet_keeps_the_contract(space, check):
+    check(space, SMALL)
 
 
 def test_the_expected_spaces_have_supernets():
-    assert set(SIZES) == set(SHARED)
+    assert set(SETTINGS) == set(SHARED)
 
 
 def test_the_search_network_of_darts_has_its_published_size():
@@ -35,7 +40,9 @@ def test_the_search_network_of_darts_has_its_published_size():
 
 
 def test_a_space_without_one_is_told_of():
-    with pytest.raises(UserError, match="'nas101' has no supernet"):
+    with pytest.raises(UserError, match="'macro' has no supernet"):
+        supernet_of(catalogue.make("spaces", "macro"), SMALL, seed=0)
+    with pytest.raises(UserError, match="take one of its sub-spaces"):
         supernet_of(catalogue.make("spaces", "nas101"), SMALL, seed=0)
 
 
