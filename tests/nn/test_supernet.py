@@ -15,23 +15,25 @@ from archscout.nn.supernet import Supernet, supernet_of
 from archscout.testing.supernets import CHECKS
 
 SMALL = Task("noise", IMAGE_CLASSIFICATION, (3, 8, 8), 4, "noise")
-SIZES = {
-    "darts": {"channels": 4, "layers": 3},
-    "nao-cell": {"channels": 4, "layers": 1, "join": "conv"},
-    "nas201": {"channels": 4, "cells": 1},
-    "proxyless": {"channels": 4, "depth": 2, "skip": True},
+SETTINGS = {
+    "darts": [{"channels": 4, "layers": 3}],
+    "nao-cell": [{"channels": 4, "layers": 1, "join": "conv"}],
+    "nas101": [{"stem": 6, "stacks": 2, "cells": 1, "subspace": subspace} for subspace in (1, 2, 3)],
+    "nas201": [{"channels": 4, "cells": 1}],
+    "proxyless": [{"channels": 4, "depth": 2, "skip": True}],
 }
+SPACES = [catalogue.make("spaces", name, **settings) for name, listed in SETTINGS.items() for settings in listed]
 SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.make("spaces", name), SharedSpace)]
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-@pytest.mark.parametrize("name", SHARED)
-def test_every_supernet_keeps_the_contract(name, check):
-    check(catalogue.make("spaces", name, **SIZES[name]), SMALL)
+@pytest.mark.parametrize("space", SPACES, ids=repr)
+def test_every_supernet_keeps_the_contract(space, check):
+    check(space, SMALL)
 
 
 def test_the_expected_spaces_have_supernets():
-    assert set(SIZES) == set(SHARED)
+    assert set(SETTINGS) == set(SHARED)
 
 
 def test_the_search_network_of_darts_has_its_published_size():
@@ -41,7 +43,7 @@ def test_the_search_network_of_darts_has_its_published_size():
 
 
 def test_a_path_with_a_node_of_nought_is_extracted():
-    space = catalogue.make("spaces", "nas201", **SIZES["nas201"])
+    space = catalogue.make("spaces", "nas201", **SETTINGS["nas201"][0])
     net = Supernet(space, SMALL)
     architecture = space.architecture([0, 3, 3, 3, 3, 3])  # no edge leads to the first node
     x = torch.randn(6, *SMALL.shape, generator=torch.Generator().manual_seed(0))
@@ -49,7 +51,9 @@ def test_a_path_with_a_node_of_nought_is_extracted():
 
 
 def test_a_space_without_one_is_told_of():
-    with pytest.raises(UserError, match="'nas101' has no supernet"):
+    with pytest.raises(UserError, match="'macro' has no supernet"):
+        supernet_of(catalogue.make("spaces", "macro"), SMALL, seed=0)
+    with pytest.raises(UserError, match="take one of its sub-spaces"):
         supernet_of(catalogue.make("spaces", "nas101"), SMALL, seed=0)
 
 
