@@ -333,3 +333,7 @@ class LoopOwner(Protocol):
     def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
         """The settings with which it comes to its end within about `seconds` here; takes a few steps to find out."""
         ...
+
+    def memory(self, problem: Problem) -> int:
+        """About how many bytes a step takes at its peak, the weights left out."""
+        ...

@@ -61,7 +61,10 @@ class Display:
     def _count(self, stage: str, event: Event) -> None:
         best = f", best {event.best.value:.4g}" if event.best else ""
         failed = f", {event.failed} failed" if event.failed else ""
-        text = f"{stage}: {event.landed} judged{failed}{best}"
+        done = f"{event.landed} judged{failed}{best}"
+        if event.progress is not None and not event.landed:  # a strategy that learns by itself
+            done = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.progress.metrics.items())
+        text = f"{stage}: {done}"
         if self._bar is None:
             if event.kind == "stopped" or monotonic() - self._last > _EVERY:
                 self._line(f"{text}; {self._left(event)}")

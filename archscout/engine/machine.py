@@ -46,6 +46,19 @@ def device_of(asked: str) -> str:
     return asked
 
 
+def free_memory(device: str) -> int:
+    """Bytes that are free on a device."""
+    if device.startswith("cuda"):
+        import torch
+
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    import psutil
+
+    available: int = psutil.virtual_memory().available
+    return available
+
+
 def versions() -> dict[str, str]:
     """The versions on which a run's numbers depend."""
     found = {"python": platform.python_version()}

@@ -22,7 +22,7 @@ from archscout.core.errors import LimitError, UserError
 from archscout.core.protocols import LoopOwner
 from archscout.core.seeds import derive, generator, seeded
 from archscout.engine.job import Job
-from archscout.engine.machine import cores
+from archscout.engine.machine import cores, free_memory
 from archscout.engine.request import settings_of
 from archscout.export.folder import seconds_to_save
 from archscout.nn.lanes import lanes_for
@@ -138,7 +138,17 @@ def _screened(job: Job) -> Plan:
 def _pace(job: Job, limits: Mapping[str, float], seconds: float | None) -> Mapping[str, Any]:
     """The settings with which a strategy that owns its loop ends in time; none for others, and where no clock runs."""
     strategy = job.strategy()
-    if seconds is None or not isinstance(strategy, LoopOwner) or not strategy.owns_loop:
+    if not isinstance(strategy, LoopOwner) or not strategy.owns_loop:
+        return {}
+    need = strategy.memory(job.problem(limits))
+    job.say("plan", f"A step of the supernet takes about {need / 2**30:.1f} GiB of memory.")
+    free = free_memory(job.device)
+    if need > free:
+        raise LimitError(
+            f"a step of '{job.strategy_name}' takes about {need / 2**30:.1f} GiB of memory, but {free / 2**30:.1f} GiB are free; "
+            "make it smaller with --set strategy.batch=..., strategy.channels=... or strategy.depth=..."
+        )
+    if seconds is None:
         return {}
     return strategy.paced(job.problem(limits), _PACED_TO * seconds, seed=derive(job.request.seed, "pace"))
 

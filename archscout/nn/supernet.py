@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from math import prod
 from typing import Literal
 
 import torch
@@ -31,6 +32,7 @@ from archscout.nn.network import Network, place
 
 Execute = Literal["selected", "all"]
 _KEPT_PROGRAMS = 64
+_VIEWS = ("input", "narrow", "zero")
 
 
 class Supernet(nn.Module):
@@ -132,10 +134,20 @@ class Supernet(nn.Module):
 
 def supernet_of(space: Space, task: Task, *, seed: int, init: Init = "default", channels: int = 0, depth: int = 0) -> Supernet:
     """The supernet of a space. channels, depth: its size where not 0. Raises UserError where the space has none."""
+    return Supernet(_sized(space, channels, depth), task, seed=seed, init=init)
+
+
+def activations(space: Space, task: Task, batch: int, channels: int = 0, depth: int = 0) -> int:
+    """Bytes of all results of a batch in that supernet: about what a backward pass through the whole mixture keeps."""
+    kept = (operation for operation in _sized(space, channels, depth).supernet(task).operations if operation.kind not in _VIEWS)
+    return 4 * batch * sum(prod(operation.shape) for operation in kept)
+
+
+def _sized(space: Space, channels: int, depth: int) -> SharedSpace:
     if not isinstance(space, SharedSpace):
         raise UserError(
             f"the space '{space.name}' has no supernet, which this method needs; choose one that has, such as nas201 or darts"
         )
     sized = space.sized(channels, depth)
     assert isinstance(sized, SharedSpace)
-    return Supernet(sized, task, seed=seed, init=init)
+    return sized

@@ -35,7 +35,7 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive
 from archscout.nn.bilevel import gradient, leaves, stepped, unrolled
-from archscout.nn.supernet import supernet_of
+from archscout.nn.supernet import activations, supernet_of
 from archscout.nn.supernet_training import Batch, Schedule, Training
 from archscout.strategies._folded import Answers, Logits, SkipDropout, paced_epochs
 
@@ -83,6 +83,10 @@ class Darts(Schedule):
     def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
         """As many epochs as fit."""
         return paced_epochs(self, problem, seconds, seed)
+
+    def memory(self, problem: Problem) -> int:
+        """The results of one pass through the mixture; passes follow one another."""
+        return activations(problem.space, problem.task, self.batch, self.channels, self.depth)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""

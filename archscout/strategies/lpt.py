@@ -41,7 +41,7 @@ from archscout.core.seeds import derive
 from archscout.nn.batches import Stream
 from archscout.nn.bilevel import Loss, Tensors, gradient, leaves, stepped, unrolled
 from archscout.nn.executor import Program, WeightBank
-from archscout.nn.supernet import supernet_of
+from archscout.nn.supernet import activations, supernet_of
 from archscout.nn.supernet_training import Batch, Schedule, Training, kept, kept_optimizer, put_back, put_back_optimizer
 from archscout.strategies._folded import Answers, Logits, SkipDropout, paced_epochs
 
@@ -97,6 +97,10 @@ class Lpt(Schedule):
     def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
         """As many epochs as fit."""
         return paced_epochs(self, problem, seconds, seed)
+
+    def memory(self, problem: Problem) -> int:
+        """The results of one pass through the mixture; passes follow one another, and the tester's are smaller."""
+        return activations(problem.space, problem.task, self.batch, self.channels, self.depth)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""

@@ -45,7 +45,7 @@ from archscout.nn import gates as gating
 from archscout.nn.measure import acceptance, latency
 from archscout.nn.network import Network
 from archscout.nn.paths import fair_path
-from archscout.nn.supernet import Supernet, supernet_of
+from archscout.nn.supernet import Supernet, activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.strategies._desk import Desk
 from archscout.strategies._folded import Answers, seconds_per_report
@@ -104,6 +104,10 @@ class Mdenas(Schedule):
         steps = max(1, int(seconds / each / trials))
         return {"steps_per_trial": steps if self.steps_per_trial == 0 else min(steps, self.steps_per_trial)}
 
+    def memory(self, problem: Problem) -> int:
+        """As of the whole mixture, although only a path is computed: an upper bound."""
+        return activations(problem.space, problem.task, self.batch, self.channels, self.depth)
+
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """By the run's judge for ever, or by the supernet for `epochs` trials."""
         return self._shared(problem, seed, state) if self.supernet else self._judged(problem, seed)
@@ -111,6 +115,7 @@ class Mdenas(Schedule):
     def _judged(self, problem: Problem, seed: int) -> Search:
         space, accept, rng, desk = problem.space, acceptance(problem), generator(seed, "mdenas"), Desk()
         learned = Multinomial([len(decision.options) for decision in space.decisions], self)
+        failed: set[Architecture] = set()
 
         def drawn() -> Architecture:
             for _ in range(_TRIES):
@@ -120,9 +125,16 @@ class Mdenas(Schedule):
             return sample(space, rng, accept)
 
         while True:
-            for seen in (yield from desk.judge(drawn())):
-                if seen.estimate is not None:
+            landed = yield from desk.judge(drawn())
+            for seen in landed:
+                if seen.estimate is None:
+                    failed.add(seen.architecture)
+                else:
                     learned.tell(seen.architecture.choices, seen.value)
+            likeliest = legal(space, [int(theta.argmax()) for theta in learned.theta])
+            fits = likeliest is not None and likeliest not in failed and (accept is None or accept(likeliest))
+            if landed and fits and learned.told:
+                yield Progress(likeliest, {"entropy": learned.entropy()})
 
     def _shared(self, problem: Problem, seed: int, state: Snapshot | None) -> Search:
         net = supernet_of(
@@ -202,6 +214,11 @@ class Multinomial:
         self.values = [np.zeros(count) for count in options]
         self._rules = rules
         self._trend: float | None = None
+
+    @property
+    def told(self) -> int:
+        """How many trials there were."""
+        return int(self.trials[0].sum())
 
     def sample(self, rng: np.random.Generator) -> list[int]:
         """An option of every decision."""

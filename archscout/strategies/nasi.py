@@ -41,7 +41,7 @@ from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.batches import Stream
 from archscout.nn.executor import Init
-from archscout.nn.supernet import Supernet, supernet_of
+from archscout.nn.supernet import Supernet, activations, supernet_of
 from archscout.strategies._folded import Answers, seconds_per_report
 
 _DECAY = 0.9
@@ -93,6 +93,10 @@ class Nasi:
         """As many steps as fit, and no more than `steps`."""
         each = seconds_per_report(self, problem, seed) if self.steps > 2 else 0.0
         return {"steps": max(1, min(self.steps, int(seconds / each))) if each else self.steps}
+
+    def memory(self, problem: Problem) -> int:
+        """The results of a pass, of its backward pass, and of the pass backward through that."""
+        return 3 * activations(problem.space, problem.task, self.batch, self.channels, self.depth)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Take the steps, with a report after each; the answer is the argmax."""
