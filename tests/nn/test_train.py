@@ -12,13 +12,28 @@ import numpy as np
 import pytest
 import torch
 
+from archscout import catalogue
+from archscout.core.draw import sample
 from archscout.core.errors import NotFinite, RunError, UserError
 from archscout.core.operations import AUXILIARY, GraphBuilder
 from archscout.core.problem import Task
+from archscout.core.protocols import SharedSpace
+from archscout.core.seeds import generator
 from archscout.nn import checkpoint as checkpoints
 from archscout.nn.network import Network, without_auxiliary
 from archscout.nn.recipe import optimizer_of
-from archscout.nn.train import EpochReport, Recipe, _Training, accuracy, evaluate, fit, initialise, step_seconds
+from archscout.nn.train import (
+    EpochReport,
+    Recipe,
+    _Training,
+    accuracy,
+    evaluate,
+    fit,
+    initialise,
+    new_network,
+    shrunk,
+    step_seconds,
+)
 from archscout.testing.tasks import image_task
 
 QUICK = Recipe(batch=16, learning_rate=0.05)
@@ -426,3 +441,22 @@ def test_step_seconds_leaves_the_network_alone(task: Task) -> None:
     before = state(net)
     assert 0 < step_seconds(net, task, QUICK) < 1
     assert state(net) == before
+
+
+def test_shrunk_images_keep_the_parity_of_every_halving():
+    for extent in range(24, 80):
+        small = shrunk(extent, 0.75)
+        assert abs(small - 0.75 * extent) <= 4
+        for _ in range(3):
+            assert small % 2 == extent % 2
+            small, extent = (small + 1) // 2, (extent + 1) // 2
+
+
+def test_every_space_of_images_trains_on_shrunk_images_of_28_pixels():
+    task = image_task((1, 28, 28), 3, 16)
+    for name in ("nas201", "darts", "nao-cell", "proxyless", "mobile"):
+        space = catalogue.make("spaces", name)
+        space = space.sized(4, 3) if isinstance(space, SharedSpace) else space
+        network = new_network(space, sample(space, generator(0)), task, seed=0)
+        result = fit(network, task, Recipe(batch=8, small_share=0.9), seed=0, epochs=1)
+        assert result.steps == 2
