@@ -10,22 +10,30 @@ from archscout import catalogue
 from archscout.core.errors import UserError
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.protocols import SharedSpace
-from archscout.nn.supernet import Supernet, supernet_of
+from archscout.nn.supernet import GraphSupernet, supernet_of
 from archscout.testing.supernets import CHECKS
+from archscout.testing.tasks import token_task
 
 SMALL = Task("noise", IMAGE_CLASSIFICATION, (3, 8, 8), 4, "noise")
-SIZES = {"darts": {"channels": 4, "layers": 3}, "nas201": {"channels": 4, "cells": 1}}
-SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.make("spaces", name), SharedSpace)]
+TOKENS = token_task(length=4, classes=7)
+CASES = [
+    ("darts", {"channels": 4, "layers": 3}, SMALL),
+    ("nas201", {"channels": 4, "cells": 1}, SMALL),
+    ("rnn", {"nodes": 4, "size": 6}, TOKENS),
+    ("rnn", {"nodes": 4, "size": 6, "share": "node_prev_act"}, TOKENS),
+    ("rnn", {"nodes": 4, "size": 6, "share": "node_prev_act", "ends": "loose"}, TOKENS),
+]
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
-@pytest.mark.parametrize("name", SHARED)
-def test_every_supernet_keeps_the_contract(name, check):
-    check(catalogue.make("spaces", name, **SIZES[name]), SMALL)
+@pytest.mark.parametrize(("name", "settings", "task"), CASES, ids=[f"{name} {place}" for place, (name, _, _) in enumerate(CASES)])
+def test_every_supernet_keeps_the_contract(name, settings, task, check):
+    check(catalogue.make("spaces", name, **settings), task)
 
 
 def test_the_expected_spaces_have_supernets():
-    assert set(SIZES) == set(SHARED)
+    shared = {name for name in catalogue.names("spaces") if isinstance(catalogue.make("spaces", name), SharedSpace)}
+    assert shared == {name for name, _, _ in CASES}
 
 
 def test_the_search_network_of_darts_has_its_published_size():
@@ -41,4 +49,6 @@ def test_a_space_without_one_is_told_of():
 
 def test_a_supernet_may_be_smaller_than_its_space():
     net = supernet_of(catalogue.make("spaces", "darts"), SMALL, seed=0, channels=4, depth=3)
-    assert isinstance(net, Supernet) and (net.space.channels, net.space.layers) == (4, 3)
+    assert isinstance(net, GraphSupernet) and (net.space.channels, net.space.layers) == (4, 3)
+    net = supernet_of(catalogue.make("spaces", "rnn"), TOKENS, seed=0, channels=5, depth=3)
+    assert net.get_parameter("node0.weight").shape == (10, 10)
