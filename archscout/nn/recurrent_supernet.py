@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
-from itertools import groupby
 from math import sqrt
 
 import torch
@@ -32,19 +31,23 @@ _KEPT_PLANS = 64
 
 @dataclass(frozen=True)
 class _Term:
-    """What one activation contributes to a node: the lanes that go through it, and the gates of these."""
+    """What one activation does in a node: the gates of the lanes that go through it, and which of them are open."""
 
     activation: str
-    lanes: slice | list[int]
     gates: list[Pair]
+    open: list[bool]
 
 
 @dataclass(frozen=True)
 class _Mixture:
-    """A node as lanes, each a predecessor times a matrix. names: of the matrices, one for all lanes or one for each."""
+    """A node as lanes, each a predecessor times a matrix. names: of the matrices, one for each lane or, where `shared`, for all.
+
+    The terms of a shared matrix take in all lanes and are summed; those of others take in some each, one after another.
+    """
 
     sources: list[int]
     names: list[str]
+    shared: bool
     terms: list[_Term]
 
 
@@ -147,19 +150,13 @@ class RecurrentSupernet(Supernet):
 
     def _mixture(self, gates: list[Pair]) -> _Mixture:
         """gates: of a node, by activation and then by source."""
-        names = [self._name(gate) for gate in gates]
-        sources = [self._edges[row][0] for row, _ in gates]
-        lanes = list(range(len(gates)))
-        if self.network.share == "node":  # the activations of a predecessor share its product
-            different = sorted(set(sources))
-            lanes = [different.index(source) for source in sources]
-            names, sources = names[:1], different
+        shared = self.network.share == "node"
+        rows = sorted({row for row, _ in gates}) if shared else [row for row, _ in gates]
         terms = []
-        for column, group in groupby(zip(gates, lanes, strict=True), key=lambda entry: entry[0][1]):
-            pairs, taken = (list(part) for part in zip(*group, strict=True))
-            whole = taken == list(range(taken[0], taken[-1] + 1))
-            terms.append(_Term(ACTIVATIONS[column - 1], slice(taken[0], taken[-1] + 1) if whole else taken, pairs))
-        return _Mixture(sources, names, terms)
+        for column in sorted({column for _, column in gates}):
+            taken = [(row, column) for row in rows] if shared else [gate for gate in gates if gate[1] == column]
+            terms.append(_Term(ACTIVATIONS[column - 1], taken, [gate in gates for gate in taken]))
+        return _Mixture([self._edges[row][0] for row in rows], list(dict.fromkeys(map(self._name, gates))), shared, terms)
 
 
 def _mixed(mixture: _Mixture, weights: Weights, gates: Tensor) -> Step:
@@ -168,25 +165,35 @@ def _mixed(mixture: _Mixture, weights: Weights, gates: Tensor) -> Step:
         return lambda states, read: torch.zeros_like(states[0])
     matrices = [weights[name] for name in mixture.names]
     matrix = matrices[0] if len(matrices) == 1 else torch.stack(matrices)
-    terms = [(ACTIVATION[term.activation], term.lanes, _of(gates, term.gates).to(matrix)) for term in mixture.terms]
+    scales = [_scale(gates, term).to(matrix) for term in mixture.terms]
+    scale = _joined(scales, mixture.shared)
+
+    sizes = [len(term.gates) for term in mixture.terms]
 
     def step(states: Sequence[Tensor], read: Sequence[Tensor]) -> Tensor:
+        # The terms of a lane differ in f(u) alone: sum g (s + sigmoid(c) (f(u) - s)) = G s + sigmoid(c) (sum g f(u) - G s).
         state = _stacked(states, mixture.sources)
         product = (state if read[0] is states[0] else _stacked(read, mixture.sources)) @ matrix
         gate, new = product.chunk(2, -1)
-        gate = torch.sigmoid(gate)
-        sums = [
-            scale @ torch.lerp(state[lanes], activation(new[lanes]), gate[lanes]).flatten(1) for activation, lanes, scale in terms
-        ]
-        return reduce(torch.add, sums).view_as(states[0])
+        parts = [new] * len(sizes) if mixture.shared else torch.split(new, sizes)
+        terms = zip(scales, mixture.terms, parts, strict=True)
+        value = _joined([factor * ACTIVATION[term.activation](part) for factor, term, part in terms], mixture.shared)
+        kept = scale * state
+        return torch.addcmul(kept, torch.sigmoid(gate), value - kept).sum(0)
 
     return step
 
 
-def _of(gates: Tensor, pairs: list[Pair]) -> Tensor:
-    """The values of some gates, (M,)."""
-    rows, columns = (list(places) for places in zip(*pairs, strict=True))
-    return gates[rows, columns]
+def _scale(gates: Tensor, term: _Term) -> Tensor:
+    """(J, 1, 1): the term's gates, of which shut ones get no gradient."""
+    rows, columns = (list(places) for places in zip(*term.gates, strict=True))
+    found = gates[rows, columns]
+    return (found if all(term.open) else found * torch.tensor(term.open, device=gates.device))[:, None, None]
+
+
+def _joined(parts: list[Tensor], shared: bool) -> Tensor:
+    """The sum of what all lanes contribute, or what some lanes each contribute one after another."""
+    return reduce(torch.add, parts) if shared or len(parts) == 1 else torch.cat(parts)
 
 
 def _stacked(states: Sequence[Tensor], numbers: list[int]) -> Tensor:
