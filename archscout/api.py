@@ -284,7 +284,7 @@ def score_all(
 
     request = Request(data=data, data_dir=str(data_dir) if data_dir else None, settings=dict(settings or {}), seed=seed)
     judge = make(request, "estimator", "estimators", estimator)
-    found = [with_settings(*resolve(text, space), request.settings) for text in architectures]
+    found = [with_settings(*resolve(text, space, request.settings), request.settings) for text in architectures]
     task = open_request(request).task
     check_kind(task, judge, f"the judge '{estimator}'")
     for owner in {owner.name: owner for owner, _ in found}.values():
@@ -357,7 +357,7 @@ def train_one(
         device=device, seed=seed, settings=dict(settings or {}),
     )  # fmt: skip
     request.check()
-    owner, found = resolve(architecture, space)
+    owner, found = resolve(architecture, space, request.settings)
     size = {f"space.{name}": str(value) for name, value in known.size.items()} if owner.name == known.space else {}
     owner, found = with_settings(owner, found, {**size, **request.settings})
     device = device_of(device)

@@ -69,6 +69,7 @@ def correlate(
     task = questions.task_of(space, data, data_dir, words)
     if saved is None:
         judges = questions.judges_of(questions.names_in(estimator), words, table=table, dataset=dataset, epochs=epochs)
+        judges = questions.fitted(judges, Problem(space, task), seed)
         question = Question(Problem(space, task), judges, drawn.architectures, seed)
         saved = scores_of(question, out, what="correlate", workers=workers, minutes=minutes)
     rows = correlations(drawn, saved, task, seed=seed)
@@ -115,6 +116,7 @@ def search(
     searched = chosen.objective(dataset, epochs)
     valid, test = _verdicts(chosen, dataset, final_epochs, searched if estimator == "tabular" else None)
     task = questions.task_of(space, data, data_dir, words)
+    judges = questions.fitted(judges, Problem(space, task), seed)
     limit = _budget(searched, table, queries, budget)
     contest = Contest(chosen, dataset, Problem(space, task), judges, valid, test, limit, range(seed, seed + seeds))
     found, outcomes = hold(contest, made, strategy)

@@ -87,6 +87,7 @@ def _score_all(
     architectures = whole(made, rows, seed)
     members = by_class(made, architectures) if per_class else {}
     task = questions.task_of(made, data, data_dir, settings)
+    judges = questions.fitted(judges, Problem(made, task), seed)
     question = Question(Problem(made, task), judges, list(members) if per_class else architectures, seed, members)
     scores = scores_of(question, path, what=f"score {made.name}", workers=workers, minutes=minutes)
     return {

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from archscout import catalogue
 from archscout.core.errors import UserError
 from archscout.core.kinds import check_kind, kinds_of
-from archscout.core.problem import LANGUAGE_MODELLING, Task
-from archscout.core.protocols import Estimator, Space, Strategy, Table
+from archscout.core.problem import LANGUAGE_MODELLING, Problem, Task
+from archscout.core.protocols import Estimator, Learner, LongLearner, Space, Strategy, Table
 from archscout.engine.request import Request, settings_of
 
 _IMAGES, _TOKENS = ((3, 32, 32), 10), ((35,), 10_000)
@@ -60,15 +60,48 @@ def judge_of(name: str, settings: Mapping[str, str], owner: str = "estimator", *
     known, chosen = (dict(recorded), name) if name == "tabular" else ({}, name)
     if name.endswith(".npz"):
         known, chosen = {"path": str(Path(name).expanduser().resolve())}, "scored"
-    given = settings_of(owner, settings, catalogue.plugin("estimators", chosen))
-    made: Estimator = catalogue.make("estimators", chosen, **{**known, **given})
+    room = _room(chosen)
+    given = settings_of(owner, settings, catalogue.plugin(room, chosen))
+    made: Estimator = catalogue.make(room, chosen, **{**known, **given})
     return made
+
+
+def _room(name: str) -> str:
+    return "learners" if name in catalogue.names("learners") else "estimators"
+
+
+def fitted(judges: Mapping[str, Estimator], problem: Problem, seed: int) -> dict[str, Estimator]:
+    """The judges, of which those that must learn first have learned, with a countdown.
+
+    A learner that samples in some way of its own gets company: itself with uniform sampling, at equal cost.
+    """
+    from archscout.comparison.telling import Countdown
+
+    found: dict[str, Estimator] = {}
+    for name, judge in judges.items():
+        learners = {name: judge}
+        if getattr(judge, "sampler", "uniform") != "uniform":
+            learners[f"{name} (uniform sampling)"] = replace(judge, sampler="uniform")  # type: ignore[type-var]
+        for label, learner in learners.items():
+            if isinstance(learner, LongLearner):
+                countdown = Countdown(f"train {label}", 0)
+                steps = learner.fitting(problem, (), seed=seed)
+                while True:
+                    try:
+                        countdown.of(*next(steps))
+                    except StopIteration as end:
+                        found[label] = end.value
+                        break
+                countdown.close()
+            else:
+                found[label] = learner.fit(problem, (), seed=seed) if isinstance(learner, Learner) else learner
+    return found
 
 
 def judges_of(names: Sequence[str], settings: Mapping[str, str], **recorded: Any) -> dict[str, Estimator]:
     """Several judges; each takes those of the settings that it has. Raises UnknownName for one that none of them has."""
     found: dict[str, Estimator] = {}
-    known = {name: {f"estimator.{field.name}" for field in fields(catalogue.plugin("estimators", name))} for name in names}
+    known = {name: {f"estimator.{field.name}" for field in fields(catalogue.plugin(_room(name), name))} for name in names}
     for name in names:
         elsewhere = set().union(*known.values()) - known[name]
         shown = Path(name).stem if name.endswith(".py") else name

@@ -19,7 +19,7 @@ from typing import Literal
 
 Kind = Literal[
     "input", "conv", "batch_norm", "relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool",
-    "linear", "add", "mix", "multiply", "concat", "narrow", "zero", "shift",
+    "linear", "add", "mix", "multiply", "concat", "narrow", "zero", "shift", "crop",
 ]  # fmt: skip
 Pair = tuple[int, int]
 AUXILIARY = "auxiliary"
@@ -35,8 +35,9 @@ class Operation:
 
     conv: no padding mode but zeros; `avg_pool` never counts padding; `global_pool` gives (C,) or, with `keep`, (C, 1, 1);
     `narrow` is the first C channels; `zero` is the input (strided) times nought; `shift` drops the first row and column and pads
-    the last (the second half of DARTS' factorised reduction); `multiply` broadcasts a (C, 1, 1) gate; `mix` is the sum of its
-    inputs, each times the number at its (row, column) of a matrix of `gates` that comes from outside: only supernets have it.
+    the last (the second half of DARTS' factorised reduction), `crop` drops them only; `multiply` broadcasts a (C, 1, 1) gate;
+    `mix` is the sum of its inputs, each times the number at its (row, column) of a matrix of `gates` that comes from outside: only
+    supernets have it.
     """
 
     name: str
@@ -122,16 +123,18 @@ class OperationGraph:
                 assert shape is not None
                 weight = _DEPTHWISE if operation.groups > 1 else (_POINTWISE if operation.kernel == (1, 1) else 1.0)
                 total += weight * prod(shape) * prod(operation.shape[1:]) + _PER_LAYER
-            elif operation.kind not in ("input", "narrow", "zero", "shift", "global_pool"):
+            elif operation.kind not in ("input", "narrow", "zero", "shift", "crop", "global_pool"):
                 total += _PER_ELEMENT * size
         return round(total)
 
     def opened(self, gates: Collection[Pair], *, plain: bool = False) -> OperationGraph:
         """The part of a supernet behind these (row, column) gates; all others are shut, and what only they lead to is left out.
 
-        plain: the open gates are all 1, so every `mix` becomes an ordinary sum and the graph that of a stand-alone network.
+        plain: the open gates are all 1, so every `mix` becomes an ordinary sum and the graph that of a stand-alone network, in
+        which nothing adds a mixture without open gates.
         """
         place: dict[int, int] = {}
+        nought: set[int] = set()
         kept: list[Operation] = []
         for position, operation in enumerate(self.operations):
             if operation.kind == "mix":
@@ -141,6 +144,7 @@ class OperationGraph:
                     place[position] = inputs[0]
                     continue
                 if not inputs:
+                    nought.add(position)
                     changed = replace(operation, kind="zero", inputs=(0,), gates=())
                 elif plain:
                     changed = replace(operation, kind="add", inputs=inputs, gates=())
@@ -148,6 +152,11 @@ class OperationGraph:
                     changed = replace(operation, inputs=inputs, gates=tuple(gate for _, gate in terms))
             else:
                 inputs = tuple(place[i] for i in operation.inputs)
+                if plain and operation.kind == "add":
+                    inputs = tuple(place[i] for i in operation.inputs if i not in nought) or inputs
+                    if len(inputs) == 1:
+                        place[position] = inputs[0]
+                        continue
                 changed = operation if inputs == operation.inputs else replace(operation, inputs=inputs)
             place[position] = len(kept)
             kept.append(changed)
@@ -330,6 +339,13 @@ class GraphBuilder:
     def shift(self, x: int) -> int:
         """The input moved one pixel up and left; the extent stays (the last row and column become zero)."""
         return self._add(Operation(self._path("shift"), "shift", (x,), self.shape(x)))
+
+    def crop(self, x: int) -> int:
+        """The input without its first row and column."""
+        channels, height, width = self.shape(x)
+        if min(height, width) < 2:
+            raise ValueError(f"a map of {height} x {width} has no second row and column")
+        return self._add(Operation(self._path("crop"), "crop", (x,), (channels, height - 1, width - 1)))
 
     def global_pool(self, x: int, *, keep: bool = False) -> int:
         """The mean over the whole map: (C,), or (C, 1, 1) with `keep`."""

@@ -5,7 +5,7 @@ Plug-ins are frozen dataclasses: fields are the settings, the docstring is the h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -248,11 +248,23 @@ class SealedTable(Protocol):
         ...
 
 
+@runtime_checkable
 class Learner(Protocol):
     """Learns a judge from evidence about one problem (the evidence may be empty)."""
 
     def fit(self, problem: Problem, history: Sequence[Observation], *, seed: int) -> Estimator:
         """A fitted judge."""
+        ...
+
+
+@runtime_checkable
+class LongLearner(Protocol):
+    """A learner that takes its time, and says how far it is."""
+
+    def fitting(
+        self, problem: Problem, history: Sequence[Observation], *, seed: int
+    ) -> Generator[tuple[int, int], None, Estimator]:
+        """As `fit`; yields how many steps are done, and of how many."""
         ...
 
 
@@ -289,4 +301,18 @@ class Strategy(Protocol):
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """The search itself; its return value is the answer, or None for the best observation."""
+        ...
+
+
+@runtime_checkable
+class LoopOwner(Protocol):
+    """A strategy that learns by itself, on a supernet of the space, in place of asking a judge."""
+
+    @property
+    def owns_loop(self) -> bool:
+        """Whether it does, with these settings."""
+        ...
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """The settings with which it comes to its end within about `seconds` here; takes a few steps to find out."""
         ...

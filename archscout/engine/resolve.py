@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,32 +14,39 @@ from archscout.core.protocols import PublishedSpace, Space
 from archscout.engine.request import settings_of
 
 
-def resolve(text: str, space: str | None = None) -> tuple[Space, Architecture]:
+def resolve(text: str, space: str | None = None, settings: Mapping[str, str] | None = None) -> tuple[Space, Architecture]:
     """The space and the architecture that `text` names. Raises UserError.
 
     text: `nas201:3.3.3.1.3.2`, a NAS-Bench-201 string, a DARTS genotype, or a name such as `DARTS_V2`.
     space: a space's name or a `.py` file; needed for spaces of one's own, and for published forms that several spaces know.
+    settings: what `--set space.NAME=VALUE` says; some settings change the decisions.
     """
+    settings = settings or {}
     if space is not None:
-        chosen: Space = catalogue.make("spaces", space)
+        chosen = _set(catalogue.make("spaces", space), settings)
         return chosen, _in_space(text, chosen)
     try:
         parsed = Architecture.parse(text)
     except UserError:
-        return _published(text)
-    owner: Space = catalogue.make("spaces", parsed.space)
+        return _published(text, settings)
+    owner = _set(catalogue.make("spaces", parsed.space), settings)
     return owner, owner.architecture(parsed.choices)
 
 
 def with_settings(space: Space, architecture: Architecture, settings: Mapping[str, str]) -> tuple[Space, Architecture]:
     """The same with what `--set space.NAME=VALUE` says. Raises UserError, UnknownName."""
+    made = _set(space, settings)
+    return made, made.architecture(architecture.choices)
+
+
+def _set(space: Space, settings: Mapping[str, str]) -> Space:
     kind: Any = type(space)
     wanted = settings_of("space", settings, kind) if any(name.startswith("space.") for name in settings) else {}
     try:
         made: Space = replace(space, **wanted) if wanted else space  # type: ignore[type-var]
     except ValueError as error:
         raise UserError(f"the settings of '{space.name}' do not fit: {error}") from error
-    return made, made.architecture(architecture.choices)
+    return made
 
 
 def genotype_of(space: Space, architecture: Architecture) -> str | None:
@@ -56,12 +64,14 @@ def _in_space(text: str, space: Space) -> Architecture:
     return space.architecture(parsed.choices)
 
 
-def _published(text: str) -> tuple[Space, Architecture]:
+def _published(text: str, settings: Mapping[str, str]) -> tuple[Space, Architecture]:
     for name in catalogue.names("spaces"):
         try:
             space: Space = catalogue.make("spaces", name)
         except ArchscoutError:
             continue
+        with suppress(ArchscoutError):  # most spaces do not have the settings of the one that is looked for
+            space = _set(space, settings)
         found = space.from_genotype(text) if isinstance(space, PublishedSpace) else None
         if found is not None:
             return space, found

@@ -67,6 +67,10 @@ class Untrained(Protocol):
         """The parameters called weight (those of normalisations among them)."""
         ...
 
+    def parameters(self) -> list[Tensor]:
+        """All parameters, biases among them."""
+        ...
+
 
 class GraphNetwork:
     """An operation graph with its weights."""
@@ -89,6 +93,10 @@ class GraphNetwork:
     def weights(self) -> list[Tensor]:
         """As `Untrained`."""
         return [weight for name, weight in self._weights.items() if name.endswith("weight")]
+
+    def parameters(self) -> list[Tensor]:
+        """As `Untrained`."""
+        return list(self._weights.values())
 
 
 class ModuleNetwork:
@@ -117,6 +125,10 @@ class ModuleNetwork:
     def weights(self) -> list[Tensor]:
         """As `Untrained`."""
         return [weight for name, weight in self._network.named_parameters() if name.endswith("weight")]
+
+    def parameters(self) -> list[Tensor]:
+        """As `Untrained`."""
+        return list(self._network.parameters())
 
     def _layers(self, families: tuple[Family, ...]) -> list[nn.Module]:
         types = tuple(kind for family in families for kind in _MODULES[family])

@@ -82,6 +82,8 @@ class _Writer:
             case "zero":
                 self._slice(inputs, f"{name}.strided", {2 + k: (0, _TO_THE_END, operation.stride[k]) for k in (0, 1)})
                 self._node("Mul", [f"{name}.strided", self._constant("nought", np.float32(0))], result)
+            case "crop":
+                self._slice(inputs, result, {2: (1, _TO_THE_END, 1), 3: (1, _TO_THE_END, 1)})
             case "shift":
                 self._slice(inputs, f"{name}.cut", {2: (1, _TO_THE_END, 1), 3: (1, _TO_THE_END, 1)})
                 self._node("Pad", [f"{name}.cut", self._constant("last_row_and_column", [0, 0, 0, 0, 0, 0, 1, 1])], result)

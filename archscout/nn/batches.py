@@ -7,7 +7,7 @@ rows and every random draw follow from the seed alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,37 @@ def batches_of(
             # A generator per batch: what one batch draws follows from its number alone, so a resumed epoch can begin anywhere.
             x = augmented(x, data.augmentation, torch.Generator().manual_seed(derive(seed or 0, "augment", number)))
         yield x, labels
+
+
+class Stream:
+    """The batches of endless passes over a split, by the number of the step: x (B, C, H, W) float32, y (B,) int64.
+
+    Each pass is shuffled (and augmented) anew. A batch follows from seed and step alone, so that whoever goes on from a step sees
+    what an uninterrupted run sees; in order, a step costs no more than its batch.
+    """
+
+    def __init__(self, data: ImageSplit, size: int, *, seed: int, augment: bool = False) -> None:
+        self._data, self._size, self._seed, self._augment = data, min(size, len(data)), seed, augment
+        self.per_pass = max(1, len(data) // self._size)
+        self._next = -1
+        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step."""
+        number, first = divmod(step, self.per_pass)
+        if step != self._next or not first:
+            seed = derive(self._seed, "epoch", number)
+            self._batches = batches_of(self._data, self._size, seed=seed, augment=self._augment, start=first)
+        self._next = step + 1
+        return next(self._batches)
+
+
+def halved(data: ImageSplit, share: float, seed: int) -> tuple[ImageSplit, ImageSplit]:
+    """Two disjoint parts of a split: a random `share` (0..1) of its images, and the others; neither is empty."""
+    order = np.random.default_rng(derive(seed, "halves")).permutation(len(data))
+    cut = min(max(1, round(share * len(data))), len(data) - 1)
+    first, second = (replace(data, rows=data.rows[np.sort(part)], source=None) for part in (order[:cut], order[cut:]))
+    return first, second
 
 
 def one_batch(task: Task, split: str, size: int, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ Init = Literal["default", "kaiming-normal", "normal"]
 """How fresh weights are drawn: as PyTorch does by default; N(0, 2 / fan-in); N(0, 1). With the last two, biases are nought."""
 
 _MOMENTUM = 0.1
-_SHARED = ("relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool", "narrow", "shift", "zero")
+_SHARED = ("relu", "silu", "sigmoid", "max_pool", "avg_pool", "global_pool", "narrow", "shift", "crop", "zero")
 
 
 class WeightBank:

@@ -101,9 +101,11 @@ def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:
         case "narrow":
             return first[:, : operation.shape[0]]
         case "zero":
-            return first[:, :, :: operation.stride[0], :: operation.stride[1]] * 0.0
+            return first.new_zeros(first.shape[0], *operation.shape)
         case "shift":
             return F.pad(first[:, :, 1:, 1:], (0, 1, 0, 1))
+        case "crop":
+            return first[:, :, 1:, 1:]
         case "global_pool":
             return first.mean((2, 3), keepdim=operation.keep)
         case _:

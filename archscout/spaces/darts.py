@@ -21,6 +21,7 @@ from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
 from archscout.core.operations import AUXILIARY, GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.spaces._cell_layers import conv_norm, factorised, first_states, separable, separable_twice
 from archscout.spaces._genotypes import CELLS, NODES, OPERATIONS, PAIRS, Edges, choices_of, edges_of, parse, written
 from archscout.spaces._graphed import Graphed
 
@@ -167,23 +168,19 @@ _Cell = Callable[[GraphBuilder, int, int, int, bool, bool], int]
 """(builder, output of the cell before the last, of the last, channels, whether to reduce, whether the last did) -> output."""
 
 
-def _conv(builder: GraphBuilder, x: int, channels: int, kernel: int = 1, stride: int = 1, *, affine: bool = True) -> int:
-    return builder.batch_norm(builder.conv(x, channels, kernel, stride=stride), affine=affine)
-
-
 def _stem(builder: GraphBuilder, channels: int) -> tuple[int, int]:
     with builder.scope("stem"):
-        x = _conv(builder, builder.input, 3 * channels, 3)
+        x = conv_norm(builder, builder.input, 3 * channels, 3)
     return x, x
 
 
 def _imagenet_stem(builder: GraphBuilder, channels: int) -> tuple[int, int]:
     with builder.scope("stem1"):
-        x = _conv(builder, builder.input, channels // 2, 3, stride=2)
+        x = conv_norm(builder, builder.input, channels // 2, 3, stride=2)
     with builder.scope("stem2"):
-        before = _conv(builder, builder.relu(x), channels, 3, stride=2)
+        before = conv_norm(builder, builder.relu(x), channels, 3, stride=2)
     with builder.scope("stem3"):
-        return before, _conv(builder, builder.relu(before), channels, 3, stride=2)
+        return before, conv_norm(builder, builder.relu(before), channels, 3, stride=2)
 
 
 def _chosen(architecture: Architecture) -> _Cell:
@@ -197,7 +194,7 @@ def _chosen(architecture: Architecture) -> _Cell:
 
 
 def _cell(builder: GraphBuilder, before: int, x: int, channels: int, edges: Edges, reduction: bool, reduced: bool) -> int:
-    nodes = _inputs(builder, before, x, channels, reduced)
+    nodes = first_states(builder, before, x, channels, reduced)
     for place, node in enumerate(NODES):
         terms = []
         for operation, source in edges[2 * place : 2 * place + 2]:
@@ -209,7 +206,7 @@ def _cell(builder: GraphBuilder, before: int, x: int, channels: int, edges: Edge
 
 
 def _every_cell(builder: GraphBuilder, before: int, x: int, channels: int, reduction: bool, reduced: bool) -> int:
-    nodes = _inputs(builder, before, x, channels, reduced, affine=False)
+    nodes = first_states(builder, before, x, channels, reduced, affine=False)
     for node in NODES:
         terms = []
         for source in range(node):
@@ -224,17 +221,6 @@ def _every_cell(builder: GraphBuilder, before: int, x: int, channels: int, reduc
     return builder.concat(*nodes[2:])
 
 
-def _inputs(builder: GraphBuilder, before: int, x: int, channels: int, reduced: bool, *, affine: bool = True) -> list[int]:
-    """The two first states of a cell, of equal shape."""
-    with builder.scope("input0"):
-        if reduced:
-            first = _factorised(builder, before, channels, affine=affine)
-        else:
-            first = _conv(builder, builder.relu(before), channels, affine=affine)
-    with builder.scope("input1"):
-        return [first, _conv(builder, builder.relu(x), channels, affine=affine)]
-
-
 def _operation(builder: GraphBuilder, x: int, operation: str, channels: int, stride: int, *, affine: bool = True) -> int:
     kernel = int(operation[-1]) if operation[-1].isdigit() else 0
     match operation[:3]:
@@ -243,34 +229,17 @@ def _operation(builder: GraphBuilder, x: int, operation: str, channels: int, str
         case "avg":
             return builder.avg_pool(x, 3, stride=stride)
         case "ski":
-            return x if stride == 1 else _factorised(builder, x, channels, affine=affine)
+            return x if stride == 1 else factorised(builder, x, channels, affine=affine)
         case "sep":
-            for name, step in (("first", stride), ("second", 1)):
-                with builder.scope(name):
-                    x = _separable(builder, x, channels, kernel, step, dilation=1, affine=affine)
-            return x
+            return separable_twice(builder, x, channels, kernel, stride, affine=affine)
         case _:
-            return _separable(builder, x, channels, kernel, stride, dilation=2, affine=affine)
-
-
-def _separable(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int, dilation: int, *, affine: bool) -> int:
-    x = builder.relu(x)
-    x = builder.conv(x, channels, kernel, stride=stride, dilation=dilation, groups=channels, name="depthwise")
-    return builder.batch_norm(builder.conv(x, channels, name="pointwise"), affine=affine)
-
-
-def _factorised(builder: GraphBuilder, x: int, channels: int, *, affine: bool = True) -> int:
-    """Halve the extent by two 1 x 1 convolutions, one of them a pixel further down and right."""
-    x = builder.relu(x)
-    even = builder.conv(x, channels // 2, stride=2, name="even")
-    odd = builder.conv(builder.shift(x), channels // 2, stride=2, name="odd")
-    return builder.batch_norm(builder.concat(even, odd), affine=affine)
+            return separable(builder, x, channels, kernel, stride, dilation=2, affine=affine)
 
 
 def _auxiliary(builder: GraphBuilder, x: int, classes: int, imagenet: bool) -> int:
     """A second classifier. ImageNet's lacks the second normalisation: a slip of the published code, kept by those who use it."""
     x = builder.avg_pool(builder.relu(x), 5, stride=2 if imagenet else 3, padding=0)
-    x = builder.relu(_conv(builder, x, 128))
+    x = builder.relu(conv_norm(builder, x, 128))
     x = builder.conv(x, 768, 2, padding=0, name="wide")
     x = builder.relu(x if imagenet else builder.batch_norm(x))
     return builder.linear(builder.global_pool(x), classes)

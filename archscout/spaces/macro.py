@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.spaces._bottleneck import bottleneck, conv_norm, conv_norm_relu
 from archscout.spaces._graphed import Graphed
 
 OPERATIONS = ("identity", "mb3_k3", "mb6_k5")
@@ -59,7 +60,7 @@ class Macro(Graphed):
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, stage3."""
         builder = GraphBuilder(task.shape)
         with builder.scope("stem"):
-            x = _conv_relu(builder, builder.input, self.channels, 3)
+            x = conv_norm_relu(builder, builder.input, self.channels, 3)
         layers = iter(architecture.choices)
         for stage, length in enumerate(STAGES, start=1):
             for layer in range(length):
@@ -67,7 +68,7 @@ class Macro(Graphed):
                     x = _layer(builder, x, OPERATIONS[next(layers)], self.channels << stage, 1 if layer else 2)
             builder.mark(f"stage{stage}", x)
         with builder.scope("head"):
-            x = builder.global_pool(_conv_relu(builder, x, self.head, 1))
+            x = builder.global_pool(conv_norm_relu(builder, x, self.head, 1))
             return builder.finish(builder.linear(x, task.classes))
 
     def genotype(self, architecture: Architecture) -> str:
@@ -91,23 +92,9 @@ class Macro(Graphed):
         return "".join(parts)
 
 
-def _conv_norm(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> int:
-    return builder.batch_norm(builder.conv(x, channels, kernel, stride=stride, groups=groups))
-
-
-def _conv_relu(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> int:
-    return builder.relu(_conv_norm(builder, x, channels, kernel, stride, groups))
-
-
 def _layer(builder: GraphBuilder, x: int, operation: str, channels: int, stride: int) -> int:
     if operation == "identity":
-        return x if stride == 1 else _conv_norm(builder, x, channels, 1, stride)
+        return x if stride == 1 else conv_norm(builder, x, channels, 1, stride)
     expansion, kernel = _EXPANSION_AND_KERNEL[operation]
-    hidden = builder.shape(x)[0] * expansion
-    with builder.scope("expand"):
-        inner = _conv_relu(builder, x, hidden, 1)
-    with builder.scope("depthwise"):
-        inner = _conv_relu(builder, inner, hidden, kernel, stride, groups=hidden)
-    with builder.scope("project"):
-        inner = _conv_norm(builder, inner, channels, 1)
+    inner = bottleneck(builder, x, channels, kernel, expansion, stride)
     return builder.add(inner, x) if stride == 1 else inner

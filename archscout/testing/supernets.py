@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.core.architecture import Architecture
-from archscout.core.draw import sample
+from archscout.core.draw import legal, sample
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import LANGUAGE_MODELLING, Task
 from archscout.core.protocols import GraphSpace, Space
@@ -156,7 +156,7 @@ def recalibration_is_that_of_a_network_alone(space: Space, task: Task) -> None:
     net = _supernet(space, task).double()
     if not isinstance(net, GraphSupernet):
         return
-    [architecture] = _drawn(space, 1)
+    architecture = _drawn(space, 1)[-1]
     batches = [_batch(task, seed=seed)[0] for seed in range(3)]
     child = net.extract(architecture)
     for layer in child.modules():
@@ -213,7 +213,8 @@ def _supernet(space: Space, task: Task, seed: int = 0) -> Supernet:
 
 def _drawn(space: Space, count: int) -> list[Architecture]:
     rng = generator(0, "supernets", space.name)
-    return [sample(space, rng) for _ in range(count)]
+    first = legal(space, [0] * len(space.decisions))  # often the architecture in which nothing leads anywhere
+    return [*([] if first is None else [first]), *(sample(space, rng) for _ in range(count))]
 
 
 def _two_paths(net: Supernet, space: Space) -> tuple[Architecture, Architecture]:

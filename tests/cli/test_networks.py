@@ -36,6 +36,15 @@ def test_score_of_nothing_known(call: Callable[..., str]) -> None:
         call("score", "DARTS_V9")
 
 
+def test_a_setting_may_decide_what_a_published_name_means(small_data: Path, call: Callable[..., str]) -> None:
+    words = ("score", "MDENAS_GPU", "--estimator", "params", "--data", small_data, "--json")
+    [row] = json.loads(call(*words, "--set", "space.skeleton=gpu"))
+    [again] = json.loads(call("score", row["architecture"], *words[2:], "--set", "space.skeleton=gpu"))
+    assert row["value"] == again["value"] == row["params"] > 4_000_000
+    with pytest.raises(UserError, match="'small' has 9 blocks, but a gene of 14 came"):
+        call(*words)
+
+
 def test_train(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
     words = ("train", "handmade:0.0.0", "--data", small_data, "--epochs", 3, "--out", tmp_path / "net", "--json")
     facts = json.loads(call(*words))

@@ -44,7 +44,7 @@ def test_a_convolution_has_pytorchs_shape_and_counts(extent, kernel, stride, pad
     extent=st.tuples(st.integers(2, 12), st.integers(2, 12)),
     kernel=st.integers(1, 3),
     stride=st.integers(1, 2),
-    kind=st.sampled_from(["max", "avg", "narrow", "zero", "shift"]),
+    kind=st.sampled_from(["max", "avg", "narrow", "zero", "shift", "crop"]),
 )
 def test_other_windows_have_the_shape_of_their_values(extent, kernel, stride, kind):
     builder = GraphBuilder((2, *extent))
@@ -60,6 +60,8 @@ def test_other_windows_have_the_shape_of_their_values(extent, kernel, stride, ki
             x = builder.zero(x, stride=stride)
         case "shift":
             x = builder.shift(x)
+        case "crop":
+            x = builder.crop(x)
     graph = builder.finish(x)
     assert tuple(Network(graph)(torch.ones(3, 2, *extent)).shape[1:]) == graph.operations[x].shape
     assert graph.params == graph.macs == 0

@@ -75,6 +75,7 @@ class Graphed(Plain):
             gate = builder.activation(builder.conv(builder.global_pool(x, keep=True), width, bias=True), "sigmoid")
             y = builder.add(x, builder.multiply(x, gate), builder.zero(x))
             y = builder.concat(builder.avg_pool(y, 3), builder.max_pool(builder.narrow(y, 3), 3), builder.shift(y))
+            y = builder.crop(builder.avg_pool(y, 2, padding=1))
             y = builder.activation(builder.conv(y, width, 3, stride=2), "silu")
         with builder.scope("head"):
             return builder.finish(builder.mark("logits", builder.linear(builder.global_pool(y), task.classes)))

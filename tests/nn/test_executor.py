@@ -29,6 +29,7 @@ def every_kind_graph():
     gate = builder.conv(builder.global_pool(builder.activation(x, "silu"), keep=True), 8, name="gate")
     x = builder.multiply(x, builder.activation(gate, "sigmoid"))
     x = builder.add(x, builder.shift(x), builder.zero(x), builder.max_pool(x, 3), builder.avg_pool(x, 3))
+    x = builder.crop(builder.max_pool(x, 2, padding=1))
     x = builder.concat(x, builder.conv(builder.narrow(x, 6), 6, 3, groups=6, dilation=2, name="depthwise"))
     x = builder.add(builder.conv(x, 4, stride=2, name="last"), builder.zero(builder.conv(x, 4, name="unused"), stride=2))
     return builder.finish(builder.linear(builder.global_pool(builder.relu(builder.batch_norm(x))), 3))

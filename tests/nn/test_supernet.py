@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from archscout import catalogue
 from archscout.core.errors import UserError
@@ -18,7 +19,9 @@ SMALL = Task("noise", IMAGE_CLASSIFICATION, (3, 8, 8), 4, "noise")
 TOKENS = token_task(length=4, classes=7)
 CASES = [
     ("darts", {"channels": 4, "layers": 3}, SMALL),
+    ("nao-cell", {"channels": 4, "layers": 1, "join": "conv"}, SMALL),
     ("nas201", {"channels": 4, "cells": 1}, SMALL),
+    ("proxyless", {"channels": 4, "depth": 2, "skip": True}, SMALL),
     ("rnn", {"nodes": 4, "size": 6}, TOKENS),
     ("rnn", {"nodes": 4, "size": 6, "share": "node_prev_act"}, TOKENS),
     ("rnn", {"nodes": 4, "size": 6, "share": "node_prev_act", "ends": "loose"}, TOKENS),
@@ -40,6 +43,14 @@ def test_the_search_network_of_darts_has_its_published_size():
     task = replace(SMALL, shape=(3, 32, 32), classes=10)
     graph = catalogue.make("spaces", "darts", channels=16, layers=8).supernet(task)
     assert graph.params == 1_930_618  # "1.9 M"
+
+
+def test_a_path_with_a_node_of_nought_is_extracted():
+    space = catalogue.make("spaces", "nas201", channels=4, cells=1)
+    net = supernet_of(space, SMALL, seed=0)
+    architecture = space.architecture([0, 3, 3, 3, 3, 3])  # no edge leads to the first node
+    x = torch.randn(6, *SMALL.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(net.extract(architecture)(x), net(x, net.gates(architecture)), atol=1e-5)
 
 
 def test_a_space_without_one_is_told_of():

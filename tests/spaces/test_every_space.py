@@ -11,6 +11,8 @@ from archscout.testing.tasks import image_task, token_task
 SMALL = {
     "nas201": {"channels": 4, "cells": 1},
     "darts": {"channels": 4, "layers": 3},
+    "nao-cell": {"channels": 4, "layers": 1},
+    "proxyless": {"channels": 4, "depth": 2, "skip": True},
     "transnas-cell": {"channels": 4},
     "transnas-macro": {"channels": 4},
     "nlp-rnn": {"embedding": 6, "hidden": 8},

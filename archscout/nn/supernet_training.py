@@ -1,0 +1,174 @@
+"""The training of a supernet's weights: its schedule, its data, one step, and the way back from a snapshot.
+
+Everything random follows from the seed and the number of the step, so a training that goes on from a snapshot equals an
+uninterrupted one, on a CPU byte for byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from archscout.core.errors import NotFinite
+from archscout.core.problem import Problem
+from archscout.core.seeds import derive
+from archscout.nn.batches import ImageSplit, Stream, halved
+from archscout.nn.bilevel import Tensors
+from archscout.nn.recipe import restore
+from archscout.nn.supernet import Execute, Supernet
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) and labels (B,)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a supernet's weights are trained: SGD with momentum, a cosine from `learning_rate` to `last_rate`, clipped gradients.
+
+    batch: images a step. share: of the training images that the weights see; the gates (or scores) see the others.
+    """
+
+    epochs: float = 50.0
+    batch: int = 64
+    learning_rate: float = 0.025
+    last_rate: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+    share: float = 0.5
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.epochs > 0 or self.batch < 2 or not self.learning_rate > 0 or not 0 < self.share < 1:
+            raise ValueError(
+                "epochs and learning_rate are above 0, batch is at least 2 and share between 0 and 1, "
+                f"but {self.epochs}, {self.learning_rate}, {self.batch} and {self.share} came"
+            )
+
+    def rate(self, progress: float) -> float:
+        """The learning rate when `progress` (0..1) of the training is done."""
+        return self.last_rate + (self.learning_rate - self.last_rate) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass
+class Training:
+    """The weights of a supernet in training.
+
+    weighed, judged: the batches that move the weights, and those that the gates or scores see; disjoint parts of the training
+    images.
+    """
+
+    net: Supernet
+    problem: Problem
+    schedule: Schedule
+    seed: int
+    weighed: Stream = field(init=False)
+    judged: Stream = field(init=False)
+    judged_data: ImageSplit = field(init=False)
+    optimizer: torch.optim.SGD = field(init=False)
+    steps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        weighed, self.judged_data = halved(self.problem.task.splits["train"], self.schedule.share, derive(self.seed, "split"))
+        batch, augment = self.schedule.batch, self.schedule.augment
+        self.weighed = Stream(weighed, batch, seed=derive(self.seed, "weighed"), augment=augment)
+        self.judged = Stream(self.judged_data, batch, seed=derive(self.seed, "judged"), augment=augment)
+        self.optimizer = torch.optim.SGD(
+            self.net.parameters(), self.schedule.learning_rate, self.schedule.momentum, weight_decay=self.schedule.weight_decay
+        )
+        self.steps = max(1, round(self.schedule.epochs * self.weighed.per_pass))
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """By name, shared with the supernet."""
+        return dict(self.net.named_parameters())
+
+    def batch(self, stream: Stream, step: int) -> Batch:
+        """A batch on the device of the problem."""
+        x, y = stream.at(step)
+        return x.to(self.problem.device), y.to(self.problem.device)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.schedule.rate(step / self.steps)
+
+    def loss(self, weights: Tensors, gates: Tensor, batch: Batch, execute: Execute = "selected") -> Tensor:
+        """The mean cross-entropy of a batch."""
+        return F.cross_entropy(self.net(batch[0], gates, weights=weights, execute=execute), batch[1])
+
+    def learn(self, gates: Tensor, batch: Batch, step: int, execute: Execute = "selected") -> float:
+        """Move the weights by one batch; its loss. Weights that no gate leads to stay. Raises NotFinite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.weights, gates.detach(), batch, execute)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise NotFinite(
+                f"the supernet's loss was {value} at step {step + 1:,} of {self.steps:,}; a smaller learning rate than "
+                f"{self.schedule.learning_rate} may help (--set strategy.learning_rate=...)"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.schedule.clip:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.clip)
+        self.optimizer.step()
+        return value
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The momentum of every weight that has moved."""
+        state = self.optimizer.state
+        names = {id(weight): name for name, weight in self.net.named_parameters()}
+        found = {names[id(weight)]: parts.get("momentum_buffer") for weight, parts in state.items()}
+        return {name: buffer for name, buffer in found.items() if buffer is not None}
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {**kept(self.weights, "weights."), **kept_optimizer(self.optimizer, "sgd.")}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Back from a snapshot."""
+        put_back(self.weights, state, "weights.")
+        put_back_optimizer(self.optimizer, state, "sgd.")
+
+
+def kept(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, NDArray[Any]]:
+    """Tensors for a snapshot."""
+    return {f"{prefix}{name}": tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+
+
+def kept_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, NDArray[Any]]:
+    """What an optimizer remembers, for a snapshot."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{prefix}{number}.{name}": value.detach().cpu().numpy().copy()
+        for number, parts in state.items()
+        for name, value in parts.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def back(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """The tensors of a snapshot under a prefix."""
+    found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return {name: torch.as_tensor(np.asarray(value)) for name, value in found.items()}
+
+
+def put_back(parameters: Mapping[str, Tensor], state: Mapping[str, Any], prefix: str) -> None:
+    """Give parameters the values of a snapshot, in their own memory layout."""
+    found = back(state, prefix)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(found[name])
+
+
+def put_back_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], prefix: str) -> None:
+    """Give an optimizer the memory of a snapshot."""
+    restore(optimizer, back(state, prefix))

@@ -1,0 +1,52 @@
+"""What the spaces of cells with two inputs share: the layers of Liu, Simonyan and Yang 2019 (arXiv 1806.09055).
+
+affine: whether the normalisations have a scale and shift of their own.
+"""
+
+from __future__ import annotations
+
+from archscout.core.operations import GraphBuilder
+
+
+def conv_norm(builder: GraphBuilder, x: int, channels: int, kernel: int = 1, stride: int = 1, *, affine: bool = True) -> int:
+    """Convolution and normalisation."""
+    return builder.batch_norm(builder.conv(x, channels, kernel, stride=stride), affine=affine)
+
+
+def first_states(builder: GraphBuilder, before: int, x: int, channels: int, reduced: bool, *, affine: bool = True) -> list[int]:
+    """The two first states of a cell, of equal shape, from the outputs of the cell before the last and of the last.
+
+    reduced: whether the last cell halved the map, so that the one before it is yet to be halved.
+    """
+    with builder.scope("input0"):
+        if reduced:
+            first = factorised(builder, before, channels, affine=affine)
+        else:
+            first = conv_norm(builder, builder.relu(before), channels, affine=affine)
+    with builder.scope("input1"):
+        return [first, conv_norm(builder, builder.relu(x), channels, affine=affine)]
+
+
+def separable_twice(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int, *, affine: bool = True) -> int:
+    """Two separable convolutions, of which the first has the stride."""
+    for name, step in (("first", stride), ("second", 1)):
+        with builder.scope(name):
+            x = separable(builder, x, channels, kernel, step, affine=affine)
+    return x
+
+
+def separable(
+    builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int, *, dilation: int = 1, affine: bool = True
+) -> int:
+    """ReLU, depthwise and pointwise convolution, normalisation."""
+    x = builder.relu(x)
+    x = builder.conv(x, channels, kernel, stride=stride, dilation=dilation, groups=channels, name="depthwise")
+    return builder.batch_norm(builder.conv(x, channels, name="pointwise"), affine=affine)
+
+
+def factorised(builder: GraphBuilder, x: int, channels: int, *, affine: bool = True) -> int:
+    """Halve the extent by two 1 x 1 convolutions, one of them a pixel further down and right."""
+    x = builder.relu(x)
+    even = builder.conv(x, channels // 2, stride=2, name="even")
+    odd = builder.conv(builder.shift(x), channels // 2, stride=2, name="odd")
+    return builder.batch_norm(builder.concat(even, odd), affine=affine)

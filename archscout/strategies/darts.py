@@ -1,0 +1,135 @@
+"""DARTS: gates of a supernet and its weights learn in turn by gradient descent.
+
+Liu, Simonyan and Yang 2019 (arXiv 1806.09055). Every edge is the mixture of all operations under the softmax of its logits alpha;
+the weights w learn on one half of the training images, the logits on the other:
+
+    min_alpha L_valid(w*(alpha), alpha),     w*(alpha) = argmin_w L_train(w, alpha)
+
+with one step in place of the inner minimum, w' = w - xi d/dw L_train(w, alpha) (with the momentum and decay of the optimizer):
+
+    first order    xi = 0: the derivative of L_valid at the weights as they are
+    second order   d/dalpha L_valid(w', alpha) - xi * (d/dalpha L_train(w+, alpha) - d/dalpha L_train(w-, alpha)) / (2 eps),
+                   w+- = w +- eps d/dw' L_valid(w', alpha),   eps = 0.01 / || d/dw' L_valid(w', alpha) ||
+
+and xi the learning rate of the weights. The answer takes the strongest operations (`derived` of the space).
+
+Against the known collapse, in which skip connections win: the remedies of P-DARTS (Chen, Xie, Wu and Tian 2019, arXiv 1904.12760),
+dropout on skip connections that fades during the search, and a bound on the skip connections of the answer.
+
+Deviations: dropout shuts a skip connection for a whole batch, where P-DARTS drops single values behind it; P-DARTS also searches in
+stages of growing depth, which is not done here. `warm_up` (no logits move in the first steps) is an option from P- and PC-DARTS.
+Only the weights' gradients are clipped, as published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from archscout.core.moves import Progress, Search
+from archscout.core.problem import Problem
+from archscout.core.protocols import Snapshot
+from archscout.core.seeds import derive
+from archscout.nn.bilevel import gradient, leaves, stepped, unrolled
+from archscout.nn.supernet import supernet_of
+from archscout.nn.supernet_training import Batch, Schedule, Training
+from archscout.strategies._folded import Answers, Logits, SkipDropout, paced_epochs
+
+
+@dataclass(frozen=True)
+class Darts(Schedule):
+    """Differentiable search; the settings of the weights' training are those of the CIFAR-10 search.
+
+    epochs: over the half of the training images that the weights learn on. order: 1 (xi = 0) or 2.
+    exact: the mixed second derivative by differentiating twice in place of differences; slower.
+    gate_rate, gate_decay: learning rate and weight decay of Adam for the logits.
+    warm_up: share of the steps before the logits move.
+    skip_dropout: chance at the start with which a skip connection is shut for a batch. most_skips: of the answer; -1 for any.
+    exclude_none: never answer with the option `none` (the space `darts` never does).
+    channels, depth: of the supernet; 0 for the space's own. report: steps between two reports, each with a snapshot.
+    """
+
+    order: Literal[1, 2] = 1
+    exact: bool = False
+    gate_rate: float = 3e-4
+    gate_decay: float = 1e-3
+    warm_up: float = 0.0
+    skip_dropout: float = 0.0
+    most_skips: int = -1
+    exclude_none: bool = False
+    channels: int = 16
+    depth: int = 1
+    report: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order not in (1, 2):
+            raise ValueError(f"order is 1 or 2, but {self.order} came")
+        if not 0 <= self.warm_up < 1 or not 0 <= self.skip_dropout < 1 or self.report < 1:
+            raise ValueError(
+                "warm_up and skip_dropout lie between 0 and 1 and report is at least 1, "
+                f"but {self.warm_up}, {self.skip_dropout} and {self.report} came"
+            )
+
+    @property
+    def owns_loop(self) -> bool:
+        """Always."""
+        return True
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """As many epochs as fit."""
+        return paced_epochs(self, problem, seconds, seed)
+
+    def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
+        """Learn for `epochs`, with a report every few steps."""
+        net = supernet_of(problem.space, problem.task, seed=derive(seed, "weights"), channels=self.channels, depth=self.depth).to(
+            problem.device
+        )
+        training = Training(net, problem, self, seed)
+        logits = Logits(net.valid, derive(seed, "logits"), self.gate_rate, self.gate_decay, problem.device)
+        most = None if self.most_skips < 0 else self.most_skips
+        answers = Answers(problem, net, seed, without_nothing=self.exclude_none, most_skips=most)
+        dropout = SkipDropout(net, self.skip_dropout, derive(seed, "skips"), problem.device)
+        first = 0
+        if state is not None:
+            first = int(state["step"])
+            training.restore(state)
+            logits.restore(state)
+        loss = 0.0
+        for step in range(first, training.steps):
+            train = training.batch(training.weighed, step)
+            drop = dropout.factors(step, training.steps)
+            if step >= self.warm_up * training.steps:
+                judged = training.batch(training.judged, step)
+                logits.move(self.gate_gradient(training, logits, train, judged, drop, step))
+            loss = training.learn(logits.gates() * drop, train, step, "all")
+            if (step + 1) % self.report == 0 or step + 1 == training.steps:
+                best = answers.of(logits.gates())
+                metrics = {
+                    "loss": loss, "entropy": logits.entropy(), "skips": float(answers.skips(best)),
+                    "collapsed": float(answers.collapsed(best)), "share": (step + 1) / training.steps,
+                }  # fmt: skip
+                yield Progress(best, metrics, {"step": step + 1, **training.state(), **logits.state()})
+        return answers.of(logits.gates())
+
+    def gate_gradient(
+        self, training: Training, logits: Logits, train: Batch, judged: Batch, drop: Tensor, step: int
+    ) -> Tensor:  # fmt: skip
+        """The derivative of the validation loss with respect to the logits (G, O), direct or through a step of training."""
+        fixed = {name: weight.detach() for name, weight in training.weights.items()}
+        if self.order == 1:
+            [found] = torch.autograd.grad(training.loss(fixed, logits.gates() * drop, judged, "all"), [logits.values])
+            return found
+        rate, at = training.rate(step), leaves(fixed)
+        inner = gradient(training.loss(at, (logits.gates() * drop).detach(), train, "all"), at)
+        trained = stepped(fixed, inner, rate, momentum=self.momentum, buffers=training.buffers(), decay=self.weight_decay)
+        [found] = unrolled(
+            lambda weights: training.loss(weights, logits.gates() * drop, judged, "all"),
+            lambda weights: training.loss(weights, logits.gates() * drop, train, "all"),
+            fixed, trained, [logits.values], rate, exact=self.exact,
+        )  # fmt: skip
+        return found
