@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def search(
     data: Annotated[str, typer.Option(help="a folder of images, an .npz, a .csv of labels, or a name (archscout plugins data)")],
     budget: Annotated[str, typer.Option(help="time for everything (10m, 90s, 1h30m), or a number of evaluations (200)")] = "10m",
-    space: Annotated[str, typer.Option(help="search space: a name (archscout plugins spaces) or a .py file")] = "mobile",
+    space: Annotated[str, typer.Option(help="search space: a name (archscout plugins spaces) or a .py file")] = "auto",
     strategy: Annotated[str, typer.Option(help="search strategy of the screening")] = "auto",
     estimator: Annotated[str, typer.Option(help="judge of the screening; auto is the default blend")] = "auto",
     max_params: Annotated[str | None, typer.Option(help="upper bound on parameters, such as 500k")] = None,

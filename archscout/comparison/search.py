@@ -180,15 +180,20 @@ def summary(contest: Contest, name: str, own: Outcome, others: Mapping[str, Outc
         "baselines": {each: {**numbers(other), "difference": _differences(own, other, seed)} for each, other in others.items()},
         **{f"{part}_interval": _interval(getattr(own, part)) for part in verdicts},
         "optimum": {
-            part: {
-                "value": verdict.value(verdict.optimum),
-                "architecture": str(contest.table.architecture(contest.problem.space, verdict.optimum)),
-            }
+            part: {"value": verdict.value(verdict.optimum), "architecture": _written(contest, verdict.optimum)}
             for part, verdict in verdicts.items()
         },
         "columns": {part: verdict.recorded.column.name for part, verdict in verdicts.items()},
         "caveats": [*filter(None, dict.fromkeys(verdict.recorded.column.caveat for verdict in verdicts.values()))],
     }
+
+
+def _written(contest: Contest, row: int) -> str | None:
+    """The architecture of a row; None where the space holds only a part of the table, without that row."""
+    try:
+        return str(contest.table.architecture(contest.problem.space, row))
+    except UserError:
+        return None
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:

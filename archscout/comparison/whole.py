@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from archscout.core.architecture import Architecture
 from archscout.core.draw import enumerate_space, size
 from archscout.core.errors import UserError
-from archscout.core.protocols import SignatureSpace, Space, Table
+from archscout.core.protocols import ListedSpace, SignatureSpace, Space, Table
 from archscout.core.seeds import generator
 
 MOST = 2_000_000
@@ -18,6 +18,8 @@ def whole(space: Space, table: Table | None, seed: int) -> list[Architecture]:
     """All architectures of a table, or else of the space, shuffled by `seed`. Raises UserError for a space that is too large."""
     if table is not None:
         found = [table.architecture(space, row) for row in range(table.facts.rows)]
+    elif isinstance(space, ListedSpace):
+        found = list(space.every())
     elif size(space) <= MOST:
         found = list(enumerate_space(space))
     else:

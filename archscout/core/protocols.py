@@ -5,7 +5,7 @@ Plug-ins are frozen dataclasses: fields are the settings, the docstring is the h
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -134,6 +134,15 @@ class PartialSpace(Protocol):
 
 
 @runtime_checkable
+class ListedSpace(Protocol):
+    """A space that goes through its architectures itself, since most tuples of choices are none."""
+
+    def every(self) -> Iterator[Architecture]:
+        """All architectures, each once. Raises UserError where they are too many."""
+        ...
+
+
+@runtime_checkable
 class SharedSpace(Protocol):
     """A space that can be folded into one network, of which every architecture is a part (`nn.supernet`).
 
@@ -160,6 +169,15 @@ class SharedSpace(Protocol):
 
     def sized(self, channels: int = 0, depth: int = 0) -> Space:
         """The same space with networks of other width and depth, for a smaller supernet; 0 keeps them."""
+        ...
+
+
+@runtime_checkable
+class NarrowedSpace(Protocol):
+    """A `SharedSpace` where some paths of the supernet have layers of other sizes than the networks that they stand for."""
+
+    def path_is_exact(self, architecture: Architecture) -> bool:
+        """Whether the architecture's path has the layers of its network, normalisations apart."""
         ...
 
 

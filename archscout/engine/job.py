@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from archscout import catalogue
 from archscout.core.draw import sample
@@ -19,7 +19,7 @@ from archscout.core.joint import JointSpace
 from archscout.core.kinds import check_kind
 from archscout.core.places import cache_folder
 from archscout.core.problem import Problem, Task
-from archscout.core.protocols import Estimator, RefusingEstimator, Space, Strategy
+from archscout.core.protocols import Estimator, LoopOwner, RefusingEstimator, Space, Strategy
 from archscout.core.seeds import generator
 from archscout.engine.budget import parse_budget
 from archscout.engine.cache import Cached
@@ -95,7 +95,7 @@ class Job:
     space: Space = field(init=False)
 
     def __post_init__(self) -> None:
-        self.space = make(self.request, "space", "spaces", self.request.space)
+        self.space = self._space()
         check_kind(self.task, self.space, f"the space '{self.space.name}'")
         self.strategy()
         if self.request.estimator != "auto":
@@ -150,9 +150,25 @@ class Job:
         steered = self.request.estimator != "auto" or any(name.startswith("strategy.") for name in self.request.settings)
         return "regularized-evolution" if steered else "random"
 
-    def strategy(self) -> Strategy:
-        """The screening's strategy, with the request's settings."""
-        made: Strategy = make(self.request, "strategy", "strategies", self.strategy_name)
+    def strategy(self, changes: Mapping[str, Any] | None = None) -> Strategy:
+        """The screening's strategy, with the request's settings; `changes` are those of the plan."""
+        made: Any = make(self.request, "strategy", "strategies", self.strategy_name)
+        return cast(Strategy, replace(made, **changes) if changes else made)
+
+    @cached_property
+    def owns_loop(self) -> bool:
+        """Whether the strategy learns by itself on a supernet, in place of asking a judge."""
+        strategy = self.strategy()
+        return isinstance(strategy, LoopOwner) and strategy.owns_loop
+
+    def _space(self) -> Space:
+        """The space: as asked for; else `mobile`, or NAS-Bench-201's with a cell a stage for strategies that need a supernet."""
+        request, name = self.request, self.request.space
+        if name == "auto":
+            name = "nas201" if self.owns_loop else "mobile"
+            if self.owns_loop:
+                request = replace(request, settings={"space.cells": "1", **request.settings})
+        made: Space = make(request, "space", "spaces", name)
         return made
 
     def estimator(self, name: str, owner: str = "estimator") -> Estimator:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,8 @@ from torch import nn
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.errors import LimitError, UserError
-from archscout.core.seeds import generator, seeded
+from archscout.core.protocols import LoopOwner
+from archscout.core.seeds import derive, generator, seeded
 from archscout.engine.job import Job
 from archscout.engine.machine import cores
 from archscout.engine.request import settings_of
@@ -40,6 +41,10 @@ _CLOSING_SECONDS, _CLOSING_FACTOR = 2.0, 1.5
 _LEAST_USABLE = 10.0
 _SHARE_SCREEN, _SHARE_CHOSEN_SCREEN, _SHARE_COMPARE = 0.05, 0.2, 0.42
 """Of the time; the default judge takes a millisecond, one that the user chose may take seconds."""
+_SHARE_LOOP, _SHARE_LOOP_COMPARE = 0.4, 0.25
+"""Of a strategy that learns on a supernet of its own; it leaves few networks to be compared."""
+_PACED_TO = 0.9
+"""Of its time, what such a strategy is made to need."""
 _WORK = 7.0
 _REFERENCE_RATE = 30e9
 """Work per second that a training is assumed to do where nothing is timed."""
@@ -61,6 +66,8 @@ class Plan:
     lanes: int
     threads: int
     sentences: tuple[str, ...]
+    strategy: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the strategy that the plan chose, so that it ends in time."""
 
     def as_dict(self) -> dict[str, Any]:
         """For the store."""
@@ -120,9 +127,24 @@ def _screened(job: Job) -> Plan:
     """A plan without trainings: the strategy and its judge get everything, within the limits asked for and no others."""
     recipe = wanted_recipe(job)
     what = f"{job.evaluations} evaluations" if job.seconds is None else f"{job.seconds:.0f} s"
-    sentences = (f"Screen for {what} with '{job.strategy_name}'; nothing is trained at the end.",)
     limits = dict(job.request.limits)
-    return Plan(limits, job.seconds, job.evaluations, 0, (), None, None, 0.0, asdict(recipe), *computing(job, recipe), sentences)
+    pace = _pace(job, limits, job.seconds)
+    sentences = (f"Screen for {what} with '{job.strategy_name}'; nothing is trained at the end.", *_paced_sentence(pace))
+    return Plan(
+        limits, job.seconds, job.evaluations, 0, (), None, None, 0.0, asdict(recipe), *computing(job, recipe), sentences, pace
+    )  # fmt: skip
+
+
+def _pace(job: Job, limits: Mapping[str, float], seconds: float | None) -> Mapping[str, Any]:
+    """The settings with which a strategy that owns its loop ends in time; none for others, and where no clock runs."""
+    strategy = job.strategy()
+    if seconds is None or not isinstance(strategy, LoopOwner) or not strategy.owns_loop:
+        return {}
+    return strategy.paced(job.problem(limits), _PACED_TO * seconds, seed=derive(job.request.seed, "pace"))
+
+
+def _paced_sentence(pace: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"So that it ends in time: {', '.join(f'{name} = {value:g}' for name, value in pace.items())}.",) if pace else ()
 
 
 def _timed(job: Job) -> Plan:
@@ -138,7 +160,10 @@ def _timed(job: Job) -> Plan:
             f"report will take about {closing:.0f} s; give at least {10 * math.ceil((spent + closing + _LEAST_USABLE) / 10)}s"
         )
     chosen = job.request.estimator != "auto"
-    screen, compare = max(5.0, (_SHARE_CHOSEN_SCREEN if chosen else _SHARE_SCREEN) * usable), _SHARE_COMPARE * usable
+    share, compared = _SHARE_CHOSEN_SCREEN if chosen else _SHARE_SCREEN, _SHARE_COMPARE
+    if job.owns_loop:
+        share, compared = _SHARE_LOOP, _SHARE_LOOP_COMPARE
+    screen, compare = max(5.0, share * usable), compared * usable
     finish = usable - screen - compare
     limits, size_sentence = _limited(job, bound_on_work(job, rate * finish))
     # In the comparison every worker trains with one thread; together they do about as much as one training with all threads.
@@ -147,17 +172,22 @@ def _timed(job: Job) -> Plan:
     finalists, first = _contest(affordable, count)
     rungs = tuple(round(first * RUNG_FACTOR**n / count, 4) for n in range(2))
     epochs = job.request.epochs
+    pace = _pace(job, limits, screen)
+    search = f"Learn for {screen:.0f} s with '{job.strategy_name}'" if pace else f"Screen up to {screen:.0f} s without training"
     where = f"{cores()} cores" if job.device == "cpu" else job.device
     sentences = (
         f"{count:,} training images of {'x'.join(map(str, job.task.shape))}, {job.task.classes} classes; "
         f"training here does {rate / 1e9:.1f} billion multiply-accumulates a second ({recipe.precision}, {where}).",
         size_sentence,
-        f"Screen up to {screen:.0f} s without training; compare {finalists} finalists, two hand-made networks and a random one in "
+        f"{search}; compare {finalists} finalists, two hand-made networks and a random one in "
         f"about {compare:.0f} s ({' then '.join(f'{rung:.2g}' for rung in rungs)} epochs, one third of the finalists going on); "
         f"train the best for about {finish:.0f} s" + (f" or {epochs:g} epochs." if epochs else "."),
+        *_paced_sentence(pace),
     )
     most = None if chosen else 500  # what the default judge leaves of its time goes to the comparison and the finish
-    return Plan(limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences)
+    return Plan(
+        limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences, pace
+    )  # fmt: skip
 
 
 def closing_seconds(job: Job, network: nn.Module) -> float:

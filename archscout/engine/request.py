@@ -29,7 +29,7 @@ class Request:
     image_size: str = "auto"
     channels: str = "auto"
     augment: str = "auto"
-    space: str = "mobile"
+    space: str = "auto"
     strategy: str = "auto"
     estimator: str = "auto"
     budget: str = "10m"
@@ -53,7 +53,8 @@ class Request:
         from archscout.engine.budget import parse_budget
 
         parse_budget(self.budget)
-        catalogue.check("spaces", self.space)
+        if self.space != "auto":
+            catalogue.check("spaces", self.space)
         if self.strategy != "auto":
             catalogue.check("strategies", self.strategy)
         if self.estimator != "auto":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archscout.core.evidence import Observation
 from archscout.engine.drive import failed_share
 from archscout.engine.finish import Trained, finish, save_results, verify
 from archscout.engine.job import Job
 from archscout.engine.plan import Plan, plan_of
-from archscout.engine.stages import Contest, compare, screen
+from archscout.engine.stages import Contest, Screened, compare, screen
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Finding:
     """
 
     plan: Plan
-    screened: list[Observation]
+    screened: Screened
     contest: Contest | None
     finished: Trained | None
     verified: list[Trained]

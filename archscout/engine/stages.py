@@ -17,6 +17,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.errors import ArchscoutError, LimitError, UserError
 from archscout.core.evidence import Observation
+from archscout.core.moves import Progress
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
 from archscout.core.seeds import derive, generator
@@ -62,8 +63,19 @@ class Contest:
         return max(judged, key=lambda c: self.value(c) or 0.0, default=None)
 
 
-def screen(job: Job, plan: Plan) -> list[Observation]:
-    """Judge many architectures without training; the observations of the judge `main`, best first."""
+@dataclass(frozen=True)
+class Screened:
+    """What the screening found. ranked: architectures, the best first. judged: the observations of the judge `main`, in that order.
+
+    A strategy that owns its loop asks no judge: then `judged` is empty, and its answer comes first, before earlier ones.
+    """
+
+    ranked: tuple[Architecture, ...]
+    judged: tuple[Observation, ...] = ()
+
+
+def screen(job: Job, plan: Plan) -> Screened:
+    """Judge many architectures without training, or let the strategy learn on a supernet."""
     problem = job.problem(plan.limits)
     main = screening_judge(job)
     judges = {"main": main}
@@ -71,11 +83,17 @@ def screen(job: Job, plan: Plan) -> list[Observation]:
         judges["proxy"] = job.estimator("naswot", "proxy")
     log = job.store.stage("screen")
     # The default judge only counts: that is done here before a worker has started.
-    with Inline() if job.request.estimator == "auto" else job.pool() as executor:
+    with Inline() if job.request.estimator == "auto" or job.owns_loop else job.pool() as executor:
         drive(
-            job.strategy(), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
+            job.strategy(plan.strategy), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
             budget=Budget(plan.screen_seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
         )  # fmt: skip
+    if job.owns_loop:
+        answers = [entry.move.best for entry in reversed(log.moves) if isinstance(entry.move, Progress) and entry.move.best]
+        ranked = tuple(dict.fromkeys([*filter(None, [log.answer]), *answers]))
+        if not ranked:
+            raise UserError(f"--budget {job.request.budget} was up before '{job.strategy_name}' had an answer; give a longer one")
+        return Screened(ranked)
     judged: dict[Architecture, Observation] = {}
     # Of several fidelities the highest counts, also in the order: values of different ones cannot be compared.
     for observation in sorted(log.observations, key=_fidelity):
@@ -92,7 +110,8 @@ def screen(job: Job, plan: Plan) -> list[Observation]:
         raise ArchscoutError(
             f"no architecture could be judged in the screening; the reasons: {'; '.join(sorted(reasons)[:3]) or 'none came'}"
         )
-    return sorted(judged.values(), key=lambda o: (-_fidelity(o), -o.value))
+    best_first = tuple(sorted(judged.values(), key=lambda o: (-_fidelity(o), -o.value)))
+    return Screened(tuple(o.architecture for o in best_first), best_first)
 
 
 def _fidelity(observation: Observation) -> float:
@@ -107,10 +126,10 @@ def screening_judge(job: Job) -> Estimator:
     return judge
 
 
-def contestants(job: Job, plan: Plan, screened: Sequence[Observation]) -> tuple[Contestant, ...]:
+def contestants(job: Job, plan: Plan, screened: Screened) -> tuple[Contestant, ...]:
     """The finalists of the screening, the hand-made baselines at the same limits, and a random architecture."""
-    ranked = [o.architecture for o in screened]
-    found = [Contestant(SEARCHED, a) for a in _spread(ranked, plan.finalists, rough=job.request.estimator == "auto")]
+    rough = bool(screened.judged) and job.request.estimator == "auto"
+    found = [Contestant(SEARCHED, a) for a in _spread(screened.ranked, plan.finalists, rough=rough)]
     problem = job.problem(plan.limits)
     try:
         drawn = sample(job.space, generator(job.request.seed, "random architecture"), acceptance(problem))
@@ -171,7 +190,7 @@ def arena_problem(job: Job) -> Problem:
     return job.problem(latency, job.arena)
 
 
-def compare(job: Job, plan: Plan, screened: Sequence[Observation]) -> Contest:
+def compare(job: Job, plan: Plan, screened: Screened) -> Contest:
     """Train the contestants shortly, rung by rung."""
     everyone = contestants(job, plan, screened)
     always = tuple(str(c.architecture) for c in everyone if c.role != SEARCHED)

@@ -293,14 +293,16 @@ def _mixed(
     """The sum of the terms times their gates."""
     rows, columns = (list(places) for places in zip(*operation.gates, strict=True))
     opened = gates[rows, columns].unbind()
-    plain, scaled, scales = [], [], []
-    for x, norm, gate in zip(inputs, norms, opened, strict=True):
-        if norm is None or not batch_norm:
-            scaled.append(x)
-            scales.append(gate.to(x.dtype))
-        else:
+    plain: list[Tensor] = []
+    scaled: dict[int, tuple[Tensor, Tensor]] = {}
+    for source, x, norm, gate in zip(operation.inputs, inputs, norms, opened, strict=True):
+        if norm is not None and batch_norm:
             plain.append(_batch_norm(norm, x, weights, statistics, gate))
-    return weighted_sum(plain, scaled, scales)
+        elif source in scaled:  # one map behind several gates costs one pass: their sum is its gate
+            scaled[source] = x, scaled[source][1] + gate.to(x.dtype)
+        else:
+            scaled[source] = x, gate.to(x.dtype)
+    return weighted_sum(plain, [x for x, _ in scaled.values()], [scale for _, scale in scaled.values()])
 
 
 def _affine(operation: Operation, weights: Weights, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:

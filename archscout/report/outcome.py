@@ -97,7 +97,7 @@ def missing(contest: Contest) -> list[str]:
 
 def _screened_best(job: Job, finding: Finding) -> Architecture:
     """What the screening answers: the strategy's own word, else the best that was judged."""
-    return job.store.stage("screen").answer or finding.screened[0].architecture
+    return job.store.stage("screen").answer or finding.screened.ranked[0]
 
 
 def facts_of(job: Job, architecture: Architecture) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def _pareto(job: Job, finding: Finding) -> list[dict[str, Any]]:
     if finding.contest is not None:
         judged = [(c.architecture, c.role, finding.contest.value(c)) for c in finding.contest.contestants]
     else:
-        judged = [(o.architecture, SEARCHED, o.value) for o in finding.screened]
+        judged = [(o.architecture, SEARCHED, o.value) for o in finding.screened.judged]
     rows = [{**facts_of(job, a), "role": role, "value": value} for a, role, value in judged if value is not None]
     return sorted(unbeaten(rows), key=lambda row: row["params"])
 

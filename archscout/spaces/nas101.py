@@ -8,18 +8,26 @@ Choices: the 21 possible edges of seven vertices (0->1, 0->2, 1->2, 0->3, ...; 6
 1 to 5. They are normalised: vertices on no path from input to output lose their edges and operation, the others move to the
 front in their order. Choices without any path, or with more than nine edges left, are illegal.
 
+The sub-spaces are those of NAS-Bench-1Shot1 (Zela, Siems and Hutter 2020, arXiv 2001.10422; see `_one_shot`), each of which fits
+into one network. Their cells keep choices, hash and genotype, so that records of the whole space are theirs too.
+
 Deviations: mutation acts on the normalised choices, while the published one keeps the edges of vertices that lead nowhere; it
 never gives the parent back. Normalisations keep statistics with PyTorch's momentum 0.1 (published: 0.003), and weights start as
 PyTorch draws them (published: truncated normal). Where an extent is odd, the halving maximum reads its row of padding before the
-first pixel, not after the last.
+first pixel, not after the last. The published one-shot network weights single parents, makes every block as wide as the stack and
+joins them all, so that no path of it is a network of the benchmark; ours weights sets of parents (so that every path is an
+architecture) and has the benchmark's widths.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.draw import legal
@@ -28,6 +36,7 @@ from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
 from archscout.spaces._graphed import Graphed
 from archscout.spaces._nas101_cell import MOST_EDGES, MOST_VERTICES, OPERATIONS, Cell, isomorphism_classes, pairs
+from archscout.spaces._one_shot import SUBSPACES, Blocks
 
 EDGES = pairs(MOST_VERTICES)
 _INNER = MOST_VERTICES - 2
@@ -44,13 +53,16 @@ class Nas101(Graphed):
 
     stem: channels of the stem and of the first stack; each further stack has twice as many. 128 in the benchmark.
     stacks, cells: how many stacks, and cells in each; 3 and 3 in the benchmark.
-    mutation_rate: edges flip with a chance of a seventh of it, operations change with a fifth; 1 in the benchmark.
+    mutation_rate: edges flip with a chance of a seventh of it, operations change with a fifth; 1 in the benchmark. In a sub-space
+    it is the number of changed operations and sets of parents in the mean.
+    subspace: 1, 2 or 3 for those of NAS-Bench-1Shot1, which have supernets; 0 for all cells.
     """
 
     stem: int = 128
     stacks: int = 3
     cells: int = 3
     mutation_rate: float = 1.0
+    subspace: int = 0
 
     def __post_init__(self) -> None:
         if self.stem < 4:
@@ -59,6 +71,8 @@ class Nas101(Graphed):
             raise ValueError(f"stacks and cells must be at least 1, but {self.stacks} and {self.cells} came")
         if not 0 < self.mutation_rate <= _INNER:
             raise ValueError(f"mutation_rate must be above 0 and at most {_INNER}, but {self.mutation_rate} came")
+        if self.subspace not in (0, *SUBSPACES):
+            raise ValueError(f"subspace must be 0 (all cells), 1, 2 or 3, but {self.subspace} came")
 
     @property
     def name(self) -> str:
@@ -81,10 +95,22 @@ class Nas101(Graphed):
                 f"a cell of 'nas101' has at most {MOST_EDGES} edges on paths from vertex 0 to vertex 6, "
                 f"but {cell.edges} came; leave some out"
             )
+        if self.subspace and self._blocks.answers(cell) is None:
+            *blocks, output = self._blocks.parents
+            *came, last = (sum(column) for column in list(zip(*cell.matrix, strict=True))[1:])
+            raise UserError(
+                f"in sub-space {self.subspace} of 'nas101' the output has {output} parents, and the vertices have some of "
+                f"{blocks} in this order, but {last} and {came} came; change the edges, or take all cells (subspace 0)"
+            )
         return Architecture(self.name, _choices_of(cell))
 
     def smallest(self) -> Architecture:
-        """The cell of fewest parameters and MACs: one narrow projection, shared by four maxima."""
+        """The cell of fewest parameters and MACs: one narrow projection, shared by four maxima.
+
+        In a sub-space, maxima that read the input only where they have too few blocks before them.
+        """
+        if self.subspace:
+            return self._answered([len(question.options) - 1 for question in self._blocks.questions])
         edges = {(0, 1), *((1, vertex) for vertex in range(2, 6)), *((vertex, 6) for vertex in range(2, 6))}
         return self.architecture([*(int(edge in edges) for edge in EDGES), *([OPERATIONS.index("maxpool3x3")] * _INNER)])
 
@@ -99,13 +125,83 @@ class Nas101(Graphed):
         return self.architecture(_choices_of(cell))
 
     def classes(self) -> Iterator[Architecture]:
-        """One architecture of each of the 423,624 classes of isomorphic cells, by ascending number of vertices."""
+        """One architecture of each class of isomorphic cells; of the 423,624 of all cells by ascending number of vertices."""
+        if self.subspace:
+            yield from {self.signature(architecture): architecture for architecture in self.every()}.values()
+            return
         for vertices in range(2, MOST_VERTICES + 1):
             yield from map(self.of_cell, isomorphism_classes(vertices))
+
+    def every(self) -> Iterator[Architecture]:
+        """All architectures of a sub-space, each once. Raises UserError for the whole space, which nobody goes through."""
+        if not self.subspace:
+            raise UserError(
+                "'nas101' has too many cells to go through; take a sub-space (space.subspace=1, 2 or 3), or the cells of its table "
+                "(--table nas101)"
+            )
+        yield from map(self.of_cell, self._blocks.every())
 
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, ... (the ends of the stacks)."""
         cell = self.cell(architecture)
+        return self._network(task, lambda builder, x, channels: _cell(builder, x, channels, cell))
+
+    def supernet(self, task: Task) -> OperationGraph:
+        """All cells of a sub-space in one network.
+
+        A block applies the mixture of its operations to the mixture of its sets of parents, each the sum of its vertices. The
+        output joins as many shares as it has parents: the first share is the mixture of the first vertices of all sets, and so
+        on, where the input stands for its projection. Everything is as wide as a share; normalisations have scales, as in the
+        networks.
+
+        So the path of an architecture has the layers of its network, unless the input feeds the output directly (the network adds
+        that, and leaves wider shares to the others) or the shares do not come out even. Raises UserError for the whole space.
+        """
+        if not self.subspace:
+            raise UserError(
+                "all cells of 'nas101' do not fit into a supernet; take one of its sub-spaces (space.subspace=1, 2 or 3)"
+            )
+        blocks = self._blocks
+        return self._network(task, lambda builder, x, channels: _every_cell(builder, x, channels // blocks.parents[-1], blocks))
+
+    def path_is_exact(self, architecture: Architecture) -> bool:
+        """Whether no edge leads from input to output, and the output's parents share the stem's channels evenly."""
+        return not self.cell(architecture).matrix[0][-1] and self.stem % self._blocks.parents[-1] == 0
+
+    @property
+    def gates(self) -> tuple[Decision, ...]:
+        """Per block a row for its operation and one for its set of parents, where there is a choice; at last the output's parents.
+
+        None for the whole space.
+        """
+        return self._blocks.questions if self.subspace else ()
+
+    def opened(self, architecture: Architecture) -> tuple[tuple[int, int], ...]:
+        """The gates of operations and sets of parents; none of blocks that the cell does without."""
+        answers = self._blocks.answers(self.cell(architecture))
+        assert answers is not None, "architectures of this space are legal"
+        return tuple((row, answer) for row, answer in enumerate(answers) if answer is not None)
+
+    def derived(self, weights: NDArray[np.float64]) -> Architecture:
+        """The strongest operation and the strongest set of parents of each block; of equal ones the first.
+
+        Published are the strongest single parents, as many as a block has; here sets are what is weighted.
+        """
+        return self._answered([int(answer) for answer in weights.argmax(1)])
+
+    def sized(self, channels: int = 0, depth: int = 0) -> Nas101:
+        """The same space with other channels of the stem and cells in a stack; 0 keeps them."""
+        return replace(self, stem=channels or self.stem, cells=depth or self.cells)
+
+    @property
+    def _blocks(self) -> Blocks:
+        return SUBSPACES[self.subspace]
+
+    def _answered(self, answers: Sequence[int]) -> Architecture:
+        return self.of_cell(self._blocks.cell(answers))
+
+    def _network(self, task: Task, cell: Callable[[GraphBuilder, int, int], int]) -> OperationGraph:
+        """cell: (builder, its input, channels) -> its output."""
         builder = GraphBuilder(task.shape)
         with builder.scope("stem"):
             x = _conv(builder, builder.input, self.stem, 3)
@@ -116,7 +212,7 @@ class Nas101(Graphed):
                     x = builder.max_pool(x, 2, stride=2, padding=(height % 2, width % 2))
                 for number in range(self.cells):
                     with builder.scope(f"cell{number + 1}"):
-                        x = _cell(builder, x, self.stem << stack, cell)
+                        x = cell(builder, x, self.stem << stack)
             builder.mark(f"stage{stack + 1}", x)
         with builder.scope("head"):
             return builder.finish(builder.linear(builder.global_pool(x), task.classes))
@@ -146,7 +242,12 @@ class Nas101(Graphed):
         return self.cell(architecture).hash()
 
     def sample(self, rng: Any) -> Architecture:
-        """Every edge with a chance of one half, every operation uniform, until that is legal."""
+        """Every edge with a chance of one half, every operation uniform, until that is legal.
+
+        In a sub-space, every operation and every set of parents uniform.
+        """
+        if self.subspace:
+            return self._answered([int(rng.integers(len(question.options))) for question in self._blocks.questions])
         while True:
             choices = [*rng.integers(2, size=len(EDGES)), *rng.integers(len(OPERATIONS), size=_INNER)]
             found = legal(self, [int(choice) for choice in choices])
@@ -154,17 +255,33 @@ class Nas101(Graphed):
                 return found
 
     def mutate(self, architecture: Architecture, rng: Any) -> Architecture:
-        """Every edge flips, and every operation changes, with its chance (`mutation_rate`), until that is legal and new."""
-        chances = [self.mutation_rate / MOST_VERTICES] * len(EDGES) + [self.mutation_rate / _INNER] * _INNER
+        """Every edge flips, and every operation changes, with its chance (`mutation_rate`), until that is legal and new.
+
+        In a sub-space, operations and sets of parents change; blocks that the cell does without start from a random state.
+        """
         while True:
-            choices = list(architecture.choices)
-            for place, chance in enumerate(chances):
-                if rng.random() < chance:
-                    options = len(DECISIONS[place].options)
-                    choices[place] = (choices[place] + 1 + int(rng.integers(options - 1))) % options
-            child = legal(self, choices)
+            child = self._mutant(architecture, rng)
             if child is not None and child != architecture:
                 return child
+
+    def _mutant(self, architecture: Architecture, rng: Any) -> Architecture | None:
+        if not self.subspace:
+            chances = [self.mutation_rate / MOST_VERTICES] * len(EDGES) + [self.mutation_rate / _INNER] * _INNER
+            return legal(self, _changed(architecture.choices, DECISIONS, chances, rng))
+        questions = self._blocks.questions
+        known = dict(self.opened(architecture))
+        answers = [known.get(row, int(rng.integers(len(question.options)))) for row, question in enumerate(questions)]
+        return self._answered(_changed(answers, questions, [self.mutation_rate / len(questions)] * len(questions), rng))
+
+
+def _changed(choices: Sequence[int], decisions: Sequence[Decision], chances: Sequence[float], rng: Any) -> list[int]:
+    """The choices, of which each becomes a different one with its chance."""
+    changed = list(choices)
+    for place, chance in enumerate(chances):
+        if rng.random() < chance:
+            options = len(decisions[place].options)
+            changed[place] = (changed[place] + 1 + int(rng.integers(options - 1))) % options
+    return changed
 
 
 def _cell_of(choices: tuple[int, ...]) -> Cell:
@@ -209,6 +326,12 @@ def _projection(builder: GraphBuilder, x: int, channels: int) -> int:
         return _conv(builder, x, channels, 1)
 
 
+def _operation(builder: GraphBuilder, x: int, name: str) -> int:
+    if name == "maxpool3x3":
+        return builder.max_pool(x, 3)
+    return _conv(builder, x, builder.shape(x)[0], 1 if name == "conv1x1-bn-relu" else 3)
+
+
 def _cell(builder: GraphBuilder, x: int, channels: int, cell: Cell) -> int:
     last = len(cell.matrix) - 1
     values = [x]
@@ -218,15 +341,33 @@ def _cell(builder: GraphBuilder, x: int, channels: int, cell: Cell) -> int:
             terms = [builder.narrow(values[source], width) for source in range(1, vertex) if cell.matrix[source][vertex]]
             if cell.matrix[0][vertex]:
                 terms.append(_projection(builder, x, width))
-            joined = builder.add(*terms)
-            name = OPERATIONS[operation]
-            if name == "maxpool3x3":
-                values.append(builder.max_pool(joined, 3))
-            else:
-                values.append(_conv(builder, joined, width, 1 if name == "conv1x1-bn-relu" else 3))
+            values.append(_operation(builder, builder.add(*terms), OPERATIONS[operation]))
     with builder.scope("output"):
         shares = [values[vertex] for vertex in range(1, last) if cell.matrix[vertex][last]]
         terms = [builder.concat(*shares)] if shares else []
         if cell.matrix[0][last]:
             terms.append(_projection(builder, x, channels))
         return builder.add(*terms)
+
+
+def _every_cell(builder: GraphBuilder, x: int, width: int, blocks: Blocks) -> int:
+    *inner, output = blocks.sets
+    values: list[int] = []
+    for vertex, sets in enumerate(inner, start=1):
+        with builder.scope(f"block{vertex}"):
+            sources = [_projection(builder, x, width), *values]
+            if len(sets) == 1:
+                joined = builder.add(*(sources[source] for source in sets[0]))
+            else:
+                row = blocks.rows["parents", vertex]
+                joined = builder.mix([(sources[s], (row, option)) for option, chosen in enumerate(sets) for s in chosen])
+            terms = []
+            for option, name in enumerate(OPERATIONS):
+                with builder.scope(name):
+                    terms.append((_operation(builder, joined, name), (blocks.rows["operation", vertex], option)))
+            values.append(builder.mix(terms))
+    with builder.scope("output"):
+        sources, row = [_projection(builder, x, width), *values], blocks.rows["parents", len(blocks.sets)]
+        # Sets list their vertices in order, so a share is filled by those that come first (second, ...) in theirs.
+        shares = zip(*output, strict=True)
+        return builder.concat(*(builder.mix([(sources[s], (row, k)) for k, s in enumerate(share)]) for share in shares))

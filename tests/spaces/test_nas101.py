@@ -250,7 +250,7 @@ def test_wrong_specifications_are_named(matrix, names, message):
 
 
 def test_wrong_settings_are_refused():
-    for wrong in ({"stem": 3}, {"cells": 0}, {"stacks": 0}, {"mutation_rate": 0}, {"mutation_rate": 6}):
+    for wrong in ({"stem": 3}, {"cells": 0}, {"stacks": 0}, {"mutation_rate": 0}, {"mutation_rate": 6}, {"subspace": 4}):
         with pytest.raises(ValueError, match="must be"):
             Nas101(**wrong)
 
