@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -72,14 +73,7 @@ class Rnn:
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """Per node its predecessor and its activation."""
-        return tuple(
-            decision
-            for node in range(1, self.nodes + 1)
-            for decision in (
-                Decision(f"node {node} predecessor", tuple(f"s{earlier}" for earlier in range(node))),
-                Decision(f"node {node} activation", ACTIVATIONS),
-            )
-        )
+        return _decisions(self.nodes)
 
     def architecture(self, choices: Sequence[int]) -> Architecture:
         """The cell with these choices. Every tuple is legal and stands for itself."""
@@ -172,6 +166,17 @@ class Rnn:
 
     def _averaged(self, edges: Edges) -> list[int]:
         return list(averaged(self.nodes, self.ends, {source for _, source in edges}))
+
+
+@lru_cache
+def _decisions(nodes: int) -> tuple[Decision, ...]:
+    found: list[Decision] = []
+    for node in range(1, nodes + 1):
+        found += [
+            Decision(f"node {node} predecessor", tuple(f"s{earlier}" for earlier in range(node))),
+            Decision(f"node {node} activation", ACTIVATIONS),
+        ]
+    return tuple(found)
 
 
 def _edges_of(architecture: Architecture) -> Edges:

@@ -24,7 +24,11 @@ SETTINGS = {
     "nas101": [{"stem": 6, "stacks": 2, "cells": 1, "subspace": subspace} for subspace in (1, 2, 3)],
     "nas201": [{"channels": 4, "cells": 1}],
     "proxyless": [{"channels": 4, "depth": 2, "skip": True}],
-    "rnn": [{"nodes": 4, "size": 6, "share": share, "ends": ends} for share in ("node", "node_prev_act") for ends in ("all", "loose")],
+    "rnn": [
+        {"nodes": 4, "size": 6},
+        {"nodes": 4, "size": 6, "share": "node_prev_act"},
+        {"nodes": 4, "size": 6, "share": "node_prev_act", "ends": "loose"},
+    ],
 }
 SPACES = [catalogue.make("spaces", name, **settings) for name, listed in SETTINGS.items() for settings in listed]
 SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.make("spaces", name), SharedSpace)]
