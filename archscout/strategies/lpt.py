@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -169,8 +169,7 @@ class Lpt(Schedule):
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Losses:
+class Losses(NamedTuple):
     """The losses of a batch as functions of named weights; those of the learner also depend on the gates, by closure.
 
     learner, tester: on the training batch. learner_tested, tester_tested: (N,) one per image of the test bank. tester_valid: on the
@@ -185,8 +184,7 @@ class Losses:
     weights_of_test: Callable[[Tensors, Tensors], Tensor]
 
 
-@dataclass(frozen=True)
-class Moves:
+class Moves(NamedTuple):
     """How the learner and the tester would take a step of SGD."""
 
     learner_rate: float

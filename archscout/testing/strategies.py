@@ -21,17 +21,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
+
+import torch
 
 from archscout import catalogue
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.evidence import Estimate
+from archscout.core.moves import Progress
 from archscout.core.problem import Problem
-from archscout.core.protocols import Estimator, Strategy
+from archscout.core.protocols import Estimator, LoopOwner, Strategy
 from archscout.core.seeds import generator
 from archscout.nn.measure import acceptance, counts
 from archscout.testing.drive import first_moves, run, stop_and_go
 from archscout.testing.problems import Counting, counting
+from archscout.testing.tasks import image_task
 
 _SEEDS = range(8)
 
@@ -67,9 +72,16 @@ def limited() -> Problem:
     return replace(problem, limits={"params": found[50]})
 
 
+def owns_loop(strategy: Strategy) -> bool:
+    """Whether a strategy learns on a supernet of its own; for such the checks of `LOOP_CHECKS` take the place of `CHECKS`."""
+    return isinstance(strategy, LoopOwner) and strategy.owns_loop
+
+
 def golden(names: list[str] | None = None) -> dict[str, list[str]]:
     """The first ten moves of the shipped strategies with their default settings and seed 0 on `counting()`."""
-    chosen = catalogue.names("strategies") if names is None else names
+    chosen = (
+        [n for n in catalogue.names("strategies") if not owns_loop(catalogue.make("strategies", n))] if names is None else names
+    )
     return {name: first_moves(catalogue.make("strategies", name), counting(), judges()) for name in chosen}
 
 
@@ -143,6 +155,59 @@ CHECKS: Mapping[str, Callable[[Strategy], None]] = {
         beats_random,
     )
 }
+
+
+def learns_as_the_seed_says(strategy: Strategy) -> None:
+    """Equal seeds give equal reports, numbers included; another seed gives others. The global random state stays as it was."""
+    noise = torch.random.get_rng_state()
+    one, two, other = (_reports(strategy, seed) for seed in (3, 3, 4))
+    assert one == two, f"equal seeds should give equal reports, but {one} and {two} came"
+    assert one != other, "another seed should give other reports"
+    assert torch.equal(noise, torch.random.get_rng_state()), "the global random state should stay as it was"
+
+
+def learns_on_where_it_was_stopped(strategy: Strategy) -> None:
+    """A run that is killed and resumed from its snapshots equals a straight one, numbers and answer included."""
+    stop_and_go(strategy, folded(), judges(), evaluations=None, stops=(1, 2, 1))
+
+
+def answers_within_the_limits(strategy: Strategy) -> None:
+    """Every answer on the way and the last one meet the limits."""
+    problem = folded()
+    rng = generator(0, "limited")
+    sizes = sorted(counts(problem.space, sample(problem.space, rng), problem.task)["params"] for _ in range(31))
+    bounded = replace(problem, limits={"params": sizes[3]})
+    log = run(strategy, bounded, judges(), evaluations=None)
+    accept = acceptance(bounded)
+    assert accept is not None and log.answer is not None
+    for architecture in (log.answer, *(entry.move.best for entry in log.moves if isinstance(entry.move, Progress))):
+        assert architecture is None or accept(architecture), f"{architecture} exceeds {dict(bounded.limits)}"
+
+
+def ends_in_time(strategy: Strategy) -> None:
+    """What `paced` gives are settings, with which a search for next to no time is a short one."""
+    assert isinstance(strategy, LoopOwner)
+    change: Any = replace
+    short = change(strategy, **strategy.paced(folded(), 1e-6, seed=0))
+    assert len(_reports(short, 0)) <= len(_reports(strategy, 0)), "a search for less time should not be longer"
+
+
+LOOP_CHECKS: Mapping[str, Callable[[Strategy], None]] = {
+    check.__name__: check
+    for check in (learns_as_the_seed_says, learns_on_where_it_was_stopped, answers_within_the_limits, ends_in_time)
+}
+"""For strategies that own their loop, with settings that make them short: a few steps of batches of 8."""
+
+
+def folded() -> Problem:
+    """A tiny space with a supernet, and images."""
+    return Problem(catalogue.make("spaces", "nas201", channels=2, cells=1), image_task((3, 8, 8), 3, 64))
+
+
+def _reports(strategy: Strategy, seed: int) -> list[object]:
+    log = run(strategy, folded(), judges(), seed=seed, evaluations=None)
+    assert log.moves and log.answer is not None, "a strategy that owns its loop should report, and answer"
+    return [*((entry.move.best, dict(entry.move.metrics)) for entry in log.moves if isinstance(entry.move, Progress)), log.answer]
 
 
 def _proposed(strategy: Strategy, problem: Problem) -> list[Architecture]:

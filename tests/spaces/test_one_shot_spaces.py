@@ -58,12 +58,8 @@ def test_the_largest_has_118524_cells():
     assert sum(1 for _ in SUBSPACES[3].every()) == 118_524
 
 
-@pytest.mark.parametrize(
-    ("number", "count"),
-    [(1, 2_685), pytest.param(2, 7_773, marks=pytest.mark.slow), pytest.param(3, 55_854, marks=pytest.mark.slow)],
-)
-def test_classes(number, count):
-    assert sum(1 for _ in SPACES[number].classes()) == count
+def test_the_classes_of_the_first():
+    assert sum(1 for _ in SPACES[1].classes()) == 2_685  # and 7,773 and 55,854 of the others, which takes minutes
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,18 @@ from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.moves import Propose
 from archscout.core.seeds import generator
-from archscout.testing.strategies import CHECKS, golden
+from archscout.testing.strategies import CHECKS, LOOP_CHECKS, golden, owns_loop
 
-NAMES = catalogue.names("strategies")
+EVERY = catalogue.names("strategies")
+LOOPS = [name for name in EVERY if owns_loop(catalogue.make("strategies", name))]
+NAMES = [name for name in EVERY if name not in LOOPS]
+SHORT = {"batch": 8, "channels": 2, "depth": 1}
+SETTINGS = {
+    "darts": [{"epochs": 1.5, "report": 2}, {"epochs": 1, "report": 2, "order": 2, "skip_dropout": 0.3, "most_skips": 1}],
+    "lpt": [{"epochs": 1, "report": 2, "tester_channels": 2}],
+    "mdenas": [{"epochs": 4}, {"epochs": 2, "steps_per_trial": 2, "warm_up": 1, "bookkeeping": "detrended"}],
+    "nasi": [{"steps": 4}, {"steps": 4, "estimator": "single-path", "images": "noise", "limit": 1, "limit_rule": "quantile"}],
+}
 GOLDEN = Path(__file__).parent.parent / "golden" / "strategies.json"
 
 
@@ -21,6 +30,17 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "strategies.json"
 @pytest.mark.parametrize("name", NAMES)
 def test_conforms(name, check):
     check(catalogue.make("strategies", name))
+
+
+@pytest.mark.parametrize("check", LOOP_CHECKS.values(), ids=LOOP_CHECKS)
+@pytest.mark.parametrize(("name", "settings"), [(name, settings) for name in LOOPS for settings in SETTINGS[name]])
+def test_strategies_that_own_their_loop_conform(name, settings, check):
+    check(catalogue.make("strategies", name, **SHORT, **settings))
+
+
+def test_mdenas_with_a_judge_conforms():
+    for check in CHECKS.values():
+        check(catalogue.make("strategies", "mdenas", supernet=False, bookkeeping="mean"))
 
 
 @pytest.mark.parametrize("name", NAMES)

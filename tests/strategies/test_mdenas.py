@@ -1,0 +1,129 @@
+"""The rules of multinomial distribution learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archscout.core.seeds import generator
+from archscout.nn.paths import fair_path
+from archscout.strategies.mdenas import Mdenas, Multinomial, moved_at_once, moved_in_turn
+
+RULES = {"paper": moved_at_once, "code": moved_in_turn}
+
+
+def told(rule, theta, trials, values, alpha=0.01):
+    return RULES[rule](np.array(theta), np.array(trials), np.array(values), alpha)
+
+
+@pytest.mark.parametrize(
+    ("rule", "trials", "values", "wanted"),
+    [
+        ("code", (3, 1), (0.4, 0.5), (0.49, 0.51)),
+        ("paper", (3, 1), (0.4, 0.5), (0.49, 0.51)),
+        ("code", (1, 1), (0.4, 0.5), (0.49, 0.51)),
+        ("paper", (1, 1), (0.4, 0.5), (0.5, 0.5)),
+        ("code", (1, 3), (0.4, 0.5), (0.5, 0.5)),
+        ("paper", (1, 3), (0.4, 0.5), (0.5, 0.5)),
+    ],
+)
+def test_two_options_by_hand(rule, trials, values, wanted):
+    assert told(rule, (0.5, 0.5), trials, values) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_nobody_loses_more_than_it_has():
+    assert told("code", (0.004, 0.996), (3, 1), (0.1, 0.2)).tolist() == [0.0, 1.0]
+
+
+counts = st.lists(st.integers(0, 5), min_size=2, max_size=8)
+
+
+@given(trials=counts, seed=st.integers(0, 1000), rule=st.sampled_from(list(RULES)))
+def test_the_sum_stays_one(trials, seed, rule):
+    rng = generator(seed)
+    theta = rng.dirichlet(np.ones(len(trials)))
+    for _ in range(20):
+        theta = told(rule, theta, trials, rng.integers(4, size=len(trials)) / 4)
+        assert (theta >= 0).all() and theta.sum() == pytest.approx(1, abs=1e-9)
+
+
+@given(trials=counts, rule=st.sampled_from(list(RULES)))
+def test_equal_values_move_nothing(trials, rule):
+    theta = np.full(len(trials), 1 / len(trials))
+    assert np.array_equal(told(rule, theta, trials, np.full(len(trials), 0.7)), theta)
+
+
+@given(trials=counts, seed=st.integers(0, 1000))
+def test_the_papers_rule_equals_three_loops(trials, seed):
+    values = generator(seed).integers(5, size=len(trials)) / 5
+    theta = np.full(len(trials), 1 / len(trials))
+    wanted = theta.copy()
+    for i in range(len(trials)):
+        for j in range(len(trials)):
+            if trials[i] < trials[j] and values[i] > values[j]:
+                wanted[i] += 0.001
+            if trials[i] > trials[j] and values[i] < values[j]:
+                wanted[i] -= 0.001
+    assert told("paper", theta, trials, values, 0.001) == pytest.approx(wanted, abs=1e-12)
+
+
+@given(trials=counts, seed=st.integers(0, 1000))
+def test_the_papers_rule_does_not_know_the_names_of_options(trials, seed):
+    rng = generator(seed)
+    values, order, theta = rng.random(len(trials)), rng.permutation(len(trials)), rng.dirichlet(np.ones(len(trials)))
+    straight = told("paper", theta, trials, values)
+    assert told("paper", theta[order], np.array(trials)[order], values[order]) == pytest.approx(straight[order], abs=1e-12)
+
+
+def test_one_decision_without_noise_is_learnt():
+    ranks = []
+    for seed in range(30):
+        rng = generator(seed, "quality")
+        quality = rng.normal(size=8)
+        learned = Multinomial([8], Mdenas(rule="paper"))
+        for _ in range(100):
+            [choice] = learned.sample(rng)
+            learned.tell([choice], float(quality[choice]))
+        ranks.append(int((quality > quality[learned.theta[0].argmax()]).sum()))
+    assert np.mean(ranks) < 2.0, f"chance is 3.5 better options, but {np.mean(ranks)} came"
+
+
+def test_bookkeeping():
+    last, mean, detrended = (Multinomial([3], Mdenas(bookkeeping=kind)) for kind in ("last", "mean", "detrended"))
+    for learned in (last, mean, detrended):
+        for choice, value in ((0, 0.2), (0, 0.6), (1, 0.5)):
+            learned.tell([choice], value)
+    assert last.values[0].tolist() == [0.6, 0.5, 0.0]
+    assert mean.values[0] == pytest.approx([0.4, 0.5, 0.0])
+    # Before them the moving average was 0.2 and 0.24; the first value has none before it.
+    assert detrended.values[0] == pytest.approx([(0.0 + 0.4) / 2, 0.5 - 0.24, 0.0])
+    assert last.trials[0].tolist() == [2, 1, 0]
+
+
+def test_a_snapshot_brings_everything_back():
+    rules = Mdenas(bookkeeping="detrended")
+    one, other = Multinomial([3, 5], rules), Multinomial([3, 5], rules)
+    for choices, value in (([0, 4], 0.3), ([2, 1], 0.5)):
+        one.tell(choices, value)
+    other.restore(one.state())
+    for learned in (one, other):
+        learned.tell([1, 1], 0.4)
+    assert all(np.array_equal(a, b) for a, b in zip(one.theta, other.theta, strict=True))
+
+
+@given(options=st.lists(st.integers(2, 6), min_size=1, max_size=5), seed=st.integers(0, 100), turn=st.integers(0, 3))
+def test_in_a_round_every_option_comes_once(options, seed, turn):
+    most = max(options)
+    paths = np.array([fair_path(options, seed, turn * most + place) for place in range(most)])
+    for row, count in enumerate(options):
+        found = np.bincount(paths[:, row], minlength=count)
+        assert len(found) == count and found.min() >= 1
+        if count == most:
+            assert found.tolist() == [1] * count
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="alpha lies above 0"):
+        Mdenas(alpha=0)
