@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from archscout.core.architecture import Architecture, Decision
 from archscout.core.evidence import Episode, Estimate, Observation
+from archscout.core.highway import HighwayNetwork
 from archscout.core.moves import Learning, Search
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import Problem, Task, TaskKind
@@ -143,7 +144,7 @@ class ListedSpace(Protocol):
 
 @runtime_checkable
 class SharedSpace(Protocol):
-    """A space that can be folded into one network, of which every architecture is a part (`nn.supernet.Supernet`).
+    """A space that can be folded into one network, of which every architecture is a part (`nn.supernet`).
 
     Which part is said by gates, a matrix (G, O): a row per question of the network, a column per option. Rows need not be the
     space's decisions: in DARTS an architecture chooses two inputs of a node, and the network has a row for every possible input.
@@ -154,8 +155,8 @@ class SharedSpace(Protocol):
         """The rows and their options; an option that has no term in the network stands for nothing at all."""
         ...
 
-    def supernet(self, task: Task) -> OperationGraph:
-        """The folded network, whose `mix` operations read the gates."""
+    def supernet(self, task: Task) -> OperationGraph | HighwayNetwork:
+        """The folded network: a graph whose `mix` operations read gates, or a recurrent network, which has gates for every edge."""
         ...
 
     def opened(self, architecture: Architecture) -> tuple[tuple[int, int], ...]:

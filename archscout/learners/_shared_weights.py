@@ -20,7 +20,7 @@ from archscout.core.protocols import Space
 from archscout.core.seeds import derive
 from archscout.nn import checkpoint
 from archscout.nn.batches import Stream, one_batch
-from archscout.nn.supernet import Supernet, supernet_of
+from archscout.nn.supernet import GraphSupernet, supernet_of
 from archscout.nn.supernet_training import put_back
 
 _RECALIBRATED_ON = 20
@@ -62,11 +62,12 @@ class SharedWeights:
 
 
 @lru_cache(maxsize=2)
-def _trained(fitted: SharedWeights, space: Space, task: Task, device: str) -> Supernet:
+def _trained(fitted: SharedWeights, space: Space, task: Task, device: str) -> GraphSupernet:
     path = Path(fitted.path)
     if not path.exists() or digest_of(path) != fitted.digest:
         raise RunError(f"the supernet '{path}' is not there any more, or another one; train it again")
     net = supernet_of(space, task, seed=0, channels=fitted.channels, depth=fitted.depth).to(device)
+    assert isinstance(net, GraphSupernet), "spaces of image networks have graphs"
     found, _ = checkpoint.load(path)
     assert found is not None
     put_back(dict(net.named_parameters()), found[0], "weights.")

@@ -14,6 +14,7 @@ Two ways to run (`execute`):
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from math import prod
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
+from archscout.core.kinds import check_kind
 from archscout.core.operations import OperationGraph, Pair
 from archscout.core.problem import Task
 from archscout.core.protocols import SharedSpace, Space
@@ -35,41 +37,31 @@ _KEPT_PROGRAMS = 64
 _VIEWS = ("input", "narrow", "zero")
 
 
-class Supernet(nn.Module):
-    """The folded network of a space: x (B, C, H, W), gates (G, O) -> logits (B, K).
+class Supernet(nn.Module, ABC):
+    """What the folded networks of all spaces have in common; made by `supernet_of`.
 
-    seed, init: of the weights (`nn.executor.WeightBank`); `reset` draws them anew.
+    space: the folded one. valid: (G, O) bool, which gates are options of their row; the others stand for nothing and are 0.
     """
 
-    def __init__(self, space: SharedSpace, task: Task, *, seed: int = 0, init: Init = "default") -> None:
+    def __init__(self, space: SharedSpace) -> None:
         super().__init__()
         self.space = space
-        self.graph = space.supernet(task)
         self.valid = torch.zeros(len(space.gates), max(len(row.options) for row in space.gates), dtype=torch.bool)
         for row, decision in enumerate(space.gates):
             self.valid[row, : len(decision.options)] = True
-        self._every = frozenset(gate for operation in self.graph.operations for gate in operation.gates)
-        for name, tensor in WeightBank().draw(self.graph, seed, init).items():
-            place(self, name, nn.Parameter(tensor.clone()))
-        self._program = lru_cache(_KEPT_PROGRAMS)(self._planned)
 
     @property
     def gate_shape(self) -> tuple[int, int]:
-        """(G, O); entries that `valid` (G, O) bool says no to stand for nothing and are 0."""
+        """(G, O)."""
         rows, columns = self.valid.shape
         return rows, columns
 
-    def forward(
-        self, x: Tensor, gates: Tensor, *, execute: Execute = "selected", weights: Weights | None = None,
-        statistics: Statistics | None = None,
-    ) -> Tensor:  # fmt: skip
-        """(B, C, H, W), (G, O) -> logits (B, K). Gradients reach the weights and those gates that were computed.
+    @abstractmethod
+    def forward(self, x: Tensor, gates: Tensor, *, execute: Execute = "selected", weights: Weights | None = None) -> Tensor:
+        """Images (B, C, H, W) or tokens (B, L), and gates (G, O) -> logits (B, K) or (B, L, K).
 
-        weights: by name in place of the module's own. statistics: of the normalisations; those of the batch without them.
+        Gradients reach the weights and those gates that were computed. weights: by name in place of the module's own.
         """
-        program = self._program(self._every if execute == "all" else self._open(gates))
-        [logits] = program.run(dict(self.named_parameters()) if weights is None else weights, x, gates=gates, statistics=statistics)
-        return logits
 
     def gates(self, architecture: Architecture) -> Tensor:
         """(G, O), rows one-hot or all nought."""
@@ -81,6 +73,52 @@ class Supernet(nn.Module):
     def derive(self, weights: Tensor) -> Architecture:
         """The architecture that weights (G, O), not negative, speak for."""
         return self.space.derived(weights.detach().cpu().double().numpy())
+
+    @abstractmethod
+    def active_parameters(self, architecture: Architecture) -> frozenset[str]:
+        """The names of the weights that the architecture's path touches."""
+
+    @abstractmethod
+    def extract(self, architecture: Architecture) -> nn.Module:
+        """A stand-alone network with a copy of the path's weights.
+
+        It is the supernet's path, not what `space.build` builds: normalisations may lack scales, or be there at all.
+        """
+
+    @abstractmethod
+    def cost(self, architecture: Architecture) -> Mapping[str, int]:
+        """`params` and `macs` (for one input) of the path."""
+
+    @abstractmethod
+    def reset(self, seed: int, init: Init = "default") -> None:
+        """Draw all weights anew."""
+
+
+class GraphSupernet(Supernet):
+    """The folded network of a space of operation graphs: x (B, C, H, W), gates (G, O) -> logits (B, K).
+
+    seed, init: of the weights (`nn.executor.WeightBank`); `reset` draws them anew.
+    """
+
+    def __init__(self, space: SharedSpace, graph: OperationGraph, *, seed: int = 0, init: Init = "default") -> None:
+        super().__init__(space)
+        self.graph = graph
+        self._every = frozenset(gate for operation in self.graph.operations for gate in operation.gates)
+        for name, tensor in WeightBank().draw(self.graph, seed, init).items():
+            place(self, name, nn.Parameter(tensor.clone()))
+        self._program = lru_cache(_KEPT_PROGRAMS)(self._planned)
+
+    def forward(
+        self, x: Tensor, gates: Tensor, *, execute: Execute = "selected", weights: Weights | None = None,
+        statistics: Statistics | None = None,
+    ) -> Tensor:  # fmt: skip
+        """(B, C, H, W), (G, O) -> logits (B, K). Gradients reach the weights and those gates that were computed.
+
+        weights: by name in place of the module's own. statistics: of the normalisations; those of the batch without them.
+        """
+        program = self._program(self._every if execute == "all" else opened(gates))
+        [logits] = program.run(dict(self.named_parameters()) if weights is None else weights, x, gates=gates, statistics=statistics)
+        return logits
 
     def path(self, architecture: Architecture) -> OperationGraph:
         """The architecture as a stand-alone network, with the supernet's names of weights."""
@@ -125,22 +163,32 @@ class Supernet(nn.Module):
             for name, parameter in self.named_parameters():
                 parameter.copy_(fresh[name])
 
-    def _open(self, gates: Tensor) -> frozenset[Pair]:
-        return frozenset((row, column) for row, column in gates.detach().nonzero().tolist())
-
     def _planned(self, gates: frozenset[Pair]) -> Program:
         return Program(self.graph if gates >= self._every else self.graph.opened(gates))
 
 
+def opened(gates: Tensor) -> frozenset[Pair]:
+    """The (row, column) of the gates that are not nought."""
+    return frozenset((row, column) for row, column in gates.detach().nonzero().tolist())
+
+
 def supernet_of(space: Space, task: Task, *, seed: int, init: Init = "default", channels: int = 0, depth: int = 0) -> Supernet:
     """The supernet of a space. channels, depth: its size where not 0. Raises UserError where the space has none."""
-    return Supernet(_sized(space, channels, depth), task, seed=seed, init=init)
+    from archscout.nn.recurrent_supernet import RecurrentSupernet
+
+    sized = _sized(space, channels, depth)
+    folded = sized.supernet(task)
+    if isinstance(folded, OperationGraph):
+        return GraphSupernet(sized, folded, seed=seed, init=init)
+    return RecurrentSupernet(sized, folded, seed=seed, init=init)
 
 
 def activations(space: Space, task: Task, batch: int, channels: int = 0, depth: int = 0) -> int:
-    """Bytes of all results of a batch in that supernet: about what a backward pass through the whole mixture keeps."""
-    kept = (operation for operation in _sized(space, channels, depth).supernet(task).operations if operation.kind not in _VIEWS)
-    return 4 * batch * sum(prod(operation.shape) for operation in kept)
+    """Bytes of all results of a batch of images in that supernet: about what a backward pass through the mixture keeps."""
+    check_kind(task, None, "a search on a supernet of images")
+    folded = _sized(space, channels, depth).supernet(task)
+    assert isinstance(folded, OperationGraph), "spaces of image networks have graphs"
+    return 4 * batch * sum(prod(operation.shape) for operation in folded.operations if operation.kind not in _VIEWS)
 
 
 def _sized(space: Space, channels: int, depth: int) -> SharedSpace:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from archscout.core.errors import NotFinite
+from archscout.core.kinds import check_kind
 from archscout.core.problem import Problem
 from archscout.core.seeds import derive
 from archscout.nn.batches import ImageSplit, Stream, halved
@@ -77,6 +78,7 @@ class Training:
     steps: int = field(init=False)
 
     def __post_init__(self) -> None:
+        check_kind(self.problem.task, None, "the training of a supernet of images")
         weighed, self.judged_data = halved(self.problem.task.splits["train"], self.schedule.share, derive(self.seed, "split"))
         batch, augment = self.schedule.batch, self.schedule.augment
         self.weighed = Stream(weighed, batch, seed=derive(self.seed, "weighed"), augment=augment)

@@ -1,9 +1,13 @@
-"""The published text form of DARTS cells: `Genotype(normal=[('sep_conv_3x3', 0), ...], ...)` or a known name."""
+"""The published text forms of DARTS cells: `Genotype(normal=[('sep_conv_3x3', 0), ...], ...)` or a known name.
+
+Recurrent cells read `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`. Those of NAO were published as integers, of
+which 2 and 3 mean identity and sigmoid to the one of its programs and the reverse to the other: hence names here.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from archscout.core.errors import UserError
@@ -28,6 +32,17 @@ _KNOWN = {
          ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("max_pool_3x3", 1)],
     ),
 }  # fmt: skip
+_KNOWN_RECURRENT = {
+    "NAO": [
+        ("relu", 0), ("relu", 0), ("relu", 1), ("tanh", 3), ("relu", 4), ("relu", 4),
+        ("relu", 5), ("relu", 1), ("relu", 7), ("relu", 1), ("identity", 1),
+    ],
+    "NAO_WS": [
+        ("relu", 0), ("relu", 1), ("sigmoid", 2), ("sigmoid", 1), ("relu", 4), ("relu", 4),
+        ("relu", 4), ("relu", 7), ("sigmoid", 8), ("tanh", 1), ("relu", 4),
+    ],
+}  # fmt: skip
+_UNREADABLE = (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError)
 
 
 def edges_of(choices: Sequence[int]) -> tuple[Edges, Edges]:
@@ -67,21 +82,50 @@ def parse(text: str) -> tuple[Edges, Edges] | None:
     text = text.strip()
     if text.upper() in _KNOWN:
         return _KNOWN[text.upper()]
-    if not text.startswith("Genotype(") or len(text) > 4000:
-        return None
     try:
-        call = ast.parse(text, mode="eval").body
-        if not isinstance(call, ast.Call):
-            return None
-        values = dict(zip(_FIELDS, call.args, strict=False)) | {str(word.arg): word.value for word in call.keywords}
-        normal, reduce = (ast.literal_eval(values[name]) for name in CELLS)
+        values = _arguments(text, _FIELDS)
         concats = [_integers(values[f"{name}_concat"]) for name in CELLS]
-        found = [[(str(operation), int(source)) for operation, source in edges] for edges in (normal, reduce)]
-    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
+        found = [_edges(values[name]) for name in CELLS]
+    except _UNREADABLE:
         return None
     if concats != [list(NODES)] * 2 or [len(edges) for edges in found] != [8, 8]:
         raise UserError("a DARTS genotype has eight edges per cell and joins the nodes 2 to 5; this one is of another space")
     return found[0], found[1]
+
+
+def written_recurrent(edges: Edges, outputs: Sequence[int]) -> str:
+    """The published text of a recurrent cell. outputs: the nodes whose mean is its output."""
+    every = list(outputs) == list(range(1, len(edges) + 1))
+    return f"Genotype(recurrent={edges}, concat={f'range(1, {len(edges) + 1})' if every else list(outputs)})"
+
+
+def parse_recurrent(text: str) -> tuple[Edges, list[int] | None] | None:
+    """(activation, predecessor) of each node, and the outputs; None where `text` is neither a genotype nor a known name.
+
+    The outputs are None for a known name, which leaves them open. Evaluates literals only.
+    """
+    text = text.strip()
+    if text.upper() in _KNOWN_RECURRENT:
+        return _KNOWN_RECURRENT[text.upper()], None
+    try:
+        values = _arguments(text, ("recurrent", "concat"))
+        return _edges(values["recurrent"]), _integers(values["concat"])
+    except _UNREADABLE:
+        return None
+
+
+def _arguments(text: str, names: Sequence[str]) -> Mapping[str, ast.expr]:
+    """The arguments of a `Genotype(...)`, unevaluated. Raises one of `_UNREADABLE`."""
+    if not text.startswith("Genotype(") or len(text) > 4000:
+        raise ValueError(text)
+    call = ast.parse(text, mode="eval").body
+    if not isinstance(call, ast.Call) or len(call.args) > len(names):
+        raise ValueError(text)
+    return dict(zip(names, call.args, strict=False)) | {str(word.arg): word.value for word in call.keywords}
+
+
+def _edges(node: ast.expr) -> Edges:
+    return [(str(operation), int(source)) for operation, source in ast.literal_eval(node)]
 
 
 def _integers(node: ast.expr) -> list[int]:

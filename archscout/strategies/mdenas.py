@@ -37,6 +37,7 @@ from torch import Tensor
 
 from archscout.core.architecture import Architecture, Decision
 from archscout.core.draw import legal, sample
+from archscout.core.errors import UserError
 from archscout.core.moves import Progress, Search
 from archscout.core.problem import Problem
 from archscout.core.protocols import SharedSpace, Snapshot
@@ -45,7 +46,7 @@ from archscout.nn import gates as gating
 from archscout.nn.measure import acceptance, latency
 from archscout.nn.network import Network
 from archscout.nn.paths import fair_path
-from archscout.nn.supernet import Supernet, activations, supernet_of
+from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.strategies._desk import Desk
 from archscout.strategies._folded import Answers, seconds_per_report
@@ -296,7 +297,12 @@ def _rows(problem: Problem) -> Sequence[Decision]:
 
 
 def timed_options(net: Supernet, problem: Problem) -> NDArray[np.float64]:
-    """(G, O) milliseconds: what every option adds to a path of first options, and in the first row that path itself; one image."""
+    """(G, O) milliseconds: what every option adds to a path of first options, and in the first row that path itself; one image.
+
+    Raises UserError where the space has no operation graphs.
+    """
+    if not isinstance(net, GraphSupernet):
+        raise UserError(f"latencies are timed on operation graphs, but '{problem.space.name}' has none; leave latency_target at 0")
     rows, columns = net.gate_shape
     path = [0] * rows
 

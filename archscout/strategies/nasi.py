@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from archscout.core.kinds import check_kind
 from archscout.core.moves import Progress, Search
 from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot
@@ -100,6 +101,7 @@ class Nasi:
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Take the steps, with a report after each; the answer is the argmax."""
+        check_kind(problem.task, None, "the strategy 'nasi'")
         net = supernet_of(
             problem.space, problem.task, seed=derive(seed, "weights"), init=self.init, channels=self.channels, depth=self.depth
         ).to(problem.device)

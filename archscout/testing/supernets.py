@@ -4,7 +4,7 @@
 
     @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
     def test_mine(check):
-        check(MySpace(channels=4), images())
+        check(MySpace(channels=4), image_task())  # or token_task(), for a space of language models
 
 Hand in a space of small networks; a check raises AssertionError with what was wanted.
 """
@@ -20,11 +20,12 @@ from torch.nn import functional as F
 from archscout.core.architecture import Architecture
 from archscout.core.draw import legal, sample
 from archscout.core.operations import OperationGraph
-from archscout.core.problem import Task
-from archscout.core.protocols import GraphSpace, NarrowedSpace, SharedSpace, Space
+from archscout.core.problem import LANGUAGE_MODELLING, Task
+from archscout.core.protocols import GraphSpace, NarrowedSpace, Space
 from archscout.core.seeds import generator
 from archscout.nn import gates as gating
-from archscout.nn.supernet import Supernet
+from archscout.nn.measure import counts
+from archscout.nn.supernet import GraphSupernet, Supernet, supernet_of
 
 _BATCH = 6
 _STEP = 1e-7
@@ -65,9 +66,15 @@ def a_path_has_the_layers_of_the_space(space: Space, task: Task) -> None:
     """But for normalisations, the path has the layers that the space writes for the architecture, in their order.
 
     A `NarrowedSpace` says of which architectures that holds; it has to be right in both directions, and some have to be among ten.
+    Of a space without graphs, path and network have equally many parameters and MACs.
     """
-    assert isinstance(space, GraphSpace)
     net = _supernet(space, task)
+    if not isinstance(net, GraphSupernet):
+        for architecture in _drawn(space, 10):
+            count = {name: value for name, value in counts(space, architecture, task).items() if name in ("params", "macs")}
+            assert net.cost(architecture) == count, f"the path of {architecture} should cost {count}, as its network does"
+        return
+    assert isinstance(space, GraphSpace)
     compared = 0
     for architecture in _drawn(space, 10):
         wanted, found = _layers(space.operations(architecture, task).live()), _layers(net.path(architecture))
@@ -83,7 +90,7 @@ def off_the_path_nothing_moves(space: Space, task: Task) -> None:
     """A step of SGD with momentum and decay on one path leaves the weights of no other part touched, momentum included."""
     net = _supernet(space, task)
     x, y = _batch(task, torch.float32)
-    first, second = _two_paths(net)
+    first, second = _two_paths(net, space)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
     _step(net, optimizer, x, y, second)
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
@@ -111,7 +118,7 @@ def gradients_follow_the_gates(space: Space, task: Task) -> None:
     weights = {name: parameter.detach().clone().requires_grad_() for name, parameter in net.named_parameters()}
 
     def loss(at: Tensor) -> Tensor:
-        return F.cross_entropy(net(x, at, weights=weights, execute="all"), y)
+        return _loss(net(x, at, weights=weights, execute="all"), y)
 
     def norm(at: Tensor) -> Tensor:
         found = torch.autograd.grad(loss(at), list(weights.values()), create_graph=True, allow_unused=True)
@@ -150,8 +157,13 @@ def weights_follow_from_the_seed(space: Space, task: Task) -> None:
 
 
 def recalibration_is_that_of_a_network_alone(space: Space, task: Task) -> None:
-    """Statistics collected for a path give the logits of the extracted network whose own were collected on the same batches."""
+    """Statistics collected for a path give the logits of the extracted network whose own were collected on the same batches.
+
+    Recurrent networks keep no statistics: each step of a sequence has its own.
+    """
     net = _supernet(space, task).double()
+    if not isinstance(net, GraphSupernet):
+        return
     architecture = _drawn(space, 1)[-1]
     batches = [_batch(task, seed=seed)[0] for seed in range(3)]
     child = net.extract(architecture)
@@ -168,6 +180,8 @@ def recalibration_is_that_of_a_network_alone(space: Space, task: Task) -> None:
 
 def memory_layout_does_not_matter(space: Space, task: Task) -> None:
     """Two steps of a mixture in float32: finite gradients, and equal losses, from images in either memory layout."""
+    if task.kind == LANGUAGE_MODELLING:
+        return
     losses = []
     for layout in (torch.contiguous_format, torch.channels_last):
         net = _supernet(space, task)
@@ -176,7 +190,7 @@ def memory_layout_does_not_matter(space: Space, task: Task) -> None:
         optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
         for _ in range(2):
             optimizer.zero_grad()
-            loss = F.cross_entropy(net(x.contiguous(memory_format=layout), gating.softmax(logits, net.valid)), y)
+            loss = _loss(net(x.contiguous(memory_format=layout), gating.softmax(logits, net.valid)), y)
             loss.backward()  # type: ignore[no-untyped-call]
             assert logits.grad is not None and bool(logits.grad.isfinite().all()), "the gradient of the gates should be finite"
             assert all(bool(p.grad.isfinite().all()) for p in net.parameters() if p.grad is not None)
@@ -202,8 +216,7 @@ CHECKS: Mapping[str, Callable[[Space, Task], None]] = {
 
 
 def _supernet(space: Space, task: Task, seed: int = 0) -> Supernet:
-    assert isinstance(space, SharedSpace), f"the space '{space.name}' should have a supernet"
-    return Supernet(space, task, seed=seed)
+    return supernet_of(space, task, seed=seed)
 
 
 def _drawn(space: Space, count: int) -> list[Architecture]:
@@ -212,24 +225,32 @@ def _drawn(space: Space, count: int) -> list[Architecture]:
     return [*([] if first is None else [first]), *(sample(space, rng) for _ in range(count))]
 
 
-def _two_paths(net: Supernet) -> tuple[Architecture, Architecture]:
-    """Two architectures, of which the second uses weights that the first does not."""
-    assert isinstance(net.space, Space)
-    first, *others = _drawn(net.space, 20)
+def _two_paths(net: Supernet, space: Space) -> tuple[Architecture, Architecture]:
+    """Two architectures, of which the second uses weights that the first does not; any two where all use all weights."""
+    first, *others = _drawn(space, 20)
     for second in others:
         if net.active_parameters(second) - net.active_parameters(first):
             return first, second
-    raise AssertionError("two of 20 architectures should differ in the weights that they use")
+    every = {name for name, _ in net.named_parameters()}
+    assert net.active_parameters(first) == every, "two of 20 architectures should differ in the weights that they use, or use all"
+    return first, others[0]
 
 
 def _batch(task: Task, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(seed)
+    if task.kind == LANGUAGE_MODELLING:
+        x, y = torch.randint(task.classes, (2, _BATCH, *task.shape), generator=draw)
+        return x, y
     return torch.randn(_BATCH, *task.shape, generator=draw).to(dtype), torch.randint(task.classes, (_BATCH,), generator=draw)
+
+
+def _loss(logits: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, -2), y.flatten())
 
 
 def _step(net: Supernet, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, architecture: Architecture) -> None:
     optimizer.zero_grad(set_to_none=True)
-    F.cross_entropy(net(x, net.gates(architecture)), y).backward()  # type: ignore[no-untyped-call]
+    _loss(net(x, net.gates(architecture)), y).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 

@@ -9,18 +9,26 @@ import torch
 
 from archscout import catalogue
 from archscout.core.errors import UserError
+from archscout.core.kinds import kinds_of
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.protocols import SharedSpace
-from archscout.nn.supernet import Supernet, supernet_of
+from archscout.nn.supernet import GraphSupernet, supernet_of
 from archscout.testing.supernets import CHECKS
+from archscout.testing.tasks import token_task
 
 SMALL = Task("noise", IMAGE_CLASSIFICATION, (3, 8, 8), 4, "noise")
+TOKENS = token_task(length=4, classes=7)
 SETTINGS = {
     "darts": [{"channels": 4, "layers": 3}],
     "nao-cell": [{"channels": 4, "layers": 1, "join": "conv"}],
     "nas101": [{"stem": 6, "stacks": 2, "cells": 1, "subspace": subspace} for subspace in (1, 2, 3)],
     "nas201": [{"channels": 4, "cells": 1}],
     "proxyless": [{"channels": 4, "depth": 2, "skip": True}],
+    "rnn": [
+        {"nodes": 4, "size": 6},
+        {"nodes": 4, "size": 6, "share": "node_prev_act"},
+        {"nodes": 4, "size": 6, "share": "node_prev_act", "ends": "loose"},
+    ],
 }
 SPACES = [catalogue.make("spaces", name, **settings) for name, listed in SETTINGS.items() for settings in listed]
 SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.make("spaces", name), SharedSpace)]
@@ -29,7 +37,7 @@ SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.mak
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
 @pytest.mark.parametrize("space", SPACES, ids=repr)
 def test_every_supernet_keeps_the_contract(space, check):
-    check(space, SMALL)
+    check(space, SMALL if IMAGE_CLASSIFICATION in kinds_of(space) else TOKENS)
 
 
 def test_the_expected_spaces_have_supernets():
@@ -44,7 +52,7 @@ def test_the_search_network_of_darts_has_its_published_size():
 
 def test_a_path_with_a_node_of_nought_is_extracted():
     space = catalogue.make("spaces", "nas201", **SETTINGS["nas201"][0])
-    net = Supernet(space, SMALL)
+    net = supernet_of(space, SMALL, seed=0)
     architecture = space.architecture([0, 3, 3, 3, 3, 3])  # no edge leads to the first node
     x = torch.randn(6, *SMALL.shape, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(net.extract(architecture)(x), net(x, net.gates(architecture)), atol=1e-5)
@@ -59,4 +67,6 @@ def test_a_space_without_one_is_told_of():
 
 def test_a_supernet_may_be_smaller_than_its_space():
     net = supernet_of(catalogue.make("spaces", "darts"), SMALL, seed=0, channels=4, depth=3)
-    assert isinstance(net, Supernet) and (net.space.channels, net.space.layers) == (4, 3)
+    assert isinstance(net, GraphSupernet) and (net.space.channels, net.space.layers) == (4, 3)
+    net = supernet_of(catalogue.make("spaces", "rnn"), TOKENS, seed=0, channels=5, depth=3)
+    assert net.get_parameter("node0.weight").shape == (10, 10)

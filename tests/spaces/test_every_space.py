@@ -16,6 +16,7 @@ SMALL = {
     "transnas-cell": {"channels": 4},
     "transnas-macro": {"channels": 4},
     "nlp-rnn": {"embedding": 6, "hidden": 8},
+    "rnn": {"nodes": 5, "size": 6},
     "macro": {"channels": 4, "head": 16},
     "nas101": {"stem": 8, "cells": 1},
 }

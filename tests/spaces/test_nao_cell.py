@@ -13,7 +13,7 @@ from archscout.core.operations import GraphBuilder
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.seeds import generator
 from archscout.nn.network import Network
-from archscout.nn.supernet import Supernet
+from archscout.nn.supernet import supernet_of
 from archscout.spaces.nao_cell import NaoCell, _pooling
 
 CIFAR = Task("cifar", IMAGE_CLASSIFICATION, (3, 32, 32), 10, "none")
@@ -160,7 +160,7 @@ def test_networks_of_their_own_differ_from_paths_in_the_joint_alone():
     own, like = NaoCell(4, 1), NaoCell(4, 1, join="conv")
     architecture = own.from_genotype("NAO_B")
     assert own.supernet(task(8)) == like.supernet(task(8))
-    path = Supernet(own, task(8)).path(architecture)
+    path = supernet_of(own, task(8), seed=0).path(architecture)
     assert path.params == like.operations(architecture, task(8)).params
     wide = own.operations(architecture, task(8))
     nodes = [[op.kind for op in graph.operations if ".node" in op.name] for graph in (wide, like.operations(architecture, task(8)))]

@@ -16,7 +16,7 @@ from archscout.comparison.whole import whole
 from archscout.core.draw import legal
 from archscout.core.errors import UserError
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
-from archscout.nn.supernet import Supernet
+from archscout.nn.supernet import supernet_of
 from archscout.spaces._one_shot import SUBSPACES
 from archscout.spaces.nas101 import Nas101
 from archscout.testing.spaces import CHECKS
@@ -176,7 +176,7 @@ def test_the_best_row_of_the_table_need_not_be_in_the_subspace():
 def test_an_exact_path_is_the_network(number):
     """With the same weights in the same order, the path and the network of an architecture give the same logits."""
     space = Nas101(stem=6, stacks=2, cells=2, subspace=number)
-    net = Supernet(space, TASK).double()
+    net = supernet_of(space, TASK, seed=0).double()
     x = torch.randn(3, *TASK.shape, generator=torch.Generator().manual_seed(0)).double()
     exact = [architecture for architecture in drawn(number, 20) if space.path_is_exact(architecture)]
     assert 5 < len(exact) < 20

@@ -11,7 +11,7 @@ from archscout.core.draw import sample, size
 from archscout.core.errors import UserError
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.seeds import generator
-from archscout.nn.supernet import Supernet
+from archscout.nn.supernet import supernet_of
 from archscout.spaces.proxyless import BLOCKS, SKIP, Proxyless
 
 IMAGENET = Task("imagenet", IMAGE_CLASSIFICATION, (3, 224, 224), 1000, "none")
@@ -82,7 +82,7 @@ def test_only_blocks_that_keep_the_shape_may_be_left_out():
 
 def test_a_block_that_is_left_out_leaves_nothing_in_its_path():
     architecture = SMALL.from_genotype("(3,6)(0,0)(5,3)(7,1)(0,0)(0,0)(3,1)(3,1)(0,0)")
-    net = Supernet(SMALL, task(8))
+    net = supernet_of(SMALL, task(8), seed=0)
     own = SMALL.operations(architecture, task(8))
     path = net.path(architecture)
     shown = [[(o.kind, o.inputs, o.shape, o.kernel, o.stride, o.groups) for o in graph.operations] for graph in (path, own)]
