@@ -46,7 +46,11 @@ class Mixture(nn.Module):
         self.avg_pool_3x3 = Pool()
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        return sum(weight * getattr(self, name)(x) for name, weight in zip(OPERATIONS, weights, strict=True))  # type: ignore[return-value]
+        """All of them, or where a single weight is not nought that one."""
+        pairs = list(zip(OPERATIONS, weights, strict=True))
+        if int((weights != 0).sum()) == 1:
+            pairs = [pair for pair in pairs if pair[1] != 0]
+        return sum(weight * getattr(self, name)(x) for name, weight in pairs)  # type: ignore[return-value]
 
 
 class Cell(nn.Module):

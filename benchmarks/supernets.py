@@ -1,0 +1,410 @@
+"""Supernets: what the methods that own one find on NAS-Bench-201 by table, and what a step costs; into results/supernets.csv.
+
+    python benchmarks/supernets.py --data-dir ../shared/data --parts nasi modes traces mdenas-table one-shot weight-sharing speed
+
+    speed           a mixture step and a path step beside a plain module list (`_plain_supernet.py`), CPU time, one thread
+    nasi            NASI, T = 100, one cell a stage, every operation run; and one path a step; test accuracy by table over --seeds
+    modes           the same with random labels, and with noise for images
+    one-shot-spaces NASI in the three sub-spaces of NAS-Bench-101, at a reduced width
+    traces          the trace of 50 networks: random labels against true ones, noise against images; and against accuracy
+    mdenas-table    multinomial distribution learning by table, 12-epoch accuracies, all kinds of bookkeeping, beside random search
+    one-shot        `mdenas`, `darts` (first and second order) and `lpt`, --search-minutes each, C = 8 and one cell a stage
+    weight-sharing  Kendall's tau of shared weights after --search-minutes of training, beside MACs
+
+Resumes: runs lie in --runs and scores beside them; a run that was cut goes on. Published: NASI (arXiv 2109.00817) on NAS-Bench-201
+93.08 +- 0.24 and 69.51 +- 0.59, as later papers quote it; a third party got 90.84 at 40 steps. Its test errors in the sub-spaces of
+NAS-Bench-101 are 7.3, 7.2 and 7.2 %. All searches look at the re-compressed CIFAR-10 in ../shared/data; CIFAR-100's test accuracies
+are those of the cells found on CIFAR-10.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from time import monotonic, process_time
+
+import numpy as np
+import torch
+from _plain_supernet import PlainSupernet, load
+from _rows import HERE, answer, append, claimed, command, commit, machine
+from torch.nn import functional as F
+
+from archscout import catalogue
+from archscout.analysis.intervals import mean_interval
+from archscout.analysis.ranks import agreement
+from archscout.benchmarks import verdict
+from archscout.cli import questions
+from archscout.comparison.scoring import Question, scores_of
+from archscout.core.architecture import Architecture
+from archscout.core.draw import sample
+from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
+from archscout.core.seeds import generator
+from archscout.nn.supernet import GraphSupernet, supernet_of
+from archscout.store.runs import RunStore
+
+NASI = {
+    "full, N = 1": {},
+    "single path, N = 5": {"strategy.estimator": "single-path", "strategy.depth": "5"},
+    "full, N = 1, limit: median": {"strategy.limit_rule": "quantile", "strategy.limit": "1"},
+}
+MODES = {"random labels": {"strategy.labels": "random"}, "noise for images": {"strategy.images": "noise"}}
+SMALL = {"strategy.channels": "8", "strategy.depth": "1"}
+ONE_SHOT = {
+    "darts, first order": ("darts", {"strategy.order": "1", "strategy.batch": "32"}),
+    "darts, second order": ("darts", {"strategy.order": "2", "strategy.batch": "32"}),
+    "lpt": ("lpt", {"strategy.batch": "32"}),
+    "mdenas, last": ("mdenas", {}),
+    "mdenas, mean": ("mdenas", {"strategy.bookkeeping": "mean"}),
+    "mdenas, detrended": ("mdenas", {"strategy.bookkeeping": "detrended"}),
+}
+PUBLISHED = {"cifar10": 93.08, "cifar100": 69.51}
+
+
+class Bench:
+    """What all parts share: the time, the files, the words of the command."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self.asked = asked
+        self._end = monotonic() + asked.minutes * 60
+        self.table, self.space = questions.table_of("nas201"), catalogue.make("spaces", "nas201")
+        self.tests = {name: verdict.reveal(self.table, name, None).values for name in ("cifar10", "cifar100")}
+
+    def left(self) -> float:
+        """Minutes left."""
+        return max((self._end - monotonic()) / 60, 0.0)
+
+    def write(self, rows: Sequence[dict[str, object]], words: str, seconds: float, seed: int = 0) -> None:
+        """Rows of a part."""
+        tail = {"seed": seed, "command": words, "commit": commit(), "seconds": round(seconds, 1), "machine": machine(1)}
+        append(self.asked.results, [{**row, **tail} for row in rows])
+
+    def own(self, part: str) -> str:
+        """This command, for a part."""
+        return f"python benchmarks/supernets.py --data-dir ../shared/data --parts {part}"
+
+    def searched(
+        self, name: str, strategy: str, settings: dict[str, str], seed: int, budget: str, space: str = "nas201"
+    ) -> Path | None:
+        """The folder of a finished run of `archscout search --screen-only`, made or gone on with; None without time."""
+        folder = self.asked.runs / f"{name}-{seed}".replace(" ", "-").replace(",", "").replace("=", "")
+        if (folder / "summary.json").exists():
+            return folder
+        if self.left() <= 0:
+            return None
+        words = self.words(strategy, settings, seed, budget, space)
+        if (folder / "run.sqlite").exists():
+            words = ["resume"]
+        else:
+            words += ["--out"]
+        done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, str(folder)], stdout=subprocess.DEVNULL)
+        return folder if done.returncode == 0 else None
+
+    def words(self, strategy: str, settings: dict[str, str], seed: int, budget: str, space: str = "nas201") -> list[str]:
+        """Of the search."""
+        words = ["search", "--data", "cifar10", "--data-dir", str(self.asked.data_dir), "--space", space, "--strategy", strategy]
+        words += ["--screen-only", "--budget", budget, "--workers", "1", "--seed", str(seed)]
+        return [*words, *(word for item in settings.items() for word in ("--set", "=".join(item)))]
+
+    def answer(self, folder: Path, share: float = 1.0) -> tuple[Architecture, float]:
+        """The answer of a run when so much of its reports were there, and the seconds that it took in all."""
+        with RunStore.read(folder) as store:
+            best = [entry.best for _, _, entry in store.progress("screen") if entry.best is not None]
+            found = store.stage("screen").answer if share == 1 else best[max(0, round(share * len(best)) - 1)]
+            assert found is not None
+            return found, store.stage("screen").seconds
+
+    def value(self, architecture: Architecture, dataset: str) -> float:
+        """Recorded test accuracy."""
+        row = self.table.row(self.space, architecture)
+        assert row is not None
+        return float(self.tests[dataset][row])
+
+    def summary(
+        self, what: str, found: Sequence[Architecture], words: str, seconds: Sequence[float], published: bool = False
+    ) -> None:
+        """Mean and interval of the test accuracies of some answers."""
+        rows = []
+        for dataset in self.tests:
+            values = [self.value(architecture, dataset) for architecture in found]
+            interval = mean_interval(values) if len(values) > 1 else ("", "")
+            spread = f", deviation {stdev(values):.2f}" if len(values) > 1 else ""
+            claim = f"nas201 {dataset}: test accuracy of {what}, {len(found)} seeds{spread}"
+            rows.append(claimed(claim, mean(values), *interval, published=PUBLISHED[dataset] if published else None))
+        if seconds:
+            rows.append(claimed(f"nas201: seconds of a search by {what}", mean(seconds), min(seconds), max(seconds)))
+        self.write(rows, words, sum(seconds))
+
+
+def nasi(bench: Bench) -> None:
+    """NASI by table, also stopped at 40 steps; a random cell and the largest beside it."""
+    for what, settings in NASI.items():
+        _nasi(bench, f"nasi ({what})", settings, published=what == "full, N = 1", early=True)
+    rng = generator(0, "random cells")
+    bench.summary("a random cell", [sample(bench.space, rng) for _ in range(200)], bench.own("nasi"), [])
+    bench.summary("the largest cell", [bench.space.architecture([3] * 6)], bench.own("nasi"), [])
+
+
+def modes(bench: Bench) -> None:
+    """Without labels, and without data."""
+    for what, settings in MODES.items():
+        _nasi(bench, f"nasi (full, N = 1, {what})", settings)
+
+
+def _nasi(bench: Bench, name: str, settings: dict[str, str], *, published: bool = False, early: bool = False) -> None:
+    folders = [bench.searched(name, "nasi", settings, seed, "10h") for seed in range(bench.asked.seeds)]
+    found = [bench.answer(folder) for folder in folders if folder is not None]
+    if len(found) < bench.asked.seeds:
+        return
+    words = command(bench.words("nasi", settings, 0, "10h"))
+    bench.summary(name, [a for a, _ in found], words, [seconds for _, seconds in found], published)
+    if early:
+        answers = [bench.answer(folder, 0.4)[0] for folder in folders if folder is not None]
+        bench.summary(f"{name}, at 40 steps", answers, words, [])
+
+
+def one_shot_spaces(bench: Bench) -> None:
+    """The three sub-spaces of NAS-Bench-101; recorded test accuracies exist for a half of its cells."""
+    table = questions.table_of("nas101")
+    recorded = verdict.reveal(table, "cifar10", None).values
+    for number, error in ((1, 7.3), (2, 7.2), (3, 7.2)):
+        space = catalogue.make("spaces", "nas101", subspace=number)
+        settings = {"space.subspace": str(number), "strategy.channels": "18" if number == 2 else "16"}
+        name = f"nasi in sub-space {number}"
+        folders = [bench.searched(name, "nasi", settings, seed, "10h", "nas101") for seed in range(bench.asked.seeds)]
+        found = [bench.answer(folder) for folder in folders if folder is not None]
+        if len(found) < bench.asked.seeds:
+            return
+        values = [float(recorded[row]) for a, _ in found if (row := table.row(space, a)) is not None]
+        known = [100 - value for value in values if np.isfinite(value)]
+        if len(known) > 1:
+            claim = f"nas101 sub-space {number}: test error of nasi, {len(known)} of {len(found)} answers have a record"
+            words = command(bench.words("nasi", settings, 0, "10h", "nas101"))
+            rows = [claimed(claim, mean(known), *mean_interval(known), published=error)]
+            bench.write(rows, words, sum(seconds for _, seconds in found))
+
+
+def traces(bench: Bench) -> None:
+    """How the trace of single networks depends on labels and images, and what it knows of accuracy."""
+    rng = generator(0, "traces")
+    cells = list(dict.fromkeys(sample(bench.space, rng) for _ in range(120)))[:50]
+    task = questions.task_of(bench.space, "cifar10", bench.asked.data_dir, {})
+    settings = {"true": {}, "random labels": {"labels": "random"}, "noise": {"images": "noise"}}
+    judges = {what: catalogue.make("estimators", "ntk-trace", **given) for what, given in settings.items()}
+    question = Question(Problem(bench.space, task), judges, cells)
+    scores = scores_of(question, bench.asked.runs / "traces.npz", what="traces", workers=1, minutes=bench.left())
+    if not scores.facts["complete"]:
+        return
+    rows = [row for cell in cells if (row := scores.row(cell)) is not None]
+    columns = {what: scores.values[rows, scores.column(what)] for what in judges}
+    alive = np.isfinite(np.stack(list(columns.values()))).all(0)
+    known = np.array([bench.value(cell, "cifar10") for cell in cells])
+    pairs = {
+        "random labels with true ones": (columns["random labels"], columns["true"]),
+        "noise with images": (columns["noise"], columns["true"]),
+        "true labels with cifar10 test accuracy": (columns["true"], known),
+    }
+    found = {what: agreement(one[alive], other[alive], statistic="spearman") for what, (one, other) in pairs.items()}
+    claims = [
+        claimed(f"nas201, {int(alive.sum())} networks: Spearman's rho of the trace, {what}", rho.spearman, *rho.interval)
+        for what, rho in found.items()
+    ]
+    bench.write(claims, bench.own("traces"), sum(scores.facts["seconds"].values()) * len(scores))
+
+
+def mdenas_table(bench: Bench) -> None:
+    """By table: what a search sees is the accuracy at 12 epochs."""
+    for rule in ("code", "paper"):
+        for bookkeeping in ("last", "mean", "detrended"):
+            for queries in (100, 200, 300):
+                settings = {"supernet": "false", "rule": rule, "bookkeeping": bookkeeping}
+                words = ["bench", "search", "--strategy", "mdenas", "--table", "nas201", "--dataset", "cifar10", "--epochs", "12"]
+                words += ["--queries", str(queries), "--seeds", "30"]
+                words += [word for name, value in settings.items() for word in ("--set", f"strategy.{name}={value}")]
+                begun = monotonic()
+                found = answer(words)
+                if found is None:
+                    continue
+                other = found["baselines"]["random"]
+                claim = f"nas201 cifar10, {queries} tells, 30 seeds: test accuracy of mdenas ({rule}, {bookkeeping})"
+                rows = [
+                    claimed(f"{claim}, deviation {found['test_std']:.2f}", found["test_mean"], *found["test_interval"]),
+                    claimed(f"{claim} less random search's {other['test_mean']:.2f}", *other["difference"]["test"]),
+                ]
+                bench.write(rows, command(words), monotonic() - begun)
+
+
+def one_shot(bench: Bench) -> None:
+    """True one-shot searches at equal time."""
+    minutes = bench.asked.search_minutes
+    for what, (strategy, settings) in ONE_SHOT.items():
+        given, budget = {**SMALL, **settings}, f"{minutes:g}m"
+        folders = [bench.searched(what, strategy, given, seed, budget) for seed in range(bench.asked.one_shot_seeds)]
+        found = [bench.answer(folder) for folder in folders if folder is not None]
+        if len(found) < bench.asked.one_shot_seeds:
+            continue
+        words = command(bench.words(strategy, given, 0, budget))
+        answers = [architecture for architecture, _ in found]
+        bench.summary(f"{what}, {minutes:g} minutes", answers, words, [seconds for _, seconds in found])
+        skips = [sum(choice == 1 for choice in architecture.choices) for architecture in answers]
+        rows = [claimed(f"nas201: skip connections of six edges, {what}, {minutes:g} minutes", mean(skips), min(skips), max(skips))]
+        bench.write(rows, words, 0)
+
+
+def weight_sharing(bench: Bench) -> None:
+    """Rank correlation of shared weights."""
+    words = [
+        "bench",
+        "correlate",
+        "--estimator",
+        "weight-sharing",
+        "--table",
+        "nas201",
+        "--dataset",
+        "cifar10",
+        "--data",
+        "cifar10",
+    ]
+    words += ["--data-dir", str(bench.asked.data_dir), "--sample", "200", "--workers", "1"]
+    settings = {"minutes": f"{bench.asked.search_minutes:g}", "channels": "8", "depth": "1"}
+    words += [word for name, value in settings.items() for word in ("--set", f"estimator.{name}={value}")]
+    begun = monotonic()
+    found = answer([*words, "--out", str(bench.asked.runs / "weight-sharing.npz")])
+    if found is None:
+        return
+    claim = f"nas201 cifar10 valid, {found['sample']} architectures: Kendall's tau of"
+    rows = [claimed(f"{claim} weight-sharing, {bench.asked.search_minutes:g} minutes", found["kendall"], *found["interval"])]
+    rows += [claimed(f"{claim} {name}", other["kendall"], *other["interval"]) for name, other in found["baselines"].items()]
+    bench.write(rows, command(words), monotonic() - begun)
+
+
+def speed(bench: Bench) -> None:
+    """Steps of weights and gates, and of a path, beside the plain supernet with the same weights."""
+    torch.set_num_threads(1)
+    for channels in (16, 8):
+        ours, plain = _both(channels)
+        mixture, second = _checked(ours, plain)
+        path = _path_times(ours, plain, bench.asked.pairs)
+        times = [mixture()[:2] for _ in range(bench.asked.pairs)]
+        what = f"C = {channels}, N = 1, 64 images"
+        rows = []
+        for step, pairs in (("a step of weights and gates through the mixture", times), ("a step of a path", path)):
+            ratios = sorted(slow / fast for fast, slow in pairs)
+            gain = sum(slow for _, slow in pairs) / sum(fast for fast, _ in pairs)
+            quarter = len(ratios) // 4
+            rows.append(
+                claimed(f"{step}, {what}: times faster than a plain module list", gain, ratios[quarter], ratios[-1 - quarter])
+            )
+            rows.append(claimed(f"{step}, {what}: seconds", mean(fast for fast, _ in pairs)))
+        rows.append(claimed(f"difference of the second step's loss, {what}", second))
+        bench.write(rows, bench.own("speed"), sum(fast + slow for fast, slow in [*times, *path]))
+
+
+def _both(channels: int) -> tuple[GraphSupernet, PlainSupernet]:
+    task = Task("noise", IMAGE_CLASSIFICATION, (3, 32, 32), 10, "noise")
+    ours = supernet_of(catalogue.make("spaces", "nas201", channels=channels, cells=1), task, seed=0)
+    assert isinstance(ours, GraphSupernet)
+    plain = PlainSupernet(channels, 1, 10)
+    unknown = load(plain, {name: weight.detach() for name, weight in ours.named_parameters()})
+    assert not unknown, f"the plain supernet does not know {unknown}"
+    return ours, plain
+
+
+def _checked(ours: GraphSupernet, plain: PlainSupernet) -> tuple[Callable[[], tuple[float, float]], float]:
+    """What times a step of either side, after gradients were found equal in float64; and how the second losses differ."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 64, 3, 32, 32, generator=draw), torch.randint(10, (2, 64), generator=draw)
+    logits = (1e-3 * torch.randn(6, 5, generator=draw)).requires_grad_()
+
+    def equal() -> None:
+        ours.double(), plain.double()
+        gates = torch.softmax(logits.detach().double(), 1).requires_grad_()
+        names = [name for name, _ in ours.named_parameters()]
+        sides = []
+        for net in (ours, plain):
+            weights = dict(net.named_parameters())
+            loss = F.cross_entropy(net(x[0, :16].double(), gates), y[0, :16])
+            sides.append(torch.autograd.grad(loss, [gates, *(weights[name] for name in names)]))
+        assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(*sides, strict=True)), "gradients should be equal"
+        ours.float(), plain.float()
+
+    def our_step() -> float:
+        loss = F.cross_entropy(ours(x[0], torch.softmax(logits.detach(), 1)), y[0])
+        found = torch.autograd.grad(loss, list(ours.parameters()))
+        fixed = {name: weight.detach() for name, weight in ours.named_parameters()}
+        torch.autograd.grad(F.cross_entropy(ours(x[1], torch.softmax(logits, 1), weights=fixed), y[1]), logits)
+        with torch.no_grad():
+            for weight, gradient in zip(ours.parameters(), found, strict=True):
+                weight -= 0.025 * gradient
+        return float(loss.detach())
+
+    def plain_step() -> float:
+        found = []
+        for images, labels in zip(x, y, strict=True):
+            plain.zero_grad()
+            logits.grad = None
+            loss = F.cross_entropy(plain(images, torch.softmax(logits, 1)), labels)
+            loss.backward()
+            found.append((float(loss.detach()), [weight.grad.clone() for weight in plain.parameters()]))
+        with torch.no_grad():
+            for weight, gradient in zip(plain.parameters(), found[0][1], strict=True):
+                weight -= 0.025 * gradient
+        return found[0][0]
+
+    equal()
+    losses = [(our_step(), plain_step()) for _ in range(2)]
+    return lambda: (_seconds(our_step), _seconds(plain_step)), abs(losses[1][0] - losses[1][1])
+
+
+def _path_times(ours: GraphSupernet, plain: PlainSupernet, pairs: int) -> list[tuple[float, float]]:
+    draw = torch.Generator().manual_seed(1)
+    x, y = torch.randn(64, 3, 32, 32, generator=draw), torch.randint(10, (64,), generator=draw)
+    times = []
+    for number in range(pairs + 1):
+        gates = ours.gates(sample(ours.space, generator(number, "paths")))
+
+        def step(net: torch.nn.Module, gates: torch.Tensor = gates) -> None:
+            net.zero_grad(set_to_none=True)
+            F.cross_entropy(net(x, gates), y).backward()
+
+        times.append((_seconds(lambda step=step: step(ours)), _seconds(lambda step=step: step(plain))))
+    return times[1:]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = process_time()
+    work()
+    return process_time() - begun
+
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "speed": speed, "nasi": nasi, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces, "mdenas-table": mdenas_table,
+    "one-shot": one_shot, "weight-sharing": weight_sharing,
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=360, help="start no further run after so many minutes")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--seeds", type=int, default=10, help="of NASI")
+    parser.add_argument("--one-shot-seeds", type=int, default=3)
+    parser.add_argument(
+        "--search-minutes", type=float, default=30, help="of a one-shot search, and of a training of shared weights"
+    )
+    parser.add_argument("--pairs", type=int, default=12, help="timings of both sides")
+    parser.add_argument("--runs", type=Path, default=HERE / "runs" / "supernets")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "supernets.csv")
+    asked = parser.parse_args()
+    asked.runs.mkdir(parents=True, exist_ok=True)
+    bench = Bench(asked)
+    for part in asked.parts:
+        PARTS[part](bench)
+
+
+if __name__ == "__main__":
+    main()
