@@ -51,6 +51,10 @@ NASI = {
     "single path, N = 5": {"strategy.estimator": "single-path", "strategy.depth": "5"},
     "full, N = 1, limit: median": {"strategy.limit_rule": "quantile", "strategy.limit": "1"},
 }
+BOUNDS = {
+    "no penalty": {"strategy.penalty": "0"},
+    "a tiny limit": {"strategy.penalty": "2", "strategy.limit_rule": "fixed", "strategy.limit": "1e-6"},
+}
 MODES = {"random labels": {"strategy.labels": "random"}, "noise for images": {"strategy.images": "noise"}}
 SMALL = {"strategy.channels": "8", "strategy.depth": "1"}
 ONE_SHOT = {
@@ -143,6 +147,15 @@ def nasi(bench: Bench) -> None:
     """NASI by table, also stopped at 40 steps; a random cell and the largest beside it."""
     for what, settings in NASI.items():
         _nasi(bench, f"nasi ({what})", settings, published=what == "full, N = 1", early=True)
+    for what, settings in BOUNDS.items():
+        folders = [bench.searched(f"nasi ({what})", "nasi", settings, seed, "10h") for seed in range(min(3, bench.asked.seeds))]
+        cells = [bench.answer(folder)[0].choices for folder in folders if folder is not None]
+        if cells:
+            counts = [sum(choice in (2, 3) for choice in cell) for cell in cells]
+            claim = f"nas201: convolutions of six edges, nasi with {what}, {len(cells)} seeds"
+            bench.write(
+                [claimed(claim, mean(counts), min(counts), max(counts))], command(bench.words("nasi", settings, 0, "10h")), 0
+            )
     rng = generator(0, "random cells")
     bench.summary("a random cell", [sample(bench.space, rng) for _ in range(200)], bench.own("nasi"), [])
     bench.summary("the largest cell", [bench.space.architecture([3] * 6)], bench.own("nasi"), [])
@@ -381,8 +394,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "speed": speed, "nasi": nasi, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces, "mdenas-table": mdenas_table,
-    "one-shot": one_shot, "weight-sharing": weight_sharing,
+    "speed": speed, "nasi": nasi, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces,
+    "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing,
 }  # fmt: skip
 
 

@@ -1,0 +1,163 @@
+"""Search at initialisation: the trace, its bound, and where the answer goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from archscout.core.operations import GraphBuilder
+from archscout.core.problem import Problem
+from archscout.nn import gates as gating
+from archscout.nn.supernet import GraphSupernet, supernet_of
+from archscout.spaces.nas201 import Nas201
+from archscout.strategies.nasi import Nasi, _Traces, trace_of
+from archscout.testing.tasks import image_task
+
+TASK = image_task((3, 8, 8), 3, 64)
+SPACE = Nas201(channels=4, cells=1)
+SHORT = Nasi(batch=16, channels=4, depth=1)
+
+
+def searched(strategy, seed=0, space=SPACE):
+    search = strategy.search(Problem(space, TASK), seed=seed)
+    reports = []
+    while True:
+        try:
+            reports.append(next(search))
+        except StopIteration as end:
+            return end.value, reports
+
+
+def batch(size=6, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(size, 3, 8, 8, generator=draw).double(), torch.randint(3, (size,), generator=draw)
+
+
+def test_the_trace_is_the_squared_norm_of_the_gradient_of_the_mean_loss():
+    net = supernet_of(SPACE, TASK, seed=0).double()
+    x, y = batch()
+    architecture = SPACE.architecture([3, 1, 2, 3, 1, 4])
+    gates = net.gates(architecture).double()
+    loss = F.cross_entropy(net(x, gates), y)
+    found = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+    wanted = sum(float(gradient.square().sum()) for gradient in found if gradient is not None)
+    for execute_all in (True, False):
+        assert float(trace_of(net, x, y, gates, execute_all=execute_all).detach()) == pytest.approx(wanted, rel=1e-9)
+
+
+class Line:
+    """A space of one edge, which hands on what of its input is above nought, or twice that, or nothing; then a linear layer."""
+
+    name, decisions = "line", ()
+
+    def __init__(self):
+        self.gates = Nas201().decisions[:1]
+
+    def supernet(self, task):
+        builder = GraphBuilder(task.shape)
+        above = builder.relu(builder.input)
+        mixed = builder.mix([(above, (0, 1)), (builder.add(above, above), (0, 4))])
+        return builder.finish(builder.linear(builder.global_pool(mixed), task.classes, bias=False))
+
+    def opened(self, architecture):
+        return ((0, 1),)
+
+    def derived(self, weights):
+        raise AssertionError
+
+    def sized(self, channels=0, depth=0):
+        return self
+
+
+def test_the_trace_of_a_linear_model_by_hand():
+    net = supernet_of(Line(), TASK, seed=0)
+    assert isinstance(net, GraphSupernet)
+    net = net.double()
+    x, y = batch()
+    gates = torch.zeros(net.gate_shape, dtype=torch.float64)
+    gates[0, 1] = 1.0
+    features = torch.relu(x).mean((2, 3))
+    wrong = torch.softmax(features @ net.linear.weight.T, 1) - F.one_hot(y, 3)
+    wanted = (wrong.T @ features / len(x)).square().sum()
+    assert float(trace_of(net, x, y, gates, execute_all=False).detach()) == pytest.approx(float(wanted.detach()), rel=1e-9)
+
+
+def test_the_mean_gradient_points_where_the_expected_trace_rises():
+    """Of the three kinds of option, by p (R - E[R]), which for independent one-hot draws is the derivative of E[R]."""
+    net = supernet_of(Line(), TASK, seed=0)
+    x, y = batch(32)
+    x = x.float()
+    traces = torch.stack([trace_of(net, x, y, gating.one_hot(torch.tensor([option]), 5), execute_all=True) for option in range(5)])
+    wanted = (traces - traces.mean()).detach() / 5
+    strategy = replace(SHORT, penalty=0.0)
+    found = torch.stack(
+        [strategy._gradient(net, x, y, torch.Generator().manual_seed(seed), 1e9)[1][0] for seed in range(200)]
+    ).mean(0)
+    assert int(found.argmax()) == int(wanted.argmax()) == 4
+    assert torch.equal(found.sign()[[0, 2, 3, 4]], wanted.sign()[[0, 2, 3, 4]])
+
+
+@pytest.mark.parametrize(("limit", "slope"), [(1e9, 1.0), (1e-9, -0.5)])
+def test_beyond_its_bound_a_trace_is_penalised(limit, slope):
+    net = supernet_of(SPACE, TASK, seed=0)
+    x, y = (part.float() if part.is_floating_point() else part for part in batch(16))
+
+    def gradient(penalty, bound):
+        strategy = replace(SHORT, penalty=penalty, limit=bound)
+        return strategy._gradient(net, x, y, torch.Generator().manual_seed(0), bound)[1]
+
+    plain, found = gradient(0.0, 1e9), gradient(1.5, limit)
+    assert float(plain.norm()) > 0
+    assert torch.allclose(found, slope * plain, rtol=1e-4, atol=1e-6)
+
+
+def test_the_full_estimator_sees_what_is_not_drawn_and_the_single_path_does_not():
+    net = supernet_of(SPACE, TASK, seed=0)
+    x, y = (part.float() if part.is_floating_point() else part for part in batch(16))
+    logits = torch.zeros(net.gate_shape, requires_grad=True)
+    gates = gating.straight_through(gating.softmax(logits, net.valid) + 1e-6 * torch.eye(6, 5))
+    [full] = torch.autograd.grad(trace_of(net, x, y, gates, execute_all=True), gates, retain_graph=True)
+    [single] = torch.autograd.grad(trace_of(net, x, y, gates, execute_all=False), gates)
+    shut = gates.detach() == 0
+    assert not bool(single[shut].any()) and bool(full[shut].any())
+    assert torch.allclose(full[~shut], single[~shut], rtol=1e-3, atol=1e-5), "their values on the path should agree"
+
+
+def test_rules_of_the_bound():
+    fixed, mean, ema, middle = (_Traces(10.0, rule) for rule in ("fixed", "running-mean", "ema", "quantile"))
+    for traces in (fixed, mean, ema, middle):
+        assert traces.limit == 10.0, "the first bound is the given one"
+        for seen in (2.0, 3.0, float("nan")):
+            traces.add(seen)
+    assert fixed.limit == 10.0
+    assert mean.limit == pytest.approx(15.0 / 3)
+    assert ema.limit == pytest.approx(0.9 * (0.9 * 10 + 0.2) + 0.3)
+    assert middle.limit == 3.0
+
+
+def test_where_every_path_is_cut_a_step_adds_nothing():
+    net = supernet_of(SPACE, TASK, seed=0)
+    x, y = (part.float() if part.is_floating_point() else part for part in batch(16))
+    logits = torch.zeros(net.gate_shape, requires_grad=True)
+    shut = gating.one_hot(torch.zeros(6, dtype=torch.int64), 5) + 0 * logits
+    trace = trace_of(net, x, y, shut, execute_all=False)
+    found = torch.autograd.grad(trace, logits, allow_unused=True)[0] if trace.requires_grad else None
+    assert found is None or not bool(found.any())
+    answer, reports = searched(replace(SHORT, steps=3, penalty=0.0), 1)
+    assert all(np.isfinite(list(report.metrics.values())).all() for report in reports) and answer is not None
+
+
+def test_none_can_be_left_out_of_answers():
+    answer, _ = searched(replace(SHORT, steps=5, penalty=2.0, limit=1e-6, limit_rule="fixed", exclude_none=True))
+    assert 0 not in answer.choices
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="steps is at least 1"):
+        Nasi(steps=0)
+    with pytest.raises(ValueError, match="temperature is above 0"):
+        Nasi(temperature=0.0)
