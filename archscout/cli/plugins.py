@@ -64,9 +64,16 @@ def _describe(room: str, name: str, as_json: bool) -> None:
     print(f"{name}: {catalogue.summary(room, name)}")
     for key, facts in settings.items():
         print(f"  {key:20}{facts['type']:20}default {facts['default']}")
-    singular = {"spaces": "space", "strategies": "strategy", "estimators": "estimator", "data": "data"}[room]
+    owners = {
+        "spaces": "space",
+        "strategies": "strategy",
+        "estimators": "estimator",
+        "learners": "estimator",
+        "data": "data",
+        "meta": "meta",
+    }
     if settings:
-        print(f"change one with --set {singular}.{next(iter(settings))}=VALUE")
+        print(f"change one with --set {owners[room]}.{next(iter(settings))}=VALUE")
 
 
 def _tables(name: str, as_json: bool) -> None:

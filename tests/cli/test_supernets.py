@@ -1,0 +1,87 @@
+"""Strategies that own a supernet, and shared weights as a judge, through the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commandline import Command, end_of, until
+
+from archscout.core.errors import UserError
+from archscout.store.runs import RunStore
+
+SMALL = ("--set", "strategy.channels=2", "--set", "strategy.depth=1", "--set", "strategy.batch=8", "--workers", 1)
+SHORT = {"nasi": "steps=3", "darts": "epochs=0.5", "lpt": "epochs=0.2", "mdenas": "epochs=2"}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_strategy_that_owns_its_loop_screens_alone(name: str, small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("search", "--data", small_data, "--budget", 6, "--strategy", name, *SMALL, "--set", f"strategy.{SHORT[name]}")
+    summary = json.loads(call(*words, "--screen-only", "--out", tmp_path / "run", "--json"))
+    assert summary["best"]["architecture"].startswith("nas201:"), "without --space it is the smallest space with a supernet"
+    assert summary["evaluations"] == 0 and summary["stopped"] == "done"
+    with RunStore.read(tmp_path / "run") as store:
+        assert store.progress("screen")
+
+
+def test_a_search_with_a_supernet_trains_its_answer(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("search", "--data", small_data, "--budget", 8, "--strategy", "darts", *SMALL, "--set", "strategy.epochs=0.5")
+    summary = json.loads(
+        call(*words, "--set", "space.channels=2", "--epochs", 1, "--formats", "", "--out", tmp_path / "run", "--json")
+    )
+    assert summary["test_value"] is not None and len(summary["baselines"]) == 3
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "darts" in page
+
+
+def test_a_search_that_was_killed_ends_like_one_that_was_not(small_data: Path, tmp_path: Path, archscout: Command) -> None:
+    words = ["search", "--data", small_data, "--budget", 8, "--strategy", "darts", *SMALL, "--set", "strategy.epochs=4"]
+    words += ["--set", "strategy.report=2", "--screen-only", "--json"]
+    straight = archscout(*words, "--out", tmp_path / "straight").json
+    process = archscout.start(*words, "--out", tmp_path / "killed")
+
+    def reported() -> bool:
+        try:
+            with RunStore.read(tmp_path / "killed") as store:
+                return len(store.progress("screen")) >= 3
+        except Exception:
+            return False
+
+    until(reported, process)
+    process.send_signal(signal.SIGKILL)
+    end_of(process)
+    resumed = archscout("resume", tmp_path / "killed", "--json").json
+    assert resumed["best"] | {"latency_ms": 0} == straight["best"] | {"latency_ms": 0}
+    reports = []
+    for name in ("straight", "killed"):
+        with RunStore.read(tmp_path / name) as store:
+            reports.append([(entry.best, dict(entry.metrics)) for _, _, entry in store.progress("screen")])
+    assert reports[0] == reports[1], "numbers included"
+
+
+def test_shared_weights_are_correlated_with_a_table(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("bench", "correlate", "--table", "nas201", "--dataset", "cifar10", "--estimator", "weight-sharing", "--workers", 1)
+    settings = {"channels": 2, "epochs": 1, "batch": 8, "images": 16, "sampler": "fair", "keep": tmp_path / "supernets"}
+    given = [word for name, value in settings.items() for word in ("--set", f"estimator.{name}={value}")]
+    rows = json.loads(call(*words, "--data", small_data, "--sample", 8, *given, "--json"))
+    assert [row["estimator"] for row in rows] == ["weight-sharing", "weight-sharing (uniform sampling)"]
+    assert all("macs" in row["baselines"] and row["sample"] == 8 for row in rows)
+    assert len(list((tmp_path / "supernets").glob("*.safetensors"))) == 2
+
+
+def test_learners_are_listed(call: Callable[..., str]) -> None:
+    listed: Any = json.loads(call("plugins", "learners", "--json"))
+    assert "weight-sharing" in listed["learners"]
+    assert "--set estimator.epochs=VALUE" in call("plugins", "learners", "weight-sharing")
+
+
+def test_what_does_not_fit_is_told_of(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("search", "--data", small_data, "--budget", 6, "--screen-only", "--workers", 1, "--out", tmp_path / "run")
+    with pytest.raises(UserError, match="'mobile' has no supernet"):
+        call(*words, "--strategy", "darts", "--space", "mobile")
+    with pytest.raises(UserError, match="order is 1 or 2"):
+        call(*words, "--strategy", "darts", "--set", "strategy.order=3")
