@@ -36,6 +36,7 @@ from archscout.report.facts import (
     StageTime,
     Trial,
 )  # fmt: skip
+from archscout.report.learning import learning_notes
 from archscout.report.pictures import png
 from archscout.report.signals import signals_of
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from archscout.report.outcome import Verdict
 
 _MOST_TRIALS, _MISTAKES = 400, 12
+_LEARNED = "a supernet learned, and was asked for its answer"
 _WHAT = {
     "screen": "architectures judged without training",
     "compare": "short trainings, hand-made and random networks among them",
@@ -78,7 +80,7 @@ def gather(
         stages=_stages(job, finding),
         plan=finding.plan.sentences,
         limits=dict(job.request.limits),
-        notes=(*notes, *(finding.finished.remarks if finding.finished else ())),
+        notes=(*notes, *learning_notes(job), *(finding.finished.remarks if finding.finished else ())),
     )
 
 
@@ -266,7 +268,8 @@ def _stages(job: Job, finding: Finding) -> tuple[StageTime, ...]:
         if name in ("finish", "verify"):
             seconds = sum(t.seconds for t in _trained(finding) if (t is finding.finished) == (name == "finish"))
         failed = sum(row.observation.failure is not None for row in rows)
-        found.append(StageTime(name, seconds, len(rows), failed, _WHAT.get(name, "")))
+        what = _LEARNED if name == "screen" and job.owns_loop else _WHAT.get(name, "")
+        found.append(StageTime(name, seconds, len(rows), failed, what))
     return tuple(found)
 
 

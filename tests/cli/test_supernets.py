@@ -6,12 +6,16 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from archscout.report.learning import learning_notes
 from commandline import Command, end_of, until
 
+from archscout import catalogue
 from archscout.core.errors import UserError
+from archscout.core.moves import Progress
 from archscout.store.runs import RunStore
 
 SMALL = ("--set", "strategy.channels=2", "--set", "strategy.depth=1", "--set", "strategy.batch=8", "--workers", 1)
@@ -35,7 +39,21 @@ def test_a_search_with_a_supernet_trains_its_answer(small_data: Path, tmp_path: 
     )
     assert summary["test_value"] is not None and len(summary["baselines"]) == 3
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "darts" in page
+    assert "learned on a supernet and reported" in page and "a supernet learned, and was asked for its answer" in page
+
+
+def test_the_alarm_of_a_collapse_reaches_the_report() -> None:
+    space = catalogue.make("spaces", "nas201")
+    moves = [
+        ("screen", 0, Progress(space.architecture([1] * 6), {"loss": 1.0, "skips": skips, "collapsed": float(skips > 1)}))
+        for skips in (1, 6)
+    ]
+    for shown, alarmed in ((moves[:1], False), (moves, True)):
+        job: Any = SimpleNamespace(
+            owns_loop=True, strategy_name="darts", store=SimpleNamespace(progress=lambda stage, shown=shown: shown)
+        )
+        notes = learning_notes(job)
+        assert ("6 skip connections" in notes[-1]) is alarmed and "loss 1" in notes[0]
 
 
 def test_a_search_that_was_killed_ends_like_one_that_was_not(small_data: Path, tmp_path: Path, archscout: Command) -> None:
