@@ -35,7 +35,7 @@ _STEP = 1e-7
 def derives_what_it_opens(space: Space, task: Task) -> None:
     """The gates of an architecture are valid, at most one a row, and speak for that architecture alone."""
     net = _supernet(space, task)
-    for architecture in _drawn(space, 20):
+    for architecture in _drawn(space, 10):
         gates = net.gates(architecture)
         assert gates.shape == net.gate_shape
         binary = bool(((gates == 0) | (gates == 1)).all())
@@ -51,7 +51,7 @@ def a_path_is_the_architecture(space: Space, task: Task) -> None:
     """One-hot gates, all terms or those on the path alone, and the extracted network give the same logits."""
     net = _supernet(space, task).double()
     x, _ = _batch(task)
-    for architecture in _drawn(space, 4):
+    for architecture in _drawn(space, 2):
         gates = net.gates(architecture).double()
         path = net(x, gates)
         assert torch.allclose(path, net(x, gates, execute="all"), atol=1e-9), "shut gates should add nothing"
@@ -76,7 +76,7 @@ def a_path_has_the_layers_of_the_space(space: Space, task: Task) -> None:
         return
     assert isinstance(space, GraphSpace)
     compared = 0
-    for architecture in _drawn(space, 10):
+    for architecture in _drawn(space, 5):
         wanted, found = _layers(space.operations(architecture, task).live()), _layers(net.path(architecture))
         if not isinstance(space, NarrowedSpace) or space.path_is_exact(architecture):
             compared += 1
