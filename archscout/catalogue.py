@@ -16,7 +16,7 @@ from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from archscout.core.errors import UnknownName, UserError, suggestion
 
@@ -88,10 +88,28 @@ def make(room: str, name: str, **settings: Any) -> Any:
     for setting in settings:
         if setting not in known:
             raise UnknownName(f"'{name}' has no setting '{setting}'; {suggestion(setting, known)}")
+    for setting, options in literals(made).items():
+        if setting in settings and settings[setting] not in options:
+            listed = ", ".join(map(str, options))
+            raise UserError(f"the setting '{setting}' of '{name}' is one of {listed}, but '{settings[setting]}' came")
     try:
         return made(**settings)
     except (TypeError, ValueError) as error:
         raise UserError(f"the settings of '{name}' do not fit: {error}") from error
+
+
+def room_of_judge(name: str) -> str:
+    """Where a judge of this name is found: a learner is named like the estimator that it becomes."""
+    return "learners" if name in names("learners") else "estimators"
+
+
+def literals(made: type[Any]) -> Mapping[str, tuple[Any, ...]]:
+    """The settings of a plug-in that take one of some listed values, with these."""
+    try:
+        hints = get_type_hints(made)
+    except Exception:  # an outsider's annotations may name what is imported for type checkers only
+        return {}
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
 def record(made: Any) -> dict[str, Any]:

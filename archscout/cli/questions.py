@@ -60,14 +60,10 @@ def judge_of(name: str, settings: Mapping[str, str], owner: str = "estimator", *
     known, chosen = (dict(recorded), name) if name == "tabular" else ({}, name)
     if name.endswith(".npz"):
         known, chosen = {"path": str(Path(name).expanduser().resolve())}, "scored"
-    room = _room(chosen)
+    room = catalogue.room_of_judge(chosen)
     given = settings_of(owner, settings, catalogue.plugin(room, chosen))
     made: Estimator = catalogue.make(room, chosen, **{**known, **given})
     return made
-
-
-def _room(name: str) -> str:
-    return "learners" if name in catalogue.names("learners") else "estimators"
 
 
 def fitted(judges: Mapping[str, Estimator], problem: Problem, seed: int) -> dict[str, Estimator]:
@@ -101,7 +97,10 @@ def fitted(judges: Mapping[str, Estimator], problem: Problem, seed: int) -> dict
 def judges_of(names: Sequence[str], settings: Mapping[str, str], **recorded: Any) -> dict[str, Estimator]:
     """Several judges; each takes those of the settings that it has. Raises UnknownName for one that none of them has."""
     found: dict[str, Estimator] = {}
-    known = {name: {f"estimator.{field.name}" for field in fields(catalogue.plugin(_room(name), name))} for name in names}
+    known = {
+        name: {f"estimator.{field.name}" for field in fields(catalogue.plugin(catalogue.room_of_judge(name), name))}
+        for name in names
+    }
     for name in names:
         elsewhere = set().union(*known.values()) - known[name]
         shown = Path(name).stem if name.endswith(".py") else name

@@ -168,7 +168,10 @@ class SharedSpace(Protocol):
         ...
 
     def sized(self, channels: int = 0, depth: int = 0) -> Space:
-        """The same space with networks of other width and depth, for a smaller supernet; 0 keeps them."""
+        """The same space with networks of the width and depth of a supernet; 0 for those with which it is usually searched.
+
+        The rows of gates stay; what has no meaning in the space is ignored.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from archscout.core.moves import Progress as Reported
 from archscout.engine.drive import Event
 from archscout.engine.job import Job
 
@@ -24,6 +25,7 @@ class Display:
     def __init__(self, enabled: bool, job: Job) -> None:
         self._enabled, self._job = enabled, job
         self._bar: Progress | None = None
+        self._progress: Reported | None = None
         self._last = monotonic()
 
     def __enter__(self) -> Display:
@@ -62,8 +64,10 @@ class Display:
         best = f", best {event.best.value:.4g}" if event.best else ""
         failed = f", {event.failed} failed" if event.failed else ""
         done = f"{event.landed} judged{failed}{best}"
-        if event.progress is not None and not event.landed:  # a strategy that learns by itself
-            done = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.progress.metrics.items())
+        self._progress = event.progress or self._progress
+        if self._progress is not None and not event.landed:  # a strategy that learns by itself
+            done = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self._progress.metrics.items())
+            done += f"; so far {self._progress.best}" if self._progress.best is not None else ""
         text = f"{stage}: {done}"
         if self._bar is None:
             if event.kind == "stopped" or monotonic() - self._last > _EVERY:

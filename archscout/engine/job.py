@@ -172,8 +172,8 @@ class Job:
         return made
 
     def estimator(self, name: str, owner: str = "estimator") -> Estimator:
-        """A judge by name, with the settings that the request gives under `owner`."""
-        made: Estimator = make(self.request, owner, "estimators", name)
+        """A judge by name, or a learner that becomes one, with the settings that the request gives under `owner`."""
+        made: Estimator = make(self.request, owner, catalogue.room_of_judge(name), name)
         return made
 
     def pool(self) -> AbstractContextManager[Executor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import nn
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.errors import LimitError, UserError
-from archscout.core.protocols import LoopOwner
+from archscout.core.protocols import Learner, LoopOwner
 from archscout.core.seeds import derive, generator, seeded
 from archscout.engine.job import Job
 from archscout.engine.machine import cores, free_memory
@@ -128,10 +129,11 @@ def _screened(job: Job) -> Plan:
     recipe = wanted_recipe(job)
     what = f"{job.evaluations} evaluations" if job.seconds is None else f"{job.seconds:.0f} s"
     limits = dict(job.request.limits)
-    pace = _pace(job, limits, job.seconds)
+    pace = _pace(job, limits, None if job.seconds is None else job.seconds - job.store.spent_seconds)
     sentences = (f"Screen for {what} with '{job.strategy_name}'; nothing is trained at the end.", *_paced_sentence(pace))
+    seconds = job.left() if job.owns_loop and job.seconds is not None else job.seconds
     return Plan(
-        limits, job.seconds, job.evaluations, 0, (), None, None, 0.0, asdict(recipe), *computing(job, recipe), sentences, pace
+        limits, seconds, job.evaluations, 0, (), None, None, 0.0, asdict(recipe), *computing(job, recipe), sentences, pace
     )  # fmt: skip
 
 
@@ -171,7 +173,7 @@ def _timed(job: Job) -> Plan:
         )
     chosen = job.request.estimator != "auto"
     share, compared = _SHARE_CHOSEN_SCREEN if chosen else _SHARE_SCREEN, _SHARE_COMPARE
-    if job.owns_loop:
+    if job.owns_loop or (chosen and isinstance(job.estimator(job.request.estimator), Learner)):
         share, compared = _SHARE_LOOP, _SHARE_LOOP_COMPARE
     screen, compare = max(5.0, share * usable), compared * usable
     finish = usable - screen - compare
@@ -182,7 +184,9 @@ def _timed(job: Job) -> Plan:
     finalists, first = _contest(affordable, count)
     rungs = tuple(round(first * RUNG_FACTOR**n / count, 4) for n in range(2))
     epochs = job.request.epochs
+    begun = monotonic()
     pace = _pace(job, limits, screen)
+    screen -= min(0.5 * screen, monotonic() - begun)  # what trying out took is time of the strategy
     search = f"Learn for {screen:.0f} s with '{job.strategy_name}'" if pace else f"Screen up to {screen:.0f} s without training"
     where = f"{cores()} cores" if job.device == "cpu" else job.device
     sentences = (
@@ -231,13 +235,20 @@ def _counted(job: Job) -> Plan:
     spent = finalists + FIXED_CONTESTANTS + (len(rungs) - 1) * (_going_on(finalists) + FIXED_CONTESTANTS)
     screen = total - spent
     recipe = wanted_recipe(job)
+    _pace(job, limits, None)  # says what memory a supernet takes
     sentences = (
         f"{count:,} training images of {'x'.join(map(str, job.task.shape))}, {job.task.classes} classes.",
         size_sentence,
-        f"{screen} evaluations without training, {spent} short trainings ({finalists} finalists, two hand-made, one random; "
+        f"{_searching(job, screen)}, {spent} short trainings ({finalists} finalists, two hand-made, one random; "
         f"{' then '.join(f'{rung:.2g}' for rung in rungs)} epochs); then {epochs:.3g} epochs of the best.",
     )
     return Plan(limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe), *computing(job, recipe), sentences)
+
+
+def _searching(job: Job, evaluations: int) -> str:
+    if job.owns_loop:
+        return f"'{job.strategy_name}' at the length of its own settings (a budget in time would choose it)"
+    return f"{evaluations} evaluations without training"
 
 
 def _going_on(finalists: int) -> int:

@@ -58,7 +58,7 @@ class Request:
         if self.strategy != "auto":
             catalogue.check("strategies", self.strategy)
         if self.estimator != "auto":
-            catalogue.check("estimators", self.estimator)
+            catalogue.check(catalogue.room_of_judge(self.estimator), self.estimator)
         for name, bound in self.limits.items():
             if name not in LIMITS:
                 raise UnknownName(f"there is no limit '{name}'; {suggestion(name, LIMITS)}")
@@ -146,7 +146,9 @@ def check_owner(name: str, owners: Sequence[str]) -> None:
 
 def settings_of(room: str, settings: Mapping[str, str], made: type[Any]) -> dict[str, Any]:
     """The settings of one room, converted to the types of the plug-in's fields. Raises UserError, UnknownName."""
-    known = {f.name: f for f in fields(made)}
+    from archscout.catalogue import literals
+
+    known, listed = {f.name: f for f in fields(made)}, literals(made)
     found: dict[str, Any] = {}
     for name, value in settings.items():
         owner, _, setting = name.partition(".")
@@ -154,7 +156,10 @@ def settings_of(room: str, settings: Mapping[str, str], made: type[Any]) -> dict
             continue
         if setting not in known:
             raise UnknownName(f"'{made.__name__}' has no setting '{setting}'; {suggestion(setting, known)}")
-        found[setting] = _convert(value, type_name(known[setting]), name)
+        if setting in listed:  # an unknown one is told of where the plug-in is made
+            found[setting] = next((option for option in listed[setting] if str(option) == value), value)
+        else:
+            found[setting] = _convert(value, type_name(known[setting]), name)
     return found
 
 

@@ -8,8 +8,9 @@ one always go on, so that the last rung holds all of them at equal cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from archscout import catalogue
@@ -19,16 +20,19 @@ from archscout.core.errors import ArchscoutError, LimitError, UserError
 from archscout.core.evidence import Observation
 from archscout.core.moves import Progress
 from archscout.core.problem import Problem
-from archscout.core.protocols import Estimator
+from archscout.core.protocols import Estimator, Learner, LongLearner
 from archscout.core.seeds import derive, generator
 from archscout.engine.budget import Budget
 from archscout.engine.drive import at_fidelity, drive
 from archscout.engine.executors import Inline
 from archscout.engine.job import Job
+from archscout.engine.limits import Gate
 from archscout.engine.plan import RUNG_FACTOR, Plan
 from archscout.nn.measure import acceptance
 
 SEARCHED, RANDOM = "searched", "random architecture"
+_LEARNING, _LEAST_SCREEN = 0.7, 5.0
+"""The share of the screening that a judge may learn, and the seconds that it has at the least to judge."""
 _LEAST_DISTANCE = 3
 """Finalists differ from one another in at least so many decisions, where there are enough of them."""
 _DEFAULT_TERMS = "log(params) + log(macs) + 2*log(work)"
@@ -77,7 +81,9 @@ class Screened:
 def screen(job: Job, plan: Plan) -> Screened:
     """Judge many architectures without training, or let the strategy learn on a supernet."""
     problem = job.problem(plan.limits)
-    main = screening_judge(job)
+    begun = monotonic()
+    main = fitted(job, plan, screening_judge(job), problem)
+    seconds = None if plan.screen_seconds is None else max(_LEAST_SCREEN, plan.screen_seconds - (monotonic() - begun))
     judges = {"main": main}
     if job.strategy_name == "assisted-evolution":
         judges["proxy"] = job.estimator("naswot", "proxy")
@@ -86,14 +92,19 @@ def screen(job: Job, plan: Plan) -> Screened:
     with Inline() if job.request.estimator == "auto" or job.owns_loop else job.pool() as executor:
         drive(
             job.strategy(plan.strategy), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
-            budget=Budget(plan.screen_seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
+            budget=Budget(seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
         )  # fmt: skip
     if job.owns_loop:
         answers = [entry.move.best for entry in reversed(log.moves) if isinstance(entry.move, Progress) and entry.move.best]
         ranked = tuple(dict.fromkeys([*filter(None, [log.answer]), *answers]))
         if not ranked:
             raise UserError(f"--budget {job.request.budget} was up before '{job.strategy_name}' had an answer; give a longer one")
-        return Screened(ranked)
+        gate = Gate(problem, job.request.seed, log)  # what was counted is met; latency is measured here
+        failures = [gate.check(architecture)[0] for architecture in ranked]
+        within = tuple(a for a, failure in zip(ranked, failures, strict=True) if failure is None)
+        if not within:
+            raise LimitError(f"no answer of '{job.strategy_name}' meets the limits: {failures[0].message if failures[0] else ''}")
+        return Screened(within)
     judged: dict[Architecture, Observation] = {}
     # Of several fidelities the highest counts, also in the order: values of different ones cannot be compared.
     for observation in sorted(log.observations, key=_fidelity):
@@ -124,6 +135,27 @@ def screening_judge(job: Job) -> Estimator:
         return job.estimator(job.request.estimator)
     judge: Estimator = catalogue.make("estimators", "blend", terms=_DEFAULT_TERMS)
     return judge
+
+
+def fitted(job: Job, plan: Plan, judge: Estimator, problem: Problem) -> Estimator:
+    """The judge; one that must learn first learns for most of the screening's time, or as long as its settings say."""
+    if not isinstance(judge, Learner):
+        return judge
+    learner: Any = judge
+    if plan.screen_seconds is not None and getattr(learner, "minutes", None) == 0:
+        learner = replace(learner, minutes=float(f"{_LEARNING * plan.screen_seconds / 60:.3g}"))
+    seed = derive(job.request.seed, "learn")
+    if not isinstance(learner, LongLearner):
+        found: Estimator = learner.fit(problem, (), seed=seed)
+        return found
+    steps = learner.fitting(problem, (), seed=seed)
+    while True:
+        try:
+            done, total = next(steps)
+        except StopIteration as end:
+            learned: Estimator = end.value
+            return learned
+        job.progress("screen", f"'{job.request.estimator}' learns: {done:,} of {total:,} steps")
 
 
 def contestants(job: Job, plan: Plan, screened: Screened) -> tuple[Contestant, ...]:

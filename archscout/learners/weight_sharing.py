@@ -4,6 +4,8 @@ Bender, Kindermans, Zoph, Vasudevan and Le 2018; Pham, Guan, Zoph, Le and Dean 2
 path: that of a random architecture (`uniform`), or paths such that every option is trained equally often (`fair`: Chu, Zhang and
 Xu 2021, arXiv 1907.01845; there the gradients of a round are summed into one step, here every path is a step of its own).
 
+It is trained on one thread, so that the same weights come on any number of cores.
+
 The value of an architecture is the accuracy of its path on images of the validation split, the same for all, with the statistics
 of the batch, or with statistics collected on training images for each architecture anew (`recalibrated`).
 
@@ -17,6 +19,7 @@ import json
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 from typing import Literal
@@ -48,7 +51,7 @@ class WeightSharing(Schedule):
 
     epochs: over `share` of the training images. minutes: of training in place of the epochs, measured once; 0 for the epochs.
     sampler: "uniform" over architectures, or "fair" to options. images: of the validation split that judge a path.
-    statistics: "batch" or "recalibrated". channels, depth: of the supernet; 0 for the space's own.
+    statistics: "batch" or "recalibrated". channels, depth: of the supernet; 0 for those with which the space is usually searched.
     keep: the folder for the supernet and its checkpoints; archscout's cache where empty. Has no influence on values.
     """
 
@@ -58,8 +61,8 @@ class WeightSharing(Schedule):
     sampler: Literal["uniform", "fair"] = "uniform"
     images: int = 1024
     statistics: Literal["batch", "recalibrated"] = "batch"
-    channels: int = 16
-    depth: int = 1
+    channels: int = 0
+    depth: int = 0
     keep: str = ""
 
     def __post_init__(self) -> None:
@@ -117,7 +120,7 @@ class WeightSharing(Schedule):
     def _path(self, problem: Problem, seed: int) -> Path:
         """Of the supernet: named by all that its weights depend on."""
         settings = asdict(replace(self, keep="", images=2, statistics="batch"))
-        facts = [sorted(settings.items()), repr(problem.space), problem.task.fingerprint, seed]
+        facts = [sorted(settings.items()), repr(problem.space), problem.task.fingerprint, seed, version("archscout")]
         name = blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
         folder = Path(self.keep) if self.keep else cache_folder() / "supernets"
         return folder / f"{problem.space.name}-{name}.safetensors"

@@ -13,7 +13,8 @@ Everything is a function of mappings of named tensors: nothing is moved in place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -81,6 +82,17 @@ def mixed_product(
     return [(one - other) / (2 * step) for one, other in zip(ahead, behind, strict=True)]
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """On a GPU compute float32 with all its bits inside: differences of gradients drown in what TF32 rounds off."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
 def _by_outer(value: Tensor, outer: Sequence[Tensor]) -> list[Tensor]:
     if not value.requires_grad:
         return [torch.zeros_like(tensor) for tensor in outer]
@@ -96,15 +108,16 @@ def unrolled(
 
     trained: w' as `stepped` gives it. rate: xi, how far the inner gradient was followed; at 0 only the direct derivative remains.
     """
+    if rate == 0:
+        return _by_outer(outer_loss({name: weight.detach() for name, weight in trained.items()}), outer)
     at = leaves(trained)
     loss = outer_loss(at)
     found = torch.autograd.grad(loss, [*outer, *at.values()], allow_unused=True)
     direct = [torch.zeros_like(t) if part is None else part for t, part in zip(outer, found[: len(outer)], strict=True)]
-    if rate == 0:
-        return direct
     direction = {
         name: torch.zeros_like(weight) if part is None else part
         for (name, weight), part in zip(at.items(), found[len(outer) :], strict=True)
     }
-    through = mixed_product(inner_loss, weights, direction, outer, exact=exact)
+    with full_precision():
+        through = mixed_product(inner_loss, weights, direction, outer, exact=exact)
     return [one - rate * other for one, other in zip(direct, through, strict=True)]

@@ -104,6 +104,12 @@ class GraphSupernet(Supernet):
         super().__init__(space)
         self.graph = graph
         self._every = frozenset(gate for operation in self.graph.operations for gate in operation.gates)
+        rows = {row for row, _ in self._every}
+        if idle := [row.name for number, row in enumerate(space.gates) if number not in rows and len(row.options) > 1]:
+            raise UserError(
+                f"in a supernet of this size nothing depends on {len(idle)} of its {len(space.gates)} questions, such as "
+                f"'{idle[0]}'; make it deeper (depth)"
+            )
         for name, tensor in WeightBank().draw(self.graph, seed, init).items():
             place(self, name, nn.Parameter(tensor.clone()))
         self._program = lru_cache(_KEPT_PROGRAMS)(self._planned)
@@ -117,7 +123,8 @@ class GraphSupernet(Supernet):
         weights: by name in place of the module's own. statistics: of the normalisations; those of the batch without them.
         """
         program = self._program(self._every if execute == "all" else opened(gates))
-        [logits] = program.run(dict(self.named_parameters()) if weights is None else weights, x, gates=gates, statistics=statistics)
+        found = dict(self.named_parameters()) if weights is None else weights
+        [logits] = program.run(found, x, gates=gates.to(next(iter(found.values()))), statistics=statistics)
         return logits
 
     def path(self, architecture: Architecture) -> OperationGraph:
@@ -149,7 +156,7 @@ class GraphSupernet(Supernet):
 
     def recalibrated(self, gates: Tensor, batches: Iterable[Tensor]) -> Statistics:
         """The mean statistics of the normalisations of these gates over some batches of images, for `forward`."""
-        statistics = Statistics(self.graph, gates.new_zeros(()).to(next(self.parameters()).device), momentum=None)
+        statistics = Statistics(self.graph, next(self.parameters()).detach(), momentum=None)
         with torch.no_grad():
             for x in batches:
                 self(x, gates, statistics=statistics)
@@ -183,12 +190,22 @@ def supernet_of(space: Space, task: Task, *, seed: int, init: Init = "default", 
     return RecurrentSupernet(sized, folded, seed=seed, init=init)
 
 
-def activations(space: Space, task: Task, batch: int, channels: int = 0, depth: int = 0) -> int:
-    """Bytes of all results of a batch of images in that supernet: about what a backward pass through the mixture keeps."""
+def activations(space: Space, task: Task, batch: int, channels: int = 0, depth: int = 0, *, path: bool = False) -> int:
+    """Bytes of all results of a batch of images in that supernet: about what a backward pass through the mixture keeps.
+
+    path: of one path in place of the mixture, the largest of those that take the same option in every row.
+    """
     check_kind(task, None, "a search on a supernet of images")
-    folded = _sized(space, channels, depth).supernet(task)
+    sized = _sized(space, channels, depth)
+    folded = sized.supernet(task)
     assert isinstance(folded, OperationGraph), "spaces of image networks have graphs"
-    return 4 * batch * sum(prod(operation.shape) for operation in folded.operations if operation.kind not in _VIEWS)
+    graphs = [folded]
+    if path:
+        most = max(len(row.options) for row in sized.gates)
+        paths = ([(n, min(option, len(row.options) - 1)) for n, row in enumerate(sized.gates)] for option in range(most))
+        graphs = [folded.opened(gates, plain=True) for gates in paths]
+    sizes = (sum(prod(operation.shape) for operation in graph.operations if operation.kind not in _VIEWS) for graph in graphs)
+    return 4 * batch * max(sizes)
 
 
 def _sized(space: Space, channels: int, depth: int) -> SharedSpace:
@@ -197,5 +214,5 @@ def _sized(space: Space, channels: int, depth: int) -> SharedSpace:
             f"the space '{space.name}' has no supernet, which this method needs; choose one that has, such as nas201 or darts"
         )
     sized = space.sized(channels, depth)
-    assert isinstance(sized, SharedSpace)
+    assert isinstance(sized, SharedSpace) and sized.gates == space.gates, "a size should change no question"
     return sized

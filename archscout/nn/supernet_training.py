@@ -59,6 +59,11 @@ class Schedule:
         return self.last_rate + (self.learning_rate - self.last_rate) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def steps_of_a_pass(images: int, batch: int) -> int:
+    """How many batches a pass over so many images has, the last, smaller one left out."""
+    return max(1, images // min(batch, images))
+
+
 @dataclass
 class Training:
     """The weights of a supernet in training.
@@ -115,8 +120,8 @@ class Training:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFinite(
-                f"the supernet's loss was {value} at step {step + 1:,} of {self.steps:,}; a smaller learning rate than "
-                f"{self.schedule.learning_rate} may help (--set strategy.learning_rate=...)"
+                f"the supernet's loss was {value} at step {step + 1:,} of {self.steps:,}; a smaller learning_rate than "
+                f"{self.schedule.learning_rate} may help"
             )
         loss.backward()  # type: ignore[no-untyped-call]
         if self.schedule.clip:

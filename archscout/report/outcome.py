@@ -96,8 +96,9 @@ def missing(contest: Contest) -> list[str]:
 
 
 def _screened_best(job: Job, finding: Finding) -> Architecture:
-    """What the screening answers: the strategy's own word, else the best that was judged."""
-    return job.store.stage("screen").answer or finding.screened.ranked[0]
+    """What the screening answers: the strategy's own word, unless it was too slow; else the best that was judged."""
+    answer, ranked = job.store.stage("screen").answer, finding.screened.ranked
+    return answer if answer is not None and (answer in ranked or not job.owns_loop) else ranked[0]
 
 
 def facts_of(job: Job, architecture: Architecture) -> dict[str, Any]:

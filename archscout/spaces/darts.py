@@ -128,8 +128,8 @@ class Darts(Graphed):
         return self.architecture(choices)
 
     def sized(self, channels: int = 0, depth: int = 0) -> Darts:
-        """The same space with other channels and layers; 0 keeps them."""
-        return replace(self, channels=channels or self.channels, layers=depth or self.layers)
+        """The same space with other channels and layers; 0 for at most 16 and 8, as published."""
+        return replace(self, channels=channels or min(self.channels, 16), layers=depth or min(self.layers, 8))
 
     def _network(self, task: Task, cell: _Cell) -> tuple[GraphBuilder, int, int]:
         """The network; the positions of its logits and of what an auxiliary head reads."""

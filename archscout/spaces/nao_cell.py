@@ -148,8 +148,8 @@ class NaoCell(Graphed):
         return self.architecture(choices)
 
     def sized(self, channels: int = 0, depth: int = 0) -> NaoCell:
-        """The same space with other channels and normal cells per stack; 0 keeps them."""
-        return replace(self, channels=channels or self.channels, layers=depth or self.layers)
+        """The same space with other channels and normal cells per stack; 0 for at most 20 and 3, as published."""
+        return replace(self, channels=channels or min(self.channels, 20), layers=depth or min(self.layers, 3))
 
     def genotype(self, architecture: Architecture) -> str:
         """The published numbers: per node source and operation of both branches; the normal cell, a bar, the reduction cell."""

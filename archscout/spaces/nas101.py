@@ -190,8 +190,9 @@ class Nas101(Graphed):
         return self._answered([int(answer) for answer in weights.argmax(1)])
 
     def sized(self, channels: int = 0, depth: int = 0) -> Nas101:
-        """The same space with other channels of the stem and cells in a stack; 0 keeps them."""
-        return replace(self, stem=channels or self.stem, cells=depth or self.cells)
+        """The same space with other channels of the stem and cells in a stack; 0 for at most 16 (18 where three share) and 3."""
+        usual = 18 if self.subspace == 2 else 16
+        return replace(self, stem=channels or min(self.stem, usual), cells=depth or min(self.cells, 3))
 
     @property
     def _blocks(self) -> Blocks:

@@ -92,8 +92,8 @@ class Nas201(Graphed):
         return self.architecture([int(choice) for choice in weights.argmax(1)])
 
     def sized(self, channels: int = 0, depth: int = 0) -> Nas201:
-        """The same space with other channels and cells a stage; 0 keeps them."""
-        return replace(self, channels=channels or self.channels, cells=depth or self.cells)
+        """The same space with other channels and cells a stage; 0 for at most 16, and for one cell."""
+        return replace(self, channels=channels or min(self.channels, 16), cells=depth or 1)
 
     def _network(self, task: Task, cell: Callable[[GraphBuilder, int], int]) -> OperationGraph:
         builder = GraphBuilder(task.shape)

@@ -155,13 +155,16 @@ class Proxyless(Graphed):
         return self.architecture([int(row[: len(decision.options)].argmax()) for row, decision in rows])
 
     def sized(self, channels: int = 0, depth: int = 0) -> Proxyless:
-        """The same space with other channels and blocks per stage; 0 keeps them. Raises UserError for a published skeleton."""
-        if self.skeleton in _PUBLISHED and (channels or depth):
+        """The same space with other channels; 0 keeps them. Depth is a matter of decisions here and stays.
+
+        Raises UserError for channels of a published skeleton.
+        """
+        if self.skeleton in _PUBLISHED and channels:
             raise UserError(
-                f"the skeleton '{self.skeleton}' of proxyless has published widths and depths, but channels {channels} and depth "
-                f"{depth} (0 keeps them) were asked for; ask for 0, or take the skeleton 'small' (space.skeleton)"
+                f"the skeleton '{self.skeleton}' of proxyless has published widths, but {channels} channels were asked for; "
+                "ask for 0, or take the skeleton 'small' (space.skeleton)"
             )
-        return replace(self, channels=channels or self.channels, depth=depth or self.depth)
+        return replace(self, channels=channels or self.channels)
 
     def genotype(self, architecture: Architecture) -> str:
         """The published gene: (kernel,expansion) of each block, such as (7,6)(5,6)...; (0,0) is a block that is left out."""

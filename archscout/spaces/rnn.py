@@ -128,8 +128,8 @@ class Rnn:
         return self.architecture(choices)
 
     def sized(self, channels: int = 0, depth: int = 0) -> Rnn:
-        """The same space with states of another size; 0 keeps it, as does any depth: there is one layer."""
-        return replace(self, size=channels or self.size)
+        """The same space with states of another size; 0 for at most 300, as published. There is one layer at any depth."""
+        return replace(self, size=channels or min(self.size, 300))
 
     def genotype(self, architecture: Architecture) -> str:
         """The published `Genotype(recurrent=[('tanh', 0), ...], concat=range(1, 9))`: activation and predecessor of each node."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
 from time import monotonic
 from typing import Any
 
@@ -15,35 +14,104 @@ from torch import Tensor
 
 from archscout.core.architecture import Architecture
 from archscout.core.draw import Accept, neighbours, sample
+from archscout.core.errors import UserError
 from archscout.core.problem import Problem
-from archscout.core.protocols import SharedSpace, Space, Strategy
+from archscout.core.protocols import SharedSpace, Snapshot, Space, Strategy
 from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
+from archscout.nn.batches import halved
 from archscout.nn.measure import acceptance
-from archscout.nn.supernet import Supernet
-from archscout.nn.supernet_training import kept, kept_optimizer, put_back, put_back_optimizer
+from archscout.nn.supernet import Supernet, activations
+from archscout.nn.supernet_training import (
+    Schedule,
+    kept,
+    kept_optimizer,
+    put_back,
+    put_back_optimizer,
+    steps_of_a_pass,
+)
 
-SKIPS = ("skip_connect", "identity", "skip")
-"""What spaces call the operation that hands its input on."""
-_NOTHING = "none"
+_SKIPS, _NOTHING = ("skip_connect", "identity", "skip"), "none"
+"""What spaces call the operation that hands its input on, and none at all; the first word of an option."""
+_REDUCTION = "reduce"
+"""The first word of a row of a reduction cell, where skip connections are no sign of a collapse."""
 _START = 1e-3
 _FADING = 0.1
 """What is left of the dropout of skip connections at the end of a search."""
 _STARTS = 16
 _LEAST = 1e-12
+_REPORT_SECONDS, _FASTEST_RATE = 10.0, 0.03
 
 
-def pick(decision_options: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
-    """The places of the options that have one of these names."""
-    return [place for place, option in enumerate(decision_options) if option in names]
+@dataclass(frozen=True)
+class GateSearch(Schedule):
+    """What the strategies share that learn logits of gates by gradient.
+
+    gate_rate, gate_decay: learning rate and weight decay of Adam for the logits.
+    warm_up: share of the steps before the logits move.
+    skip_dropout: chance at the start with which a skip connection is shut for a batch.
+    most_skips: at most so many skip connections in the normal cell of the answer; -1 for any.
+    exclude_none: never answer with the option `none` (the space `darts` never does).
+    channels, depth: of the supernet; 0 for those with which the space is usually searched.
+    report: steps between two reports, each with a snapshot.
+    """
+
+    gate_rate: float = 3e-4
+    gate_decay: float = 1e-3
+    warm_up: float = 0.0
+    skip_dropout: float = 0.0
+    most_skips: int = -1
+    exclude_none: bool = False
+    channels: int = 0
+    depth: int = 0
+    report: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.warm_up < 1 or not 0 <= self.skip_dropout < 1 or self.report < 1:
+            raise ValueError(
+                "warm_up and skip_dropout lie between 0 and 1 and report is at least 1, "
+                f"but {self.warm_up}, {self.skip_dropout} and {self.report} came"
+            )
+
+    @property
+    def owns_loop(self) -> bool:
+        """Always."""
+        return True
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """As many epochs as fit, a report every ten seconds, and logits that move as far as in the full search.
+
+        Adam moves a logit by about its rate a step, whatever the gradient: in a search of a hundredth of the steps nothing would
+        come of the published rate, so it grows as the steps become fewer, up to 0.03. That is ours.
+        """
+        short: Any = replace(self, report=1, warm_up=0.0, epochs=max(self.epochs, 1e3))
+        each = seconds_per_report(short, problem, seed)
+        train = problem.task.splits["train"]
+        a_pass = steps_of_a_pass(len(halved(train, self.share, 0)[0]), self.batch)
+        asked = self.epochs * a_pass
+        steps = max(1.0, min(asked, seconds / each))
+        rate = max(self.gate_rate, min(_FASTEST_RATE, self.gate_rate * asked / steps))
+        report = max(1, min(self.report, round(_REPORT_SECONDS / each)))
+        return {"epochs": float(f"{steps / a_pass:.4g}"), "gate_rate": float(f"{rate:.3g}"), "report": report}
+
+    def memory(self, problem: Problem) -> int:
+        """The results of one pass through the mixture, and of its backward pass where that is differentiated."""
+        passes = 3 if getattr(self, "exact", False) else 1
+        return passes * activations(problem.space, problem.task, self.batch, self.channels, self.depth)
+
+    def answers(self, problem: Problem, net: Supernet, seed: int) -> Answers:
+        """How answers are derived."""
+        most = None if self.most_skips < 0 else self.most_skips
+        return Answers(problem, net, seed, without_nothing=self.exclude_none, most_skips=most)
 
 
 @dataclass(frozen=True)
 class Answers:
     """From weights of the gates to architectures that meet the limits of the problem.
 
-    without_nothing: leave the option `none` out. most_skips: so many skip connections at the most, counted over all rows of gates
-    that the architecture opens; where more are derived, the weakest are shut one after another.
+    without_nothing: leave the option `none` out. most_skips: so many skip connections at the most, outside of reduction cells.
+    Raises UserError where that is asked for and the space has none.
     """
 
     problem: Problem
@@ -52,68 +120,86 @@ class Answers:
     without_nothing: bool = False
     most_skips: int | None = None
     _accept: Accept | None = field(init=False)
-    _known: dict[Architecture, Architecture] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_accept", acceptance(self.problem))
+        if self.most_skips is not None and not bool(skip_places(self.net).any()):
+            raise UserError(f"most_skips bounds skip connections, but '{self.problem.space.name}' has none; leave it out")
 
     def of(self, weights: Tensor) -> Architecture:
-        """The best architecture under weights (G, O), not negative.
+        """The best architecture under weights (G, O), not negative; a function of the weights and the seed alone.
 
-        Best means derived by the space; where that exceeds the limits, the one of largest product of weights that a climb from
-        several random ones finds within them. Raises LimitError where no architecture meets the limits.
+        Best means derived by the space; where that breaks a rule or exceeds the limits, the best that a climb finds within them.
+        Raises LimitError where no architecture meets the limits.
         """
-        values = weights.detach().cpu().double().numpy().copy()
-        if self.without_nothing:
-            for row, decision in enumerate(self._space.gates):
-                values[row, pick(decision.options, (_NOTHING,))] = 0.0
-        best = self._space.derived(values)
-        while self.most_skips is not None and len(shut := self._skips(best)) > self.most_skips:
-            row, column = min(shut, key=lambda gate: values[gate])
-            if values[row, column] < 0:
-                break
-            values[row, column] = -1.0
-            best = self._space.derived(values)
-        if self._accept is None or self._accept(best):
-            return best
-        # The weights move little between two reports: what was found for the same wish still stands.
-        if best not in self._known:
-            self._known[best] = self._within(np.maximum(values, _LEAST))
-        return self._known[best]
+        values = weights.detach().cpu().double().numpy()
+        best = self._space.derived(self._without_nothing(values))
+        fits = self._accept is None or self._accept(best)
+        return best if fits and not self._faults(best) else self._within(np.maximum(values, _LEAST))
 
     def skips(self, architecture: Architecture) -> int:
-        """How many skip connections an architecture opens, counted over the rows of gates."""
-        return len(self._skips(architecture))
+        """How many skip connections an architecture has, outside of reduction cells."""
+        return sum(self._is(gate, _SKIPS) for gate in self._counted(architecture))
 
     def collapsed(self, architecture: Architecture) -> bool:
-        """The usual alarm: skip connections on more than a quarter of the edges of the cells (more than 2 of 8 in DARTS)."""
-        return 4 * self.skips(architecture) > len(self._space.opened(architecture))
+        """The usual alarm: skip connections on more than a quarter of those edges (more than 2 of 8 in DARTS)."""
+        return 4 * self.skips(architecture) > len(self._counted(architecture))
 
     @property
     def _space(self) -> SharedSpace:
         return self.net.space
 
-    def _skips(self, architecture: Architecture) -> list[tuple[int, int]]:
+    def _without_nothing(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = values.copy()
+        for row, decision in enumerate(self._space.gates if self.without_nothing else ()):
+            values[row, _places(decision.options, (_NOTHING,))] = 0.0
+        return values
+
+    def _counted(self, architecture: Architecture) -> list[tuple[int, int]]:
         rows = self._space.gates
-        return [(row, column) for row, column in self._space.opened(architecture) if rows[row].options[column] in SKIPS]
+        return [gate for gate in self._space.opened(architecture) if not rows[gate[0]].name.startswith(_REDUCTION)]
+
+    def _is(self, gate: tuple[int, int], names: tuple[str, ...]) -> bool:
+        return self._space.gates[gate[0]].options[gate[1]].split()[0] in names
+
+    def _faults(self, architecture: Architecture) -> int:
+        """How often it breaks the rules."""
+        found = 0
+        if self.most_skips is not None:
+            found += max(0, self.skips(architecture) - self.most_skips)
+        if self.without_nothing:
+            found += sum(self._is(gate, (_NOTHING,)) for gate in self._space.opened(architecture))
+        return found
 
     def _within(self, values: NDArray[np.float64]) -> Architecture:
         rng = generator(self.seed, "limits")
         space: Space = self.problem.space
-        logs = np.log(values)
+        # What an architecture gives away in each row that it opens: rows that it leaves shut cost nothing and gain nothing.
+        regret = np.log(values.max(1, keepdims=True)) - np.log(values)
 
-        def worth(architecture: Architecture) -> float:
-            return float(sum(logs[gate] for gate in self._space.opened(architecture)))
+        def worth(architecture: Architecture) -> tuple[int, float]:
+            return -self._faults(architecture), -float(sum(regret[gate] for gate in self._space.opened(architecture)))
 
-        starts = [sample(space, rng, self._accept) for _ in range(_STARTS)]
-        best = max(starts, key=worth)
-        value = -inf
-        while worth(best) > value:
-            value = worth(best)
+        best = max((sample(space, rng, self._accept) for _ in range(_STARTS)), key=worth)
+        before = None
+        while before != best:
+            before = best
             for other in neighbours(space, best):
                 if worth(other) > worth(best) and (self._accept is None or self._accept(other)):
                     best = other
         return best
+
+
+def skip_places(net: Supernet) -> Tensor:
+    """Where skip connections are, (G, O) of 0 and 1."""
+    places = torch.zeros(net.gate_shape)
+    for row, decision in enumerate(net.space.gates):
+        places[row, _places(decision.options, _SKIPS)] = 1.0
+    return places
+
+
+def _places(options: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
+    return [place for place, option in enumerate(options) if option.split()[0] in names]
 
 
 def seconds_per_report(strategy: Strategy, problem: Problem, seed: int, reports: int = 2) -> float:
@@ -127,22 +213,17 @@ def seconds_per_report(strategy: Strategy, problem: Problem, seed: int, reports:
     return (later[-1] - later[0]) / max(1, len(later) - 1)
 
 
-def paced_epochs(strategy: Any, problem: Problem, seconds: float, seed: int) -> Mapping[str, Any]:
-    """As many epochs of a training of a supernet (`Schedule`) as fit into the time, and no more than it was to have."""
-    each = seconds_per_report(replace(strategy, report=1, warm_up=0.0), problem, seed)
-    images = strategy.share * len(problem.task.splits["train"])
-    fitting = seconds / each * strategy.batch / images
-    return {"epochs": min(strategy.epochs, float(f"{fitting:.4g}"))}
-
-
 class Logits:
     """The logits of the gates, and Adam for them."""
 
-    def __init__(self, valid: Tensor, seed: int, rate: float, decay: float, device: str = "cpu") -> None:
-        noise = torch.randn(valid.shape, generator=torch.Generator().manual_seed(seed))
-        self.valid = valid.to(device)
+    def __init__(self, net: Supernet, settings: GateSearch, seed: int, device: str = "cpu") -> None:
+        noise = torch.randn(net.valid.shape, generator=torch.Generator().manual_seed(seed))
+        self.valid = net.valid.to(device)
         self.values = (_START * noise).to(device).requires_grad_()
-        self._optimizer = torch.optim.Adam([self.values], rate, betas=(0.5, 0.999), weight_decay=decay)
+        self.refused = 0
+        self._optimizer = torch.optim.Adam(
+            [self.values], settings.gate_rate, betas=(0.5, 0.999), weight_decay=settings.gate_decay
+        )  # fmt: skip
 
     def gates(self) -> Tensor:
         """The softmax of every row, (G, O)."""
@@ -153,31 +234,35 @@ class Logits:
         return float(gating.entropy(self.gates().detach()).mean())
 
     def move(self, found: Tensor) -> None:
-        """A step down a gradient (G, O)."""
+        """A step down a gradient (G, O); one that is not finite is refused and counted."""
+        if not bool(found.isfinite().all()):
+            self.refused += 1
+            return
         self.values.grad = found
         self._optimizer.step()
         self.values.grad = None
 
     def state(self) -> dict[str, Any]:
         """For a snapshot."""
-        return {**kept({"values": self.values}, "logits."), **kept_optimizer(self._optimizer, "adam.")}
+        return {**kept({"values": self.values}, "logits."), **kept_optimizer(self._optimizer, "adam."), "refused": self.refused}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Snapshot) -> None:
         """Back from a snapshot."""
         put_back({"values": self.values}, state, "logits.")
         put_back_optimizer(self._optimizer, state, "adam.")
+        self.refused = int(state["refused"])
 
 
 class SkipDropout:
     """Shuts single skip connections for a batch, less and less often.
 
-    chance: at the start; at the end of the search a tenth of it is left.
+    chance: at the start; at the end of the search a tenth of it is left. Raises UserError where the space has no skip connection.
     """
 
     def __init__(self, net: Supernet, chance: float, seed: int, device: str = "cpu") -> None:
-        self._skips = torch.zeros(net.gate_shape, device=device)
-        for row, decision in enumerate(net.space.gates):
-            self._skips[row, pick(decision.options, SKIPS)] = 1.0
+        self._skips = skip_places(net).to(device)
+        if chance and not bool(self._skips.any()):
+            raise UserError("skip_dropout shuts skip connections, but this space has none; leave it out")
         self._chance, self._seed = chance, seed
 
     def factors(self, step: int, steps: int) -> Tensor:

@@ -18,14 +18,13 @@ dropout on skip connections that fades during the search, and a bound on the ski
 
 Deviations: dropout shuts a skip connection for a whole batch, where P-DARTS drops single values behind it; P-DARTS also searches in
 stages of growing depth, which is not done here. `warm_up` (no logits move in the first steps) is an option from P- and PC-DARTS.
-Only the weights' gradients are clipped, as published.
+Only the weights' gradients are clipped, as published. A gradient of the logits that is not finite is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,58 +34,27 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive
 from archscout.nn.bilevel import gradient, leaves, stepped, unrolled
-from archscout.nn.supernet import activations, supernet_of
-from archscout.nn.supernet_training import Batch, Schedule, Training
-from archscout.strategies._folded import Answers, Logits, SkipDropout, paced_epochs
+from archscout.nn.supernet import supernet_of
+from archscout.nn.supernet_training import Batch, Training
+from archscout.strategies._folded import GateSearch, Logits, SkipDropout
 
 
 @dataclass(frozen=True)
-class Darts(Schedule):
+class Darts(GateSearch):
     """Differentiable search; the settings of the weights' training are those of the CIFAR-10 search.
 
     epochs: over the half of the training images that the weights learn on. order: 1 (xi = 0) or 2.
     exact: the mixed second derivative by differentiating twice in place of differences; slower.
-    gate_rate, gate_decay: learning rate and weight decay of Adam for the logits.
-    warm_up: share of the steps before the logits move.
-    skip_dropout: chance at the start with which a skip connection is shut for a batch. most_skips: of the answer; -1 for any.
-    exclude_none: never answer with the option `none` (the space `darts` never does).
-    channels, depth: of the supernet; 0 for the space's own. report: steps between two reports, each with a snapshot.
+    gate_rate, warm_up, skip_dropout, ...: see `GateSearch`.
     """
 
     order: Literal[1, 2] = 1
     exact: bool = False
-    gate_rate: float = 3e-4
-    gate_decay: float = 1e-3
-    warm_up: float = 0.0
-    skip_dropout: float = 0.0
-    most_skips: int = -1
-    exclude_none: bool = False
-    channels: int = 16
-    depth: int = 1
-    report: int = 20
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.order not in (1, 2):
             raise ValueError(f"order is 1 or 2, but {self.order} came")
-        if not 0 <= self.warm_up < 1 or not 0 <= self.skip_dropout < 1 or self.report < 1:
-            raise ValueError(
-                "warm_up and skip_dropout lie between 0 and 1 and report is at least 1, "
-                f"but {self.warm_up}, {self.skip_dropout} and {self.report} came"
-            )
-
-    @property
-    def owns_loop(self) -> bool:
-        """Always."""
-        return True
-
-    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
-        """As many epochs as fit."""
-        return paced_epochs(self, problem, seconds, seed)
-
-    def memory(self, problem: Problem) -> int:
-        """The results of one pass through the mixture; passes follow one another."""
-        return activations(problem.space, problem.task, self.batch, self.channels, self.depth)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""
@@ -94,9 +62,8 @@ class Darts(Schedule):
             problem.device
         )
         training = Training(net, problem, self, seed)
-        logits = Logits(net.valid, derive(seed, "logits"), self.gate_rate, self.gate_decay, problem.device)
-        most = None if self.most_skips < 0 else self.most_skips
-        answers = Answers(problem, net, seed, without_nothing=self.exclude_none, most_skips=most)
+        logits = Logits(net, self, derive(seed, "logits"), problem.device)
+        answers = self.answers(problem, net, seed)
         dropout = SkipDropout(net, self.skip_dropout, derive(seed, "skips"), problem.device)
         first = 0
         if state is not None:
@@ -115,7 +82,8 @@ class Darts(Schedule):
                 best = answers.of(logits.gates())
                 metrics = {
                     "loss": loss, "entropy": logits.entropy(), "skips": float(answers.skips(best)),
-                    "collapsed": float(answers.collapsed(best)), "share": (step + 1) / training.steps,
+                    "collapsed": float(answers.collapsed(best)), "refused": float(logits.refused),
+                    "share": (step + 1) / training.steps,
                 }  # fmt: skip
                 yield Progress(best, metrics, {"step": step + 1, **training.state(), **logits.state()})
         return answers.of(logits.gates())

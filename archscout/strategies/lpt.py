@@ -18,8 +18,9 @@ C with the new A, one of E and X, one of W.
 
 Deviations: the released code leaves out the division by |test| (then f = 1 for all is best), takes the learner as it is in C's step
 (`learner_in_creator = "current"`), and lets gradients of one step leak into the next; here all gradients are fresh. As there, the
-train images serve learner and tester, the others are test bank and validation, in independent batches. The two products by E are
-one, by linearity. In T as the tester trains on it, the mean over the batch takes the place of the sum. The tester is a ResNet-18
+train images serve learner and tester, the others are test bank and validation, in independent batches. W' is computed once, before
+A's step, and tested under the new A in C's step. The two products by E are one, by linearity. A gradient that is not finite is left
+out. In T as the tester trains on it, the mean over the batch takes the place of the sum. The tester is a ResNet-18
 for small images (a 3 x 3 stem) of `tester_channels`, where the paper's has 64; normalisations use the statistics of the batch.
 """
 
@@ -41,16 +42,16 @@ from archscout.core.seeds import derive
 from archscout.nn.batches import Stream
 from archscout.nn.bilevel import Loss, Tensors, gradient, leaves, stepped, unrolled
 from archscout.nn.executor import Program, WeightBank
-from archscout.nn.supernet import activations, supernet_of
-from archscout.nn.supernet_training import Batch, Schedule, Training, kept, kept_optimizer, put_back, put_back_optimizer
-from archscout.strategies._folded import Answers, Logits, SkipDropout, paced_epochs
+from archscout.nn.supernet import supernet_of
+from archscout.nn.supernet_training import Batch, Training, kept, kept_optimizer, put_back, put_back_optimizer
+from archscout.strategies._folded import GateSearch, Logits, SkipDropout
 
 _LEAST_SHARE = 1e-6
 """Of the batch, that a test counts for at the least."""
 
 
 @dataclass(frozen=True)
-class Lpt(Schedule):
+class Lpt(GateSearch):
     """Learning by passing tests; settings not named here are those of DARTS.
 
     order: 2, through a step of all trainings, or 1, at the weights as they are (then `meaning` has no effect).
@@ -69,38 +70,16 @@ class Lpt(Schedule):
     tester_rate: float = 0.025
     creator_rate: float = 3e-4
     creator_decay: float = 1e-3
-    gate_rate: float = 3e-4
-    gate_decay: float = 1e-3
-    warm_up: float = 0.0
-    skip_dropout: float = 0.0
-    most_skips: int = -1
-    exclude_none: bool = False
-    channels: int = 16
-    depth: int = 1
-    report: int = 20
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.order not in (1, 2):
             raise ValueError(f"order is 1 or 2, but {self.order} came")
-        if min(self.meaning, self.practice) < 0 or self.tester_channels < 1 or self.report < 1:
+        if min(self.meaning, self.practice) < 0 or self.tester_channels < 1:
             raise ValueError(
-                "meaning and practice are not negative, tester_channels and report at least 1, "
-                f"but {self.meaning}, {self.practice}, {self.tester_channels} and {self.report} came"
+                "meaning and practice are not negative and tester_channels is at least 1, "
+                f"but {self.meaning}, {self.practice} and {self.tester_channels} came"
             )
-
-    @property
-    def owns_loop(self) -> bool:
-        """Always."""
-        return True
-
-    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
-        """As many epochs as fit."""
-        return paced_epochs(self, problem, seconds, seed)
-
-    def memory(self, problem: Problem) -> int:
-        """The results of one pass through the mixture; passes follow one another, and the tester's are smaller."""
-        return activations(problem.space, problem.task, self.batch, self.channels, self.depth)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""
@@ -108,9 +87,8 @@ class Lpt(Schedule):
             problem.space, problem.task, seed=derive(seed, "weights"), channels=self.channels, depth=self.depth
         ).to(problem.device)  # fmt: skip
         training = Training(net, problem, self, seed)
-        logits = Logits(net.valid, derive(seed, "logits"), self.gate_rate, self.gate_decay, problem.device)
-        most = None if self.most_skips < 0 else self.most_skips
-        answers = Answers(problem, net, seed, without_nothing=self.exclude_none, most_skips=most)
+        logits = Logits(net, self, derive(seed, "logits"), problem.device)
+        answers = self.answers(problem, net, seed)
         dropout = SkipDropout(net, self.skip_dropout, derive(seed, "skips"), problem.device)
         tester = Tester(problem, self, derive(seed, "tester"))
         bank = Stream(training.judged_data, self.batch, seed=derive(seed, "bank"), augment=self.augment)
@@ -135,7 +113,7 @@ class Lpt(Schedule):
                 test = lesson.test()
                 metrics = {
                     "loss": loss, "entropy": logits.entropy(), "skips": float(answers.skips(best)),
-                    "collapsed": float(answers.collapsed(best)), "test_mean": float(test.mean()),
+                    "collapsed": float(answers.collapsed(best)), "refused": float(logits.refused), "test_mean": float(test.mean()),
                     "test_size": float(test.sum().square() / test.square().sum() / len(test)),
                     "share": (step + 1) / training.steps,
                 }  # fmt: skip
@@ -320,7 +298,9 @@ class Tester:
         return torch.softmax(logits, 1)[:, 1]
 
     def move_creator(self, found: Sequence[Tensor]) -> None:
-        """A step of C down a gradient."""
+        """A step of C down a gradient; one that is not finite is left out."""
+        if not all(bool(part.isfinite().all()) for part in found):
+            return
         for tensor, part in zip(self.creator.values(), found, strict=True):
             tensor.grad = part
         self._creator_optimizer.step()

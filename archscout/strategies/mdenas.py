@@ -8,6 +8,8 @@ tried (He) and how well it did (Ha). After every trial, for all pairs of options
 
 The premise is that whoever leads with less training leads at the end. The answer takes the most probable option of each decision.
 
+Options that were never tried are compared with none.
+
 Two forms of the rule: `paper`, as above, all pairs at once (theta is clipped at 0 and divided by its sum where that matters), and
 `code`, found in later public code of the same group: pair after pair, ties in the number of trials move mass, too, and nobody can
 lose more than it has, so that the sum stays 1 exactly and an option at 0 stays there.
@@ -21,14 +23,15 @@ with the statistics of the batches.
 Deviations: no search code of the authors is public; rule and warm-up follow later code of their group. `floor` (a share of uniform
 draws) and `detrended` are ours. So is the latency term, value * (latency / target) ** -0.07: latency is the sum of what every
 option adds to a path of first options, timed before the search; published latencies are measured afterwards only. A path whose
-logits depend on no image (every way is cut) is judged like any other.
+logits depend on no image (every way is cut) is judged like any other. Published batches have 512 images, here 64 by default. A
+path opens one option in every row of gates, also in rows that no architecture opens together (in DARTS 14 edges, of which 8 stay).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,6 +46,7 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import SharedSpace, Snapshot
 from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
+from archscout.nn.batches import Stream
 from archscout.nn.measure import acceptance, latency
 from archscout.nn.network import Network
 from archscout.nn.paths import fair_path
@@ -53,9 +57,9 @@ from archscout.strategies._folded import Answers, seconds_per_report
 
 _MEMORY = 0.9
 _TRIES = 1_000
-_JUDGED = 512
-"""Images that a path is judged on, at the most."""
-_TIMED_STEPS = 5
+_SCORED, _SCORED_BATCHES = 256, 4
+"""Images in a batch that scores a path, whose statistics normalise it; and batches at the most."""
+_TIMED_STEPS, _TIMED_TRIALS = 5, 6
 _LATENCY_POWER, _LEAST_MS = -0.07, 1e-3
 
 
@@ -66,21 +70,23 @@ class Mdenas(Schedule):
     rule: "code" or "paper". alpha: what a comparison moves. bookkeeping: "last", "mean" or "detrended".
     floor: share of uniform draws among the samples. supernet: judge by an own supernet, else by the run's judge.
     warm_up: rounds before the first trial in which every option of every decision is trained once, in random company.
-    epochs, batch, ...: of the supernet; an epoch is a trial. channels, depth: of the supernet; 0 for the space's own.
+    epochs, batch, ...: of the supernet; an epoch is a trial. channels, depth: of the supernet; 0 for those with
+    which the space is usually searched.
     steps_per_trial: batches that a path is trained on; 0 for a whole pass.
     latency_target: milliseconds for one image that a network of the supernet's size should take; 0 leaves latency out.
     """
 
+    BEATS_RANDOM: ClassVar[bool] = False
+
     epochs: float = 100.0
-    share: float = 0.5
     rule: Literal["code", "paper"] = "code"
     alpha: float = 0.01
     bookkeeping: Literal["last", "mean", "detrended"] = "last"
     floor: float = 0.0
     supernet: bool = True
     warm_up: int = 0
-    channels: int = 16
-    depth: int = 1
+    channels: int = 0
+    depth: int = 0
     steps_per_trial: int = 0
     latency_target: float = 0.0
 
@@ -98,16 +104,23 @@ class Mdenas(Schedule):
         return self.supernet
 
     def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
-        """As many trials as the settings say, of as many steps as fit into a share of the time; of a pass at the most."""
-        few = replace(self, steps_per_trial=_TIMED_STEPS, epochs=max(self.epochs, 4.0), warm_up=0)
-        each = seconds_per_report(few, problem, seed) / _TIMED_STEPS
-        trials = max(1, round(self.epochs)) + self.warm_up * max(len(row.options) for row in _rows(problem))
-        steps = max(1, int(seconds / each / trials))
-        return {"steps_per_trial": steps if self.steps_per_trial == 0 else min(steps, self.steps_per_trial)}
+        """As many trials as the settings say, of as many steps as fit; fewer trials where not even one step each fits."""
+        few, more = (
+            seconds_per_report(replace(self, steps_per_trial=steps, epochs=1e3, warm_up=0), problem, seed, reports=_TIMED_TRIALS)
+            for steps in (1, 1 + _TIMED_STEPS)
+        )
+        step = max((more - few) / _TIMED_STEPS, 1e-6)
+        rounds = self.warm_up * max(len(row.options) for row in _rows(problem))
+        trials = max(1, min(round(self.epochs), int(seconds / few) - rounds))
+        steps = max(1, int((seconds / (trials + rounds) - few) / step) + 1)
+        return {
+            "epochs": float(trials),
+            "steps_per_trial": steps if self.steps_per_trial == 0 else min(steps, self.steps_per_trial),
+        }
 
     def memory(self, problem: Problem) -> int:
-        """As of the whole mixture, although only a path is computed: an upper bound."""
-        return activations(problem.space, problem.task, self.batch, self.channels, self.depth)
+        """The results of the largest of the paths that take one option everywhere."""
+        return activations(problem.space, problem.task, max(self.batch, _SCORED), self.channels, self.depth, path=True)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """By the run's judge for ever, or by the supernet for `epochs` trials."""
@@ -181,13 +194,16 @@ class Mdenas(Schedule):
         return answers.of(self._weights(learned, net.gate_shape))
 
     def _accuracy(self, training: Training, path: NDArray[np.int64]) -> float:
-        """Of a path, on the same batches of the other half for every path."""
-        gates = self._gates(path, training.net.gate_shape)
+        """Of a path, on the same images of the other half for every path, as they are."""
+        gates, scored = (
+            self._gates(path, training.net.gate_shape),
+            Stream(training.judged_data, _SCORED, seed=derive(training.seed, "scored")),
+        )
         right = seen = 0
         with torch.no_grad():
-            for number in range(max(1, min(_JUDGED // self.batch, training.judged.per_pass))):
-                x, y = training.batch(training.judged, number)
-                right += int((training.net(x, gates.to(x.device)).argmax(1) == y).sum())
+            for number in range(min(_SCORED_BATCHES, scored.per_pass)):
+                x, y = training.batch(scored, number)
+                right += int((training.net(x, gates).argmax(1) == y).sum())
                 seen += len(y)
         return right / seen
 
@@ -266,7 +282,7 @@ def moved_at_once(
     theta: NDArray[np.float64], trials: NDArray[np.int64], values: NDArray[np.float64], alpha: float
 ) -> NDArray[np.float64]:
     """The paper's rule for one decision (K,): all pairs together; the sum stays, before and after clipping."""
-    fewer = trials[:, None] < trials[None, :]
+    fewer = (trials[:, None] < trials[None, :]) & (trials[:, None] > 0)
     better = values[:, None] > values[None, :]
     gained = (fewer & better).sum(1) - (fewer.T & better.T).sum(1)
     found: NDArray[np.float64] = np.clip(theta + alpha * gained, 0.0, None)
@@ -280,6 +296,8 @@ def moved_in_turn(
     found: NDArray[np.float64] = theta.copy()
     for i in range(len(found)):
         for j in range(i + 1, len(found)):
+            if not trials[i] or not trials[j]:
+                continue
             if trials[i] >= trials[j] and values[i] < values[j]:
                 loser, winner = i, j
             elif trials[i] <= trials[j] and values[i] > values[j]:

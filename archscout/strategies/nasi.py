@@ -23,7 +23,6 @@ gradient is not finite or nought (every path is cut) adds nothing. No reference 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -41,6 +40,7 @@ from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.batches import Stream
+from archscout.nn.bilevel import full_precision
 from archscout.nn.executor import Init
 from archscout.nn.supernet import Supernet, activations, supernet_of
 from archscout.strategies._folded import Answers, seconds_per_report
@@ -58,7 +58,7 @@ class Nasi:
     "single-path" runs the drawn ones only.
     images: "true", or "noise" (with random labels). labels: "true" or "random".
     exclude_none: never answer with the option `none`.
-    channels, depth: of the supernet; 0 for the space's own. init: of its weights.
+    channels, depth: of the supernet; 0 for those with which the space is usually searched. init: of its weights.
     """
 
     steps: int = 100
@@ -72,8 +72,8 @@ class Nasi:
     images: Literal["true", "noise"] = "true"
     labels: Literal["true", "random"] = "true"
     exclude_none: bool = False
-    channels: int = 16
-    depth: int = 1
+    channels: int = 0
+    depth: int = 0
     init: Init = "kaiming-normal"
 
     def __post_init__(self) -> None:
@@ -120,7 +120,7 @@ class Nasi:
             trace, gradient = self._gradient(net, x.to(problem.device), y.to(problem.device), noise, limit)
             traces.add(trace)
             norm = ascent.add(gradient)
-            best = answers.of(gating.softmax(ascent.total, net.valid))
+            best = answers.of(gating.softmax(ascent.mean, net.valid))
             metrics = {
                 "trace": trace,
                 "limit": limit,
@@ -129,7 +129,7 @@ class Nasi:
                 "skipped": float(ascent.skipped),
             }
             yield Progress(best, metrics, {"step": step + 1, **ascent.state(), **traces.state()})
-        return answers.of(gating.softmax(ascent.total, net.valid))
+        return answers.of(gating.softmax(ascent.mean, net.valid))
 
     def _batch(self, stream: Stream, problem: Problem, seed: int, step: int) -> tuple[Tensor, Tensor]:
         x, y = stream.at(step)
@@ -144,9 +144,10 @@ class Nasi:
         logits = torch.zeros(net.gate_shape, requires_grad=True)
         soft = gating.gumbel_softmax(logits, net.valid, gating.gumbel_noise(net.valid, noise), self.temperature)
         gates = gating.straight_through(soft).to(x.device)
-        trace = trace_of(net, x, y, gates, execute_all=self.estimator == "full")
-        worth = trace - self.penalty * torch.relu(trace - limit)
-        found = torch.autograd.grad(worth, logits, allow_unused=True)[0] if worth.requires_grad else None
+        with full_precision():
+            trace = trace_of(net, x, y, gates, execute_all=self.estimator == "full")
+            worth = trace - self.penalty * torch.relu(trace - limit)
+            found = torch.autograd.grad(worth, logits, allow_unused=True)[0] if worth.requires_grad else None
         return float(trace.detach()), torch.zeros_like(logits) if found is None else found.detach()
 
 
@@ -163,7 +164,12 @@ class _Ascent:
     def __init__(self, shape: tuple[int, int]) -> None:
         self.total = torch.zeros(shape)
         self.peak = 0.0
-        self.skipped = 0
+        self.taken = self.skipped = 0
+
+    @property
+    def mean(self) -> Tensor:
+        """The logits that the ascent leads to, with xi = 1."""
+        return self.total / max(1, self.taken)
 
     def add(self, gradient: Tensor) -> float:
         """The norm of this one; those that are not finite are left out and counted."""
@@ -171,17 +177,17 @@ class _Ascent:
         if not isfinite(norm):
             self.skipped += 1
             return 0.0
-        self.peak = max(self.peak, norm)
+        self.peak, self.taken = max(self.peak, norm), self.taken + 1
         if self.peak > 0:
             self.total += gradient / self.peak
         return norm
 
     def state(self) -> dict[str, Any]:
-        return {"total": self.total.numpy().copy(), "peak": self.peak, "skipped": self.skipped}
+        return {"total": self.total.numpy().copy(), "peak": self.peak, "taken": self.taken, "skipped": self.skipped}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.total = torch.as_tensor(np.asarray(state["total"])).clone()
-        self.peak, self.skipped = float(state["peak"]), int(state["skipped"])
+        self.peak, self.taken, self.skipped = float(state["peak"]), int(state["taken"]), int(state["skipped"])
 
 
 class _Traces:
@@ -189,7 +195,7 @@ class _Traces:
 
     def __init__(self, start: float, rule: str, quantile: float = 0.5) -> None:
         self._start, self._rule, self._quantile = start, rule, quantile
-        self._seen: deque[float] = deque()
+        self._seen: list[float] = []
 
     @property
     def limit(self) -> float:
@@ -219,4 +225,4 @@ class _Traces:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Back from a snapshot."""
-        self._seen = deque(float(trace) for trace in np.asarray(state["traces"]))
+        self._seen = [float(trace) for trace in np.asarray(state["traces"])]

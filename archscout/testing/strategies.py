@@ -172,7 +172,7 @@ def learns_on_where_it_was_stopped(strategy: Strategy) -> None:
 
 
 def answers_within_the_limits(strategy: Strategy) -> None:
-    """Every answer on the way and the last one meet the limits."""
+    """Every answer on the way and the last one meet the limits, and are the same where the run is stopped and goes on."""
     problem = folded()
     rng = generator(0, "limited")
     sizes = sorted(counts(problem.space, sample(problem.space, rng), problem.task)["params"] for _ in range(31))
@@ -182,6 +182,7 @@ def answers_within_the_limits(strategy: Strategy) -> None:
     assert accept is not None and log.answer is not None
     for architecture in (log.answer, *(entry.move.best for entry in log.moves if isinstance(entry.move, Progress))):
         assert architecture is None or accept(architecture), f"{architecture} exceeds {dict(bounded.limits)}"
+    stop_and_go(strategy, bounded, judges(), evaluations=None, stops=(1, 1, 1))
 
 
 def ends_in_time(strategy: Strategy) -> None:

@@ -10,21 +10,25 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from archscout.report.learning import learning_notes
 from commandline import Command, end_of, until
 
 from archscout import catalogue
 from archscout.core.errors import UserError
 from archscout.core.moves import Progress
+from archscout.report.learning import learning_notes
 from archscout.store.runs import RunStore
 
 SMALL = ("--set", "strategy.channels=2", "--set", "strategy.depth=1", "--set", "strategy.batch=8", "--workers", 1)
-SHORT = {"nasi": "steps=3", "darts": "epochs=0.5", "lpt": "epochs=0.2", "mdenas": "epochs=2"}
+SHORT = {
+    "nasi": ("steps=3", "limit_rule=quantile"), "darts": ("epochs=0.5", "order=2"), "lpt": ("epochs=0.2", "order=1"),
+    "mdenas": ("epochs=2", "rule=paper"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHORT)
 def test_a_strategy_that_owns_its_loop_screens_alone(name: str, small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
-    words = ("search", "--data", small_data, "--budget", 6, "--strategy", name, *SMALL, "--set", f"strategy.{SHORT[name]}")
+    words = ("search", "--data", small_data, "--budget", 6, "--strategy", name, *SMALL)
+    words += tuple(word for setting in SHORT[name] for word in ("--set", f"strategy.{setting}"))
     summary = json.loads(call(*words, "--screen-only", "--out", tmp_path / "run", "--json"))
     assert summary["best"]["architecture"].startswith("nas201:"), "without --space it is the smallest space with a supernet"
     assert summary["evaluations"] == 0 and summary["stopped"] == "done"
@@ -101,5 +105,15 @@ def test_what_does_not_fit_is_told_of(small_data: Path, tmp_path: Path, call: Ca
     words = ("search", "--data", small_data, "--budget", 6, "--screen-only", "--workers", 1, "--out", tmp_path / "run")
     with pytest.raises(UserError, match="'mobile' has no supernet"):
         call(*words, "--strategy", "darts", "--space", "mobile")
-    with pytest.raises(UserError, match="order is 1 or 2"):
+    with pytest.raises(UserError, match="the setting 'order' of 'darts' is one of 1, 2, but '3' came"):
         call(*words, "--strategy", "darts", "--set", "strategy.order=3")
+    with pytest.raises(UserError, match="'limit_rule' of 'nasi' is one of running-mean, fixed, ema, quantile, but 'fixd' came"):
+        call(*words, "--strategy", "nasi", "--set", "strategy.limit_rule=fixd")
+
+
+def test_shared_weights_judge_a_search(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("search", "--data", small_data, "--budget", 6, "--estimator", "weight-sharing", "--strategy", "local", "--workers", 1)
+    settings = {"channels": 2, "epochs": 1, "batch": 8, "images": 16, "keep": tmp_path / "supernets"}
+    given = [word for name, value in settings.items() for word in ("--set", f"estimator.{name}={value}")]
+    summary = json.loads(call(*words, "--space", "nas201", *given, "--screen-only", "--out", tmp_path / "run", "--json"))
+    assert summary["evaluations"] == 6 and len(list((tmp_path / "supernets").glob("*.safetensors"))) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,6 @@ from archscout.learners.weight_sharing import WeightSharing
 from archscout.nn import checkpoint
 from archscout.spaces.handmade import Handmade
 from archscout.spaces.nas201 import Nas201
-from archscout.testing.estimators import CHECKS
 from archscout.testing.tasks import image_task
 
 PROBLEM = Problem(Nas201(channels=2, cells=1), image_task((3, 8, 8), 3, 64))
@@ -29,7 +29,7 @@ def learner(tmp_path):
 
 
 def weights(fitted):
-    found, _ = checkpoint.load(__import__("pathlib").Path(fitted.path))
+    found, _ = checkpoint.load(Path(fitted.path))
     return {name: tensor for name, tensor in found[0].items() if name.startswith("weights.")}
 
 
@@ -41,7 +41,6 @@ def test_it_becomes_a_judge_that_conforms(learner, settings):
     one, two = (fitted.estimate(PROBLEM, cell, seed=seed) for seed in (0, 1))
     assert one.value == two.value and 0 <= one.value <= 1, "the value should not depend on the seed of the estimate"
     assert pickle.loads(pickle.dumps(fitted)) == fitted
-    assert CHECKS
 
 
 def test_a_supernet_is_trained_once(learner):

@@ -10,9 +10,12 @@ from torch.nn import functional as F
 
 from archscout.core.problem import Problem
 from archscout.nn.bilevel import stepped, unrolled
-from archscout.nn.supernet_training import Schedule
+from archscout.nn.supernet import supernet_of
+from archscout.nn.supernet_training import Schedule, Training
 from archscout.spaces.nas201 import Nas201
 from archscout.strategies import lpt
+from archscout.strategies._folded import Logits
+from archscout.strategies.darts import Darts
 from archscout.strategies.lpt import Lesson, Losses, Lpt, Moves, encoder
 from archscout.testing.tasks import image_task
 
@@ -176,11 +179,37 @@ def test_steps_have_the_right_signs():
 
 def test_a_step_leaves_no_gradients_behind():
     task = image_task((3, 8, 8), 3, 48)
-    rules = Lpt(epochs=1, batch=8, channels=2, depth=1, tester_channels=2, report=1)
-    tester = lpt.Tester(Problem(Nas201(), task), rules, 0)
-    search = rules.search(Problem(Nas201(channels=2, cells=1), task), seed=0)
-    next(search)
-    assert all(tensor.grad is None for tensor in [*tester.weights.values(), *tester.creator.values()])
+    rules, problem = Lpt(batch=8, tester_channels=2), Problem(Nas201(channels=2, cells=1), task)
+    training = Training(supernet_of(problem.space, task, seed=0), problem, rules, 0)
+    logits, tester = Logits(training.net, rules, 0), lpt.Tester(problem, rules, 0)
+    everything = [*training.weights.values(), *tester.weights.values(), *tester.creator.values(), logits.values]
+    before = [tensor.detach().clone() for tensor in everything]
+    batches = tuple(training.batch(training.weighed, step) for step in range(3))
+    lesson = rules._lesson(training, logits, tester, torch.ones(training.net.gate_shape), batches, 0)
+    [gates], creator = lesson.by_gates([logits.values]), lesson.by_creator(tester.creator)
+    assert bool(gates.any()) and all(bool(part.any()) for part in creator)
+    assert all(tensor.grad is None for tensor in everything)
+    assert all(torch.equal(a, b) for a, b in zip(before, everything, strict=True)), "derivatives should move nothing"
+    tester.learn(lesson, 0.0)
+    assert all(tensor.grad is None for tensor in everything)
+    old = dict(zip(tester.weights, before[len(training.weights) :], strict=False))
+    moved = {name for name, weight in tester.weights.items() if not torch.equal(old[name], weight)}
+    assert moved == set(tester.weights), "E and X should move, and nothing else"
+
+
+def test_lpt_takes_the_step_of_darts_where_the_test_is_even_and_the_bank_is_the_validation_batch():
+    task = image_task((3, 8, 8), 3, 48)
+    rules, problem = Lpt(batch=8, tester_channels=2), Problem(Nas201(channels=2, cells=1), task)
+    training = Training(supernet_of(problem.space, task, seed=0), problem, rules, 0)
+    logits, tester = Logits(training.net, rules, 0), lpt.Tester(problem, rules, 0)
+    with torch.no_grad():
+        for tensor in tester.creator.values():
+            tensor.zero_()
+    train, bank = (training.batch(training.weighed, step) for step in range(2))
+    ones = torch.ones(training.net.gate_shape)
+    [found] = rules._lesson(training, logits, tester, ones, (train, bank, bank), 0).by_gates([logits.values])
+    wanted = Darts(order=2, batch=8).gate_gradient(training, logits, train, bank, ones, 0)
+    assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-7)
 
 
 def test_the_encoder_is_a_resnet_18():

@@ -37,6 +37,12 @@ def test_nobody_loses_more_than_it_has():
     assert told("code", (0.004, 0.996), (3, 1), (0.1, 0.2)).tolist() == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_options_that_were_never_tried_neither_gain_nor_lose(rule):
+    assert told(rule, (0.25,) * 4, (1, 1, 0, 0), (-0.3, -0.3, 0.0, 0.0)).tolist() == [0.25] * 4
+    assert told(rule, (0.5, 0.25, 0.25), (2, 1, 0), (0.1, 0.2, 0.0)) == pytest.approx((0.49, 0.26, 0.25))
+
+
 counts = st.lists(st.integers(0, 5), min_size=2, max_size=8)
 
 
@@ -44,7 +50,7 @@ counts = st.lists(st.integers(0, 5), min_size=2, max_size=8)
 def test_the_sum_stays_one(trials, seed, rule):
     rng = generator(seed)
     theta = rng.dirichlet(np.ones(len(trials)))
-    for _ in range(20):
+    for _ in range(200):
         theta = told(rule, theta, trials, rng.integers(4, size=len(trials)) / 4)
         assert (theta >= 0).all() and theta.sum() == pytest.approx(1, abs=1e-9)
 
@@ -63,9 +69,9 @@ def test_the_papers_rule_equals_three_loops(trials, seed):
     for i in range(len(trials)):
         for j in range(len(trials)):
             if trials[i] < trials[j] and values[i] > values[j]:
-                wanted[i] += 0.001
+                wanted[i] += 0.001 * (trials[i] > 0)
             if trials[i] > trials[j] and values[i] < values[j]:
-                wanted[i] -= 0.001
+                wanted[i] -= 0.001 * (trials[j] > 0)
     assert told("paper", theta, trials, values, 0.001) == pytest.approx(wanted, abs=1e-12)
 
 

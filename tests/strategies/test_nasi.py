@@ -37,9 +37,10 @@ def batch(size=6, seed=0):
     return torch.randn(size, 3, 8, 8, generator=draw).double(), torch.randint(3, (size,), generator=draw)
 
 
-def test_the_trace_is_the_squared_norm_of_the_gradient_of_the_mean_loss():
+@pytest.mark.parametrize("size", [1, 6])
+def test_the_trace_is_the_squared_norm_of_the_gradient_of_the_mean_loss(size):
     net = supernet_of(SPACE, TASK, seed=0).double()
-    x, y = batch()
+    x, y = batch(size)
     architecture = SPACE.architecture([3, 1, 2, 3, 1, 4])
     gates = net.gates(architecture).double()
     loss = F.cross_entropy(net(x, gates), y)
