@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Before torch is loaded: with as many threads as cores in every test process, tiny operations wait for one another for minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path

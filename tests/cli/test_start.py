@@ -59,7 +59,7 @@ def test_every_command_has_help(command: str, call: Callable[..., str]) -> None:
 
 def test_plugins(call: Callable[..., str]) -> None:
     listed = json.loads(call("plugins", "--json"))
-    assert list(listed) == ["spaces", "strategies", "estimators", "data", "tables", "meta"]
+    assert list(listed) == ["spaces", "strategies", "estimators", "learners", "data", "tables", "meta"]
     assert {"nas201", "darts", "mobile"} <= listed["spaces"].keys()
     assert {"random", "regularized-evolution", "local", "successive-halving", "assisted-evolution"} <= listed["strategies"].keys()
     assert {"naswot", "synflow", "params", "macs", "latency", "train", "blend"} <= listed["estimators"].keys()
