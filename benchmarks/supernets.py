@@ -2,8 +2,8 @@
 
     python benchmarks/supernets.py --data-dir ../shared/data --parts nasi modes traces mdenas-table one-shot weight-sharing speed
 
-    speed           a mixture step and a path step beside a plain module list (`_plain_supernet.py`), CPU time, one thread; the plain
-                    side computes all gradients in both passes of a mixture step, as `backward` does, ours those that are used
+    speed           a mixture step and a path step beside a plain module list (`_plain_supernet.py`), CPU time, one thread; there
+                    both passes of a mixture step compute all gradients, as `backward` does, here those that are used
     nasi            NASI, T = 100, one cell a stage, every operation run; and one path a step; test accuracy by table over --seeds
     modes           the same with random labels, and with noise for images
     one-shot-spaces NASI in the three sub-spaces of NAS-Bench-101, at a reduced width
