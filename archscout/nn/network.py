@@ -101,9 +101,9 @@ def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:
         case "narrow":
             return first[:, : operation.shape[0]]
         case "zero":
-            read = first[:, :, :: operation.stride[0], :: operation.stride[1]]
-            # What `OperationGraph.live` leaves reads the network's input, of another shape.
-            return read * 0.0 if read.shape[1:] == operation.shape else first.new_zeros(first.shape[0], *operation.shape)
+            if operation.inputs == (0,):  # what `OperationGraph.live` leaves: it reads the network's input, of another shape
+                return first.new_zeros(first.shape[0], *operation.shape)
+            return first[:, :, :: operation.stride[0], :: operation.stride[1]] * 0.0
         case "shift":
             return F.pad(first[:, :, 1:, 1:], (0, 1, 0, 1))
         case "crop":

@@ -460,3 +460,10 @@ def test_every_space_of_images_trains_on_shrunk_images_of_28_pixels():
         network = new_network(space, sample(space, generator(0)), task, seed=0)
         result = fit(network, task, Recipe(batch=8, small_share=0.9), seed=0, epochs=1)
         assert result.steps == 2
+
+
+@pytest.mark.parametrize("choices", [(0, 0, 4, 0, 4, 3), (4, 0, 0, 3, 4, 1), (0,) * 6])
+def test_networks_with_nodes_of_nought_train_on_shrunk_images(choices):
+    task, space = image_task((1, 28, 28), 3, 16), catalogue.make("spaces", "nas201", channels=4, cells=1)
+    network = new_network(space, space.architecture(choices), task, seed=0)
+    assert fit(network, task, Recipe(batch=8, small_share=0.9), seed=0, epochs=1).steps == 2
