@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from archscout import catalogue
+from archscout.core import fitting
 from archscout.core.errors import UserError
 from archscout.core.kinds import check_kind, kinds_of
 from archscout.core.problem import LANGUAGE_MODELLING, Problem, Task
-from archscout.core.protocols import Estimator, Learner, LongLearner, Space, Strategy, Table
+from archscout.core.protocols import Estimator, Space, Strategy, Table
 from archscout.engine.request import Request, settings_of
 
 _IMAGES, _TOKENS = ((3, 32, 32), 10), ((35,), 10_000)
@@ -79,18 +80,9 @@ def fitted(judges: Mapping[str, Estimator], problem: Problem, seed: int) -> dict
         if getattr(judge, "sampler", "uniform") != "uniform":
             learners[f"{name} (uniform sampling)"] = replace(judge, sampler="uniform")  # type: ignore[type-var]
         for label, learner in learners.items():
-            if isinstance(learner, LongLearner):
-                countdown = Countdown(f"train {label}", 0)
-                steps = learner.fitting(problem, (), seed=seed)
-                while True:
-                    try:
-                        countdown.of(*next(steps))
-                    except StopIteration as end:
-                        found[label] = end.value
-                        break
-                countdown.close()
-            else:
-                found[label] = learner.fit(problem, (), seed=seed) if isinstance(learner, Learner) else learner
+            countdown = Countdown(f"train {label}", 0)
+            found[label] = fitting.fitted(learner, problem, seed=seed, tell=countdown.of)
+            countdown.close()
     return found
 
 

@@ -14,13 +14,14 @@ from time import monotonic
 from typing import Any
 
 from archscout import catalogue
+from archscout.core import fitting
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.errors import ArchscoutError, LimitError, UserError
 from archscout.core.evidence import Observation
 from archscout.core.moves import Progress
 from archscout.core.problem import Problem
-from archscout.core.protocols import Estimator, Learner, LongLearner
+from archscout.core.protocols import Estimator, Learner
 from archscout.core.seeds import derive, generator
 from archscout.engine.budget import Budget
 from archscout.engine.drive import at_fidelity, drive
@@ -139,23 +140,14 @@ def screening_judge(job: Job) -> Estimator:
 
 def fitted(job: Job, plan: Plan, judge: Estimator, problem: Problem) -> Estimator:
     """The judge; one that must learn first learns for most of the screening's time, or as long as its settings say."""
-    if not isinstance(judge, Learner):
-        return judge
     learner: Any = judge
-    if plan.screen_seconds is not None and getattr(learner, "minutes", None) == 0:
+    if plan.screen_seconds is not None and isinstance(judge, Learner) and getattr(learner, "minutes", None) == 0:
         learner = replace(learner, minutes=float(f"{_LEARNING * plan.screen_seconds / 60:.3g}"))
-    seed = derive(job.request.seed, "learn")
-    if not isinstance(learner, LongLearner):
-        found: Estimator = learner.fit(problem, (), seed=seed)
-        return found
-    steps = learner.fitting(problem, (), seed=seed)
-    while True:
-        try:
-            done, total = next(steps)
-        except StopIteration as end:
-            learned: Estimator = end.value
-            return learned
+
+    def tell(done: int, total: int) -> None:
         job.progress("screen", f"'{job.request.estimator}' learns: {done:,} of {total:,} steps")
+
+    return fitting.fitted(learner, problem, seed=derive(job.request.seed, "learn"), tell=tell)
 
 
 def contestants(job: Job, plan: Plan, screened: Screened) -> tuple[Contestant, ...]:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from archscout.core.draw import sample
 from archscout.core.evidence import Observation
+from archscout.core.fitting import fitted
 from archscout.core.places import cache_folder
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
@@ -76,13 +77,7 @@ class WeightSharing(Schedule):
 
     def fit(self, problem: Problem, history: Sequence[Observation] = (), *, seed: int) -> Estimator:
         """Train the supernet, or go on where a training was cut; the history is not needed."""
-        steps = self.fitting(problem, history, seed=seed)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                fitted: Estimator = end.value
-                return fitted
+        return fitted(self, problem, seed=seed)
 
     def fitting(
         self, problem: Problem, history: Sequence[Observation] = (), *, seed: int

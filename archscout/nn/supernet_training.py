@@ -59,11 +59,6 @@ class Schedule:
         return self.last_rate + (self.learning_rate - self.last_rate) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def steps_of_a_pass(images: int, batch: int) -> int:
-    """How many batches a pass over so many images has, the last, smaller one left out."""
-    return max(1, images // min(batch, images))
-
-
 @dataclass
 class Training:
     """The weights of a supernet in training.

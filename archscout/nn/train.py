@@ -12,7 +12,7 @@ import copy
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -29,7 +29,7 @@ from archscout.core.operations import AUXILIARY
 from archscout.core.problem import Task
 from archscout.core.seeds import derive
 from archscout.nn import checkpoint as checkpoints
-from archscout.nn.batches import ImageSplit, batches
+from archscout.nn.batches import ImageSplit, Stream
 from archscout.nn.evaluate import accuracy, evaluate, precision_context
 from archscout.nn.lanes import Lanes
 from archscout.nn.network import Network
@@ -125,13 +125,13 @@ class _Training:
         self.paths = _paths(network, recipe)
         images = len(task.splits["train"])
         self.batch = recipe.batch_for(images)
-        self.per_epoch = max(1, images // self.batch)
+        self.stream = Stream(task.splits["train"], self.batch, seed=seed, augment=recipe.augment)
+        self.per_epoch = self.stream.per_pass
         self.asked = max(1, round(epochs * self.per_epoch))
         self.pace = Pace(self.asked)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = optimizer_of(network, recipe)
         self.averaged = copy.deepcopy(network) if recipe.average else network
-        self.stream: Iterator[tuple[Tensor, Tensor]] = iter(())
         self.step, self.validated, self.earlier = 0, 0, 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.history: list[EpochReport] = []
@@ -146,13 +146,8 @@ class _Training:
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """The batch that belongs to this step, whether or not the training was cut before it."""
-        batch = next(self.stream, None)
-        if batch is None:
-            epoch, first = divmod(self.step, self.per_epoch)
-            seed = derive(self.seed, "epoch", epoch)
-            self.stream = batches(self.task, "train", self.batch, seed=seed, augment=self.recipe.augment, start=first)
-            batch = next(self.stream)
-        return batch[0].to(self.device), batch[1].to(self.device)
+        x, y = self.stream.at(self.step)
+        return x.to(self.device), y.to(self.device)
 
     def kept(self, progress: float, count: int) -> Tensor | None:
         """What drop-path leaves in this step of so many images, as `Network.learn` takes it; None where nothing is dropped."""

@@ -19,7 +19,7 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import SharedSpace, Snapshot, Space, Strategy
 from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
-from archscout.nn.batches import halved
+from archscout.nn.batches import Stream, halved
 from archscout.nn.measure import acceptance
 from archscout.nn.supernet import Supernet, activations
 from archscout.nn.supernet_training import (
@@ -28,7 +28,6 @@ from archscout.nn.supernet_training import (
     kept_optimizer,
     put_back,
     put_back_optimizer,
-    steps_of_a_pass,
 )
 
 _SKIPS, _NOTHING = ("skip_connect", "identity", "skip"), "none"
@@ -87,8 +86,8 @@ class GateSearch(Schedule):
         """
         short: Any = replace(self, report=1, warm_up=0.0, epochs=max(self.epochs, 1e3))
         each = seconds_per_report(short, problem, seed)
-        train = problem.task.splits["train"]
-        a_pass = steps_of_a_pass(len(halved(train, self.share, 0)[0]), self.batch)
+        weighed, _ = halved(problem.task.splits["train"], self.share, seed)
+        a_pass = Stream(weighed, self.batch, seed=seed).per_pass
         asked = self.epochs * a_pass
         steps = max(1.0, min(asked, seconds / each))
         rate = max(self.gate_rate, min(_FASTEST_RATE, self.gate_rate * asked / steps))
