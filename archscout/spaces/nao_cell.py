@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
+from archscout.core.encoding import TokenEncoding
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
@@ -47,6 +48,11 @@ OPERATIONS = {
 }  # fmt: skip
 _FIRST_NUMBER = {"small": 0, "full": 5}
 """The published number of the first operation of a set; the others follow."""
+_TOKENS = {
+    "small": ((7,), (8,), (9,), (10,), (11,)),
+    "full": ((7, 14), (9, 14), (9, 16), (9, 19), (9, 20), (12, 15), (12, 16), (12, 17), (11, 15), (11, 16), (11, 17)),
+}
+"""The published tokens of the operations: one each in the small set; type and kernel in the full one, which leaves some out."""
 _KNOWN = {
     "NAO_A": "0 7 1 15 2 8 1 7 0 6 1 7 0 8 4 7 1 5 0 7 | 0 7 1 13 0 6 0 14 0 9 1 10 0 14 2 6 1 11 0 7",
     "NAO_B": "0 1 0 2 0 1 2 2 1 3 0 2 4 0 1 3 2 1 0 3 | 1 1 1 0 2 1 2 4 1 0 2 3 3 1 2 2 0 2 0 2",
@@ -175,6 +181,27 @@ class NaoCell(Graphed):
             )
         return self.architecture([number - first * (place % 2) for place, number in enumerate(numbers)])
 
+    @property
+    def encoding(self) -> TokenEncoding:
+        """The published tokens, a branch at a time: its source, then its operation. The branches of a node may change places."""
+        return _encoding(self.operation_set)
+
+    def tokens(self, architecture: Architecture) -> tuple[int, ...]:
+        """40 tokens for the small set, 60 for the full one, whose operations have two: type and kernel."""
+        written, choices = _TOKENS[self.operation_set], iter(architecture.choices)
+        found: list[int] = []
+        for source, operation in zip(choices, choices, strict=True):
+            found += (source + 1, *written[operation])
+        return tuple(found)
+
+    def from_tokens(self, tokens: Sequence[int]) -> Architecture:
+        """The pair of cells that legal tokens stand for."""
+        written, step = _TOKENS[self.operation_set], self.encoding.step
+        choices: list[int] = []
+        for start in range(0, len(tokens), step):
+            choices += (tokens[start] - 1, written.index(tuple(tokens[start + 1 : start + step])))
+        return self.architecture(choices)
+
     def _cells(self, architecture: Architecture) -> tuple[Cell, Cell]:
         names, rest = OPERATIONS[self.operation_set], iter(architecture.choices)
 
@@ -240,6 +267,26 @@ def _gates(operation_set: str) -> tuple[Decision, ...]:
     branches = [Decision(f"{cell} node {n} {place}", options(n)) for cell in CELLS for n in NODES for place in PLACES]
     ends = [(cell, state, ("loose", "used") if state < STATES - 1 else ("loose",)) for cell in CELLS for state in range(STATES)]
     return (*branches, *(Decision(f"{cell} state {state}", found) for cell, state, found in ends))
+
+
+@lru_cache
+def _encoding(operation_set: str) -> TokenEncoding:
+    written = _TOKENS[operation_set]
+    parts = [tuple(sorted(set(part))) for part in zip(*written, strict=True)]
+    follows: dict[int, tuple[int, ...]] = {}
+    for kind, *kernels in sorted(written):
+        if kernels:
+            follows[kind] = (*follows.get(kind, ()), *kernels)
+    allowed = [tokens for _ in CELLS for node in NODES for _ in PLACES for tokens in (tuple(range(1, node + 1)), *parts)]
+    step = 1 + len(parts)
+    nodes = [(start, start + step, step) for start in range(0, len(allowed), len(PLACES) * step)]
+    return TokenEncoding(
+        vocabulary=1 + parts[-1][-1],
+        allowed=tuple(allowed),
+        step=step,
+        follows=follows,
+        swaps=(tuple(nodes[: len(NODES)]), tuple(nodes[len(NODES) :])),
+    )
 
 
 def _loose(cell: Cell) -> list[int]:
