@@ -91,24 +91,14 @@ class TokenEncoding:
         return found
 
 
-class _Written(NamedTuple):
-    """The encoding of decisions: for each, the token of every option, and the option of every token."""
-
-    encoding: TokenEncoding
-    tokens: tuple[tuple[int, ...], ...]
-    options: tuple[Mapping[int, int], ...]
-
-
 def encoding_of(space: Space) -> TokenEncoding:
     """How the architectures of a space are written."""
-    return space.encoding if isinstance(space, TokenSpace) else _written(space).encoding
+    return _written(space).encoding
 
 
 def tokens_of(space: Space, architecture: Architecture) -> tuple[int, ...]:
     """The L tokens of an architecture of this space."""
-    if isinstance(space, TokenSpace):
-        return space.tokens(architecture)
-    return tuple(tokens[choice] for tokens, choice in zip(_written(space).tokens, architecture.choices, strict=True))
+    return _written(space).tokens(architecture)
 
 
 def architecture_of(space: Space, tokens: Sequence[int]) -> Architecture | None:
@@ -116,20 +106,46 @@ def architecture_of(space: Space, tokens: Sequence[int]) -> Architecture | None:
 
     Raises ValueError for tokens that are not legal by the encoding.
     """
-    tokens = tuple(map(int, tokens))
-    if not encoding_of(space).is_legal(tokens):
-        raise ValueError(f"'{space.name}' has no sequence of these tokens, see encoding_of(space).allowed and follows: {tokens}")
+    written, tokens = _written(space), tuple(map(int, tokens))
+    if not written.encoding.is_legal(tokens):
+        raise ValueError(f"sequences of '{space.name}' have other tokens, see encoding_of(space), than those that came: {tokens}")
+    return written.from_tokens(tokens)
+
+
+class _Numbered(NamedTuple):
+    """The encoding of decisions; for each, the token of every option, and the option of every token."""
+
+    encoding: TokenEncoding
+    tokens: tuple[tuple[int, ...], ...]
+    options: tuple[Mapping[int, int], ...]
+
+
+@dataclass(frozen=True)
+class _ByDecision:
+    """The tokens of a space that has none of its own."""
+
+    space: Space
+    numbered: _Numbered
+
+    @property
+    def encoding(self) -> TokenEncoding:
+        return self.numbered.encoding
+
+    def tokens(self, architecture: Architecture) -> tuple[int, ...]:
+        return tuple(tokens[choice] for tokens, choice in zip(self.numbered.tokens, architecture.choices, strict=True))
+
+    def from_tokens(self, tokens: Sequence[int]) -> Architecture | None:
+        return legal(self.space, [options[token] for options, token in zip(self.numbered.options, tokens, strict=True)])
+
+
+def _written(space: Space) -> TokenSpace:
     if isinstance(space, TokenSpace):
-        return space.from_tokens(tokens)
-    return legal(space, [options[token] for options, token in zip(_written(space).options, tokens, strict=True)])
-
-
-def _written(space: Space) -> _Written:
-    return _written_options(tuple(decision.options for decision in space.decisions))
+        return space
+    return _ByDecision(space, _numbered(tuple(decision.options for decision in space.decisions)))
 
 
 @lru_cache(maxsize=32)
-def _written_options(decisions: tuple[tuple[str, ...], ...]) -> _Written:
+def _numbered(decisions: tuple[tuple[str, ...], ...]) -> _Numbered:
     groups: list[dict[str, None]] = []
     for options in decisions:
         met = [group for group in groups if not group.keys().isdisjoint(options)]
@@ -145,7 +161,7 @@ def _written_options(decisions: tuple[tuple[str, ...], ...]) -> _Written:
     tokens = tuple(tuple(numbers[name][1] for name in options) for options in decisions)
     kinds = [numbers[options[0]][0] for options in decisions]
     encoding = TokenEncoding(1 + len(numbers), tuple(tuple(sorted(row)) for row in tokens), _period(kinds))
-    return _Written(encoding, tokens, tuple({token: option for option, token in enumerate(row)} for row in tokens))
+    return _Numbered(encoding, tokens, tuple({token: option for option, token in enumerate(row)} for row in tokens))
 
 
 def _period(kinds: Sequence[int]) -> int:

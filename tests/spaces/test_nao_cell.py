@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archscout.core.draw import sample, size
+from archscout.core.encoding import architecture_of, encoding_of, tokens_of
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
@@ -198,3 +200,47 @@ def test_wrong_settings_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             NaoCell(**wrong)
+
+
+# Per node both branches in the published numbers, in order.
+NAO_A_TOKENS = """
+ 1 9 16  2 11 17   2 9 16  3 9 19   1 9 14  2 9 16   1 9 19  5 9 16   1 9 16  2 7 14
+ 1 9 16  2 11 15   1 9 14  1 11 16  1 9 20  2 12 15  1 11 16 3 9 14   1 9 16  2 12 16"""
+NAO_B_TOKENS = """
+ 1 8  1 9   1 8  3 9   1 9  2 10  2 10 5 7   1 10 3 8
+ 2 7  2 8   3 8  3 11  2 7  3 10  3 9  4 8   1 9  1 9"""
+
+
+@pytest.mark.parametrize(("space", "name", "text"), [(FULL, "NAO_A", NAO_A_TOKENS), (SMALL, "NAO_B", NAO_B_TOKENS)])
+def test_known_cells_have_the_published_tokens(space, name, text):
+    tokens, known = tuple(map(int, text.split())), space.from_genotype(name)
+    assert tokens_of(space, known) == tokens
+    assert architecture_of(space, tokens) == known
+
+
+def test_the_published_sequence_is_read_in_its_own_order():
+    numbers = [int(number) for number in B.replace("|", " ").split()]
+    published = [number + (7 if place % 2 else 1) for place, number in enumerate(numbers)]
+    assert architecture_of(SMALL, published) == SMALL.from_genotype("NAO_B")
+
+
+@pytest.mark.parametrize("space", [SMALL, FULL])
+def test_the_branches_of_one_node_of_each_cell_change_places(space):
+    encoding = encoding_of(space)
+    rng = generator(0)
+    rows = np.array([tokens_of(space, sample(space, rng)) for _ in range(300)])
+    changed = (rows != encoding.swapped(rows, rng)).reshape(300, 2, 5, -1).any(-1).sum(-1)
+    assert set(changed.ravel().tolist()) == {0, 1}
+    # a half of the draws changes nothing, and so do nodes of equal branches
+    assert 0.4 < changed.mean() <= 0.5
+
+
+def test_an_operation_has_a_kernel_of_its_own_kind():
+    encoding = encoding_of(FULL)
+    assert encoding.follows == {7: (14,), 9: (14, 16, 19, 20), 11: (15, 16, 17), 12: (15, 16, 17)}
+    after = encoding.transitions()
+    assert after[7].nonzero()[0].tolist() == [14] and after[16].all() and after[1].all()
+    tokens = list(tokens_of(FULL, FULL.from_genotype("NAO_A")))
+    assert encoding.is_legal(tokens)
+    assert not encoding.is_legal([*tokens[:2], 15, *tokens[3:]]), "there is no convolution of 2 x 2"
+    assert not encoding.is_legal([tokens[0], 16, *tokens[2:]]), "a kernel in place of a kind"
