@@ -150,12 +150,13 @@ def _numbered(decisions: tuple[tuple[str, ...], ...]) -> _Numbered:
     for options in decisions:
         met = [group for group in groups if not group.keys().isdisjoint(options)]
         if not met:
-            groups.append({})
+            met = [{}]
+            groups += met
         # Options that several groups share make one of them, in the place of the first.
         for other in met[1:]:
             met[0].update(other)
             groups = [group for group in groups if group is not other]
-        (met or groups[-1:])[0].update(dict.fromkeys(options))
+        met[0].update(dict.fromkeys(options))
     numbered = enumerate(((group, name) for group, names in enumerate(groups) for name in names), 1)
     numbers = {name: (group, token) for token, (group, name) in numbered}
     tokens = tuple(tuple(numbers[name][1] for name in options) for options in decisions)

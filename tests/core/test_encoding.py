@@ -163,9 +163,7 @@ def test_every_space_and_back(space, seed):
         assert encoding.is_legal(tuple(row)) and architecture_of(space, row) == architecture
 
 
-@pytest.mark.parametrize(
-    "space", [s for s in SPACES if s.name in {"nao-cell", "nas101", "nas201", "darts", "rnn", "mobile"}], ids=identity
-)
+@pytest.mark.parametrize("space", MANY, ids=identity)
 def test_ten_thousand_legal_sequences_and_back(space):
     rows = random_tokens(encoding_of(space), 10_000, generator(0, "tokens"))
     found = [architecture_of(space, row) for row in rows]
