@@ -86,7 +86,7 @@ class Training:
     def __post_init__(self) -> None:
         check_kind(self.problem.task, None, "the training of a supernet of images")
         if self.schedule.drop_path and not self.net.depths:
-            raise UserError(f"the supernet of '{self.net.space.name}' has no paths that may be dropped; leave drop_path at 0")
+            raise UserError(f"the supernet of '{self.problem.space.name}' has no paths that may be dropped; leave drop_path at 0")
         weighed, self.judged_data = halved(self.problem.task.splits["train"], self.schedule.share, derive(self.seed, "split"))
         batch, augment = self.schedule.batch, self.schedule.augment
         self.weighed = Stream(weighed, batch, seed=derive(self.seed, "weighed"), augment=augment)
@@ -110,7 +110,7 @@ class Training:
         """The learning rate of a step."""
         return self.schedule.rate(step / self.steps)
 
-    def kept(self, step: int, count: int) -> Tensor | None:
+    def kept_paths(self, step: int, count: int) -> Tensor | None:
         """(B, P): what drop-path leaves in a step of the weights on so many images, for the supernet; None where it is off."""
         if not self.schedule.drop_path:
             return None
@@ -120,7 +120,7 @@ class Training:
     def loss(
         self, weights: Tensors, gates: Tensor, batch: Batch, execute: Execute = "selected", kept: Tensor | None = None
     ) -> Tensor:
-        """The mean cross-entropy of a batch. kept: of the paths, as `kept` gives it for a step."""
+        """The mean cross-entropy of a batch. kept: as `kept_paths` gives it for a step."""
         dropping = {} if kept is None else {"kept": kept}
         return F.cross_entropy(self.net(batch[0], gates, weights=weights, execute=execute, **dropping), batch[1])
 
@@ -129,7 +129,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.weights, gates.detach(), batch, execute, self.kept(step, len(batch[1])))
+        loss = self.loss(self.weights, gates.detach(), batch, execute, self.kept_paths(step, len(batch[1])))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFinite(

@@ -96,7 +96,7 @@ class Darts(GateSearch):
         if self.order == 1:
             [found] = torch.autograd.grad(training.loss(fixed, logits.gates() * drop, judged, "all"), [logits.values])
             return found
-        rate, at, kept = training.rate(step), leaves(fixed), training.kept(step, len(train[1]))
+        rate, at, kept = training.rate(step), leaves(fixed), training.kept_paths(step, len(train[1]))
         inner = gradient(training.loss(at, (logits.gates() * drop).detach(), train, "all", kept), at)
         trained = stepped(fixed, inner, rate, momentum=self.momentum, buffers=training.buffers(), decay=self.weight_decay)
         [found] = unrolled(

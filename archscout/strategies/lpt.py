@@ -129,7 +129,7 @@ class Lpt(GateSearch):
             found: Tensor = training.net(batch[0], logits.gates() * drop, weights=weights, execute="all")
             return found
 
-        share, kept_paths = step / training.steps, training.kept(step, len(train[1]))
+        share, kept_paths = step / training.steps, training.kept_paths(step, len(train[1]))
         return Lesson(
             Losses(
                 learner=lambda weights: training.loss(weights, logits.gates() * drop, train, "all", kept_paths),

@@ -20,8 +20,9 @@ from archscout.store.runs import RunStore
 
 SMALL = ("--set", "strategy.channels=2", "--set", "strategy.depth=1", "--set", "strategy.batch=8", "--workers", 1)
 SHORT = {
-    "nasi": ("steps=3", "limit_rule=quantile"), "darts": ("epochs=0.5", "order=2"), "lpt": ("epochs=0.2", "order=1"),
-    "mdenas": ("epochs=2", "rule=paper"),
+    "nasi": ("steps=3", "limit_rule=quantile"), "darts": ("epochs=0.5", "order=2", "drop_path=0.3"),
+    "lpt": ("epochs=0.2", "order=1", "drop_path=0.3"),
+    "mdenas": ("epochs=2", "rule=paper", "drop_path=0.1"),
 }  # fmt: skip
 
 
