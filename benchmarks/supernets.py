@@ -10,6 +10,8 @@
     traces          the trace of 50 networks: random labels against true ones, noise against images; and against accuracy
     mdenas-table    multinomial distribution learning by table, 12-epoch accuracies, all kinds of bookkeeping, beside random search
     one-shot        `mdenas`, `darts` (first and second order) and `lpt`, --search-minutes each, C = 8 and one cell a stage
+    small-space     27 networks of three edges, each trained alone, against the shared weights of their supernet
+    lpt-toy         200 steps of LPT on 8 x 8 images with 20 % wrong labels: seconds, and whom the test creator picks
     weight-sharing  Kendall's tau of shared weights after --search-minutes of training, beside MACs
 
 Resumes: runs lie in --runs and scores beside them; a run that was cut goes on. Published: NASI (arXiv 2109.00817) on NAS-Bench-201
@@ -23,7 +25,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from statistics import mean, stdev
@@ -33,6 +37,7 @@ import numpy as np
 import torch
 from _plain_supernet import PlainSupernet, load
 from _rows import HERE, answer, append, claimed, command, commit, machine
+from _small_space import SmallSpace, grating_task
 from torch.nn import functional as F
 
 from archscout import catalogue
@@ -43,10 +48,17 @@ from archscout.cli import questions
 from archscout.comparison.scoring import Question, scores_of
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
+from archscout.core.moves import Progress
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
-from archscout.core.seeds import generator
+from archscout.core.seeds import derive, generator
+from archscout.learners.weight_sharing import WeightSharing
+from archscout.nn.recipe import Recipe, new_network
 from archscout.nn.supernet import GraphSupernet, supernet_of
+from archscout.nn.supernet_training import Training
+from archscout.nn.train import fit
 from archscout.store.runs import RunStore
+from archscout.strategies.lpt import Lpt, Tester
+from archscout.testing.tasks import image_task
 
 NASI = {
     "full, N = 1": {},
@@ -297,6 +309,82 @@ def weight_sharing(bench: Bench) -> None:
     bench.write(rows, command(words), monotonic() - begun)
 
 
+def small_space(bench: Bench) -> None:
+    """Where every network can be trained alone: two seeds each, against a supernet after as many passes as one, and as all."""
+    torch.set_num_threads(1)
+    space, task, begun = SmallSpace(), grating_task(2048), monotonic()
+    networks, recipe = space.every(), Recipe(augment=False, small_share=0.0, batch=32, learning_rate=0.1)
+    for passes, shared_passes in ((1, (5, 20)), (3, (5, 20, 80))):
+        alone = [
+            float(np.mean([
+                fit(new_network(space, a, task, seed=seed), task, recipe, seed=seed, epochs=passes).valid_value for seed in (0, 1)
+            ]))
+            for a in networks
+        ]  # fmt: skip
+        claim = f"{len(networks)} networks of three edges, {passes} pass{'es' if passes > 1 else ''} alone (mean of 2 seeds): "
+        claim += "Kendall's tau (90 % interval) of "
+        sizes = [space.operations(a, task).params for a in networks]
+        rows = [_tau(f"{claim}parameters", sizes, alone)]
+        for shared in shared_passes:
+            with tempfile.TemporaryDirectory() as folder:
+                learner = WeightSharing(
+                    epochs=shared, batch=32, share=0.98, images=2048, augment=False, learning_rate=0.1, keep=folder
+                )
+                for name, settings in (("", {}), (", drop-path 0.1", {"drop_path": 0.1})):
+                    judge = replace(learner, **settings).fit(Problem(space, task), seed=0)
+                    values = [judge.estimate(Problem(space, task), a, seed=0).value for a in networks]
+                    rows.append(_tau(f"{claim}shared weights after {shared} passes{name}", values, alone))
+        bench.write(rows, bench.own("small-space"), monotonic() - begun)
+
+
+def _tau(claim: str, scores: Sequence[float], values: Sequence[float]) -> dict[str, object]:
+    found = agreement(scores, values, level=0.9)
+    return claimed(claim, found.kendall, *found.interval)
+
+
+def lpt_toy(bench: Bench) -> None:
+    """Does the test creator pick wrongly labelled images, and does a meaning of the test keep it from that?"""
+    torch.set_num_threads(1)
+    space = catalogue.make("spaces", "nas201", channels=4, cells=1)
+    task, wrong = _mislabelled(image_task((3, 8, 8), 4, 640), 0.2)
+    problem = Problem(space, task)
+    for meaning in (0.0, 1.0, 3.0):
+        gaps, seconds = [], []
+        for seed in range(bench.asked.one_shot_seeds):
+            rules = Lpt(epochs=10, batch=16, tester_channels=4, meaning=meaning, creator_rate=0.01, augment=False)
+            begun, last = process_time(), None
+            for move in rules.search(problem, seed=seed):
+                assert isinstance(move, Progress) and all(np.isfinite(list(move.metrics.values())))
+                last = move
+            seconds.append(process_time() - begun)
+            assert last is not None and last.best is not None and last.state is not None and last.state["step"] == 200
+            tester = Tester(problem, rules, derive(seed, "tester"))
+            tester.restore(last.state)
+            training = Training(supernet_of(space, task, seed=0), problem, rules, seed)
+            bank = training.judged_data
+            images, labels = bank.take(np.arange(len(bank)))
+            with torch.no_grad():
+                picked = tester.test(tester.weights, tester.creator, (bank.normalise(images), labels)).numpy()
+            mislabelled = wrong[bank.rows]
+            gaps.append(float(picked[mislabelled].mean() - picked[~mislabelled].mean()))
+        what = f"lpt, 200 steps, 8 x 8 images, 20 % wrong labels, meaning {meaning:g}, {len(gaps)} seeds"
+        rows = [
+            claimed(f"{what}: weight in the test of wrong labels less that of others", mean(gaps), min(gaps), max(gaps)),
+            claimed(f"{what}: seconds", mean(seconds), min(seconds), max(seconds)),
+        ]
+        bench.write(rows, bench.own("lpt-toy"), sum(seconds))
+
+
+def _mislabelled(task: Task, share: float) -> tuple[Task, np.ndarray]:
+    """The task with so many training labels changed to another class; and by row which."""
+    data, rng = task.splits["train"], generator(0, "wrong labels")
+    wrong = np.zeros(len(data.labels), bool)
+    wrong[rng.permutation(len(data))[: round(share * len(data))]] = True
+    labels = np.where(wrong, (data.labels + rng.integers(1, task.classes, len(wrong))) % task.classes, data.labels)
+    train = replace(data, labels=labels, source=None)
+    return replace(task, splits={**task.splits, "train": train}, fingerprint=f"{task.fingerprint} {share} wrong"), wrong
+
+
 def speed(bench: Bench) -> None:
     """Steps of weights and gates, and of a path, beside the plain supernet with the same weights."""
     torch.set_num_threads(1)
@@ -406,7 +494,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     "speed": speed, "nasi": nasi, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces,
-    "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing,
+    "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing, "small-space": small_space,
+    "lpt-toy": lpt_toy,
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import ArchscoutError
+from archscout.core.moves import Progress
 from archscout.store.contents import DATABASE
 from archscout.store.runs import RunStore
 
@@ -26,12 +27,16 @@ def overview(folder: Path) -> list[dict[str, Any]]:
 
 
 def details(run: Path, top: int) -> dict[str, Any]:
-    """The plan, the stages with their best architectures, and the answer if there is one."""
+    """The plan, the stages with their best architectures, and the answer if there is one.
+
+    The `progress` of a stage is what a strategy that learns by itself reported last (None for others), after so many `reports`.
+    """
     with RunStore.read(run) as store:
         stages = []
         for name in store.stages:
             landed = [row.observation for row in store.observations(name)]
             judged = sorted((o for o in landed if o.estimate), key=lambda o: (-(o.fidelity or 0.0), -o.value))[:top]
+            reports = [move for _, _, move in store.progress(name)]
             stages.append(
                 {
                     "name": name,
@@ -39,6 +44,8 @@ def details(run: Path, top: int) -> dict[str, Any]:
                     "landed": len(landed),
                     "failed": sum(o.failure is not None for o in landed),
                     "best": [{"architecture": str(o.architecture), "value": o.value, "fidelity": o.fidelity} for o in judged],
+                    "reports": len(reports),
+                    "progress": _progress(reports[-1]) if reports else None,
                 }
             )
         return {
@@ -49,6 +56,11 @@ def details(run: Path, top: int) -> dict[str, Any]:
             "plan": list(store.meta["plan"]["sentences"]) if "plan" in store.meta else [],
             "stages": stages,
         }
+
+
+def _progress(report: Progress) -> dict[str, Any]:
+    best = None if report.best is None else str(report.best)
+    return {"architecture": best, "metrics": dict(report.metrics)}
 
 
 def _state(store: RunStore) -> dict[str, Any]:

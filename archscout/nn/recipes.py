@@ -42,6 +42,14 @@ _DARTS = PublishedRecipe(
     "darts",
     {"channels": 36, "layers": 20},
 )  # fmt: skip
+_NAO = PublishedRecipe(
+    replace(_DARTS.recipe, batch=128, drop_path_by_depth=True, dropout=0.4),
+    600,
+    "auto,shift=1/8,cutout=1/2",
+    "Luo et al. 2018, arXiv 1808.07233, and its code: 36 channels; with 128, weight_decay 5e-4 and drop_path 0.3",
+    "nao-cell",
+    {"channels": 36, "layers": 6},
+)
 _NASI = "Shu et al. 2022, arXiv 2109.00817: as DARTS; rates, auxiliary weight and drop-path as in later code of the same group"
 
 RECIPES = {
@@ -53,6 +61,12 @@ RECIPES = {
     "nasi-cifar10": replace(_DARTS, source=_NASI),
     "nasi-cifar100": replace(
         _DARTS, recipe=replace(_DARTS.recipe, learning_rate=0.035, last_rate=0.001, drop_path=0.3, auxiliary=0.6), source=_NASI
+    ),
+    "nao-cifar10": _NAO,
+    "nao-cifar100": replace(
+        _NAO,
+        recipe=replace(_NAO.recipe, drop_path=0.4, dropout=0.2),
+        source="Luo et al. 2018, arXiv 1808.07233, and its code; what is not known of CIFAR-100 is as for CIFAR-10",
     ),
     "nas201": PublishedRecipe(
         Recipe(

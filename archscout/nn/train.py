@@ -1,7 +1,7 @@
 """The training loop, once, readable from top to bottom.
 
 Everything is a function of (network, task, recipe, seed, epochs): the schedule follows from how far the training is, the rows and
-the augmentation from the numbers of epoch and batch, the dropped paths from the number of the step. So a training that is cut and
+the augmentation from the numbers of epoch and batch, what is dropped from the number of the step. So a training that is cut and
 resumed from its checkpoint equals an uninterrupted one byte for byte, on a CPU at the same number of threads and lanes. Only a
 `deadline` brings the clock in.
 """
@@ -12,7 +12,7 @@ import copy
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -30,11 +30,12 @@ from archscout.core.problem import Task
 from archscout.core.seeds import derive
 from archscout.nn import checkpoint as checkpoints
 from archscout.nn.batches import ImageSplit, Stream
+from archscout.nn.dropping import factors
 from archscout.nn.evaluate import accuracy, evaluate, precision_context
 from archscout.nn.lanes import Lanes
 from archscout.nn.network import Network
 from archscout.nn.pace import Clock, Pace
-from archscout.nn.recipe import Recipe, initialise, new_network, optimizer_of, restore
+from archscout.nn.recipe import Recipe, classifier_width, initialise, new_network, optimizer_of, restore
 
 __all__ = [
     "EpochReport", "Recipe", "TrainResult", "accuracy", "evaluate", "fit", "initialise", "new_network", "step_seconds",
@@ -93,7 +94,7 @@ def fit(
     With a checkpoint, SIGINT and SIGTERM wait for the end of a step and are delivered after a save.
     lanes: threads that share each batch (`nn.lanes`); the last digits depend on their number.
     Raises NotFinite where the loss is NaN or infinite, RunError where the checkpoint is of another training, UserError where the
-    recipe wants an auxiliary head or drops paths, and the network has none.
+    recipe wants an auxiliary head or drops paths or features, and the network has none.
     """
     training = _Training(network, task, recipe, seed, epochs, deadline, reserve)
     if checkpoint is not None:
@@ -122,7 +123,7 @@ class _Training:
         self.network, self.task, self.recipe, self.seed, self.deadline = network, task, recipe, seed, deadline
         self.evaluated = len(task.splits["valid"]) + reserve
         self.device = next(network.parameters()).device
-        self.paths = _paths(network, recipe)
+        self.depths, self.features = _droppable(network, recipe)
         images = len(task.splits["train"])
         self.batch = recipe.batch_for(images)
         self.stream = Stream(task.splits["train"], self.batch, seed=seed, augment=recipe.augment)
@@ -149,13 +150,16 @@ class _Training:
         x, y = self.stream.at(self.step)
         return x.to(self.device), y.to(self.device)
 
-    def kept(self, progress: float, count: int) -> Tensor | None:
-        """What drop-path leaves in this step of so many images, as `Network.learn` takes it; None where nothing is dropped."""
-        if not self.paths:
-            return None
-        keep = 1 - self.recipe.drop_path * progress
-        noise = torch.Generator().manual_seed(derive(self.seed, "drop-path", self.step))
-        return ((torch.rand((count, self.paths), generator=noise) < keep).float() / keep).to(self.device)
+    def dropped(self, progress: float, count: int) -> dict[str, Tensor]:
+        """The factors of paths and features in this step of so many images, as `Network.learn` takes them; none where all are 1."""
+        found = {}
+        if self.depths:
+            chances = [self.recipe.drop_path * progress * depth for depth in self.depths]
+            found["kept"] = factors(chances, count, derive(self.seed, "drop-path", self.step)).to(self.device)
+        if self.features:
+            chances = [self.recipe.dropout] * self.features
+            found["features"] = factors(chances, count, derive(self.seed, "dropout", self.step)).to(self.device)
+        return found
 
     def one_step(self) -> None:
         """One batch forward and backward, one move of the weights."""
@@ -164,7 +168,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * self.batch / self.recipe.batch * self.recipe.rate(progress)
         x, y = self.next_batch()
-        self.loss_sum += _descend(self.lanes, self.optimizer, x, y, self.recipe, progress, self.kept(progress, len(x)))
+        self.loss_sum += _descend(self.lanes, self.optimizer, x, y, self.recipe, progress, self.dropped(progress, len(x)))
         self.step += 1
         if self.recipe.average:
             _average(self.averaged, self.network, min(self.recipe.average, self.step / (self.step + 20)))
@@ -277,8 +281,11 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def _paths(network: nn.Module, recipe: Recipe) -> int:
-    """How many paths the recipe may drop. Raises UserError where the network lacks what the recipe wants."""
+def _droppable(network: nn.Module, recipe: Recipe) -> tuple[list[float], int]:
+    """The depths (0..1) of the paths that the recipe drops, 1 for those that it drops as often as any; and how many features.
+
+    Raises UserError where the network lacks what the recipe wants.
+    """
     graph = network.graph if isinstance(network, Network) else None
     if recipe.auxiliary and (graph is None or AUXILIARY not in graph.marks):
         raise UserError(
@@ -286,23 +293,27 @@ def _paths(network: nn.Module, recipe: Recipe) -> int:
         )
     if recipe.drop_path and (graph is None or not graph.paths):
         raise UserError("the recipe drops paths, but the network has none that may be dropped; give recipe.drop_path=0")
-    return len(graph.paths) if graph is not None and recipe.drop_path else 0
+    width = 0 if graph is None or not recipe.dropout else classifier_width(graph)
+    if recipe.dropout and not width:
+        raise UserError("the recipe drops features before the classifier, but the network has none; give recipe.dropout=0")
+    depths = list(graph.paths.values()) if graph is not None and recipe.drop_path else []
+    return depths if recipe.drop_path_by_depth else [1.0] * len(depths), width
 
 
 def _descend(
     lanes: Lanes, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, progress: float,
-    kept: Tensor | None = None,
+    dropped: Mapping[str, Tensor],
 ) -> Tensor:  # fmt: skip
-    """One step of the optimizer; the loss."""
+    """One step of the optimizer; the loss. dropped: factors as `Network.learn` takes them."""
     height, width = x.shape[2:]
     if progress < recipe.small_share and min(height, width) >= _SHRINKABLE:
         size = (shrunk(height, recipe.small_scale), shrunk(width, recipe.small_scale))
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
-    def loss(network: nn.Module, images: Tensor, labels: Tensor, kept: Tensor | None = None) -> Tensor:
+    def loss(network: nn.Module, images: Tensor, labels: Tensor, *factors: Tensor) -> Tensor:
         with precision_context(recipe.precision, images.device):
-            if isinstance(network, Network) and (recipe.auxiliary or kept is not None):
-                logits, auxiliary = network.learn(images, kept)
+            if isinstance(network, Network) and (recipe.auxiliary or factors):
+                logits, auxiliary = network.learn(images, **dict(zip(dropped, factors, strict=True)))
             else:
                 logits, auxiliary = network(images), None
         found = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
@@ -310,7 +321,7 @@ def _descend(
             found = found + recipe.auxiliary * F.cross_entropy(auxiliary.float(), labels, label_smoothing=recipe.label_smoothing)
         return found
 
-    mean = lanes.gradients(loss, x, y) if kept is None else lanes.gradients(loss, x, y, kept)
+    mean = lanes.gradients(loss, x, y, *dropped.values())
     if recipe.clip:
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], recipe.clip)
     optimizer.step()
@@ -334,8 +345,8 @@ def step_seconds(network: nn.Module, task: Task, recipe: Recipe, steps: int = 5,
             for number in range(steps + 2):
                 start = perf_counter()
                 x, y = trial.next_batch()
-                kept = trial.kept(progress, len(x))
-                _descend(shared, trial.optimizer, x, y, recipe, progress, kept).item()  # waits for an accelerator
+                dropped = trial.dropped(progress, len(x))
+                _descend(shared, trial.optimizer, x, y, recipe, progress, dropped).item()  # waits for an accelerator
                 trial.step += 1
                 if number >= 2:
                     clock.note(progress, perf_counter() - start)

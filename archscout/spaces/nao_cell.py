@@ -10,10 +10,11 @@ tuple is legal; the two branches of a node are sorted, since their order changes
 
 What the paper's summary leaves open is as in DARTS (Liu, Simonyan and Yang 2019): the stem of three times the channels; separable
 convolutions twice; in a reduction cell stride 2 on the states 0 and 1, for an identity as a factorised reduction; a factorised
-reduction of state 0 after a reduction cell; convolutions k x 1 after 1 x k under one normalisation; poolings without one.
+reduction of state 0 after a reduction cell; convolutions k x 1 after 1 x k under one normalisation; poolings without one; the
+auxiliary head, for trainings that ask for one (`nn.recipes`, as do those with dropped paths or features).
 
 Deviations: in a reduction cell a loose state 0 or 1 is halved by a factorised reduction before it is joined. The padding of a mean
-does not count. There is no dropout before the classifier.
+does not count.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from archscout.core.encoding import TokenEncoding
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
-from archscout.spaces._cell_layers import conv_norm, factorised, first_states, separable_twice
+from archscout.spaces._cell_layers import auxiliary_head, conv_norm, factorised, first_states, separable_twice
 from archscout.spaces._graphed import Graphed
 
 CELLS = ("normal", "reduction")
@@ -112,12 +113,17 @@ class NaoCell(Graphed):
 
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, stage3."""
-        normal, reduction = self._cells(architecture)
+        builder, logits, _ = self._network(task, self._chosen(architecture))
+        return builder.finish(logits)
 
-        def wired(builder: GraphBuilder, states: list[int], channels: int, reduces: bool) -> int:
-            return _cell(builder, states, reduction if reduces else normal, channels, reduces, self.join)
+    def with_auxiliary(self, architecture: Architecture, task: Task) -> OperationGraph:
+        """The same, then the auxiliary head, which reads the second reduction cell.
 
-        return self._network(task, wired)
+        Raises UserError where the images are too small for it: smaller than 32 x 32.
+        """
+        builder, logits, tap = self._network(task, self._chosen(architecture))
+        auxiliary_head(builder, tap, task, self.name)
+        return builder.finish(logits)
 
     def supernet(self, task: Task) -> OperationGraph:
         """All cells in one network: both branches of every node are sums of all operations on all states before it.
@@ -125,7 +131,8 @@ class NaoCell(Graphed):
         Each of these has weights of its own, and a gate. All states have a 1 x 1 convolution, whose sum over the loose ones is that
         of their joined channels: an architecture's path is its network of `join` "conv", whatever this space has.
         """
-        return self._network(task, self._every_cell)
+        builder, logits, _ = self._network(task, self._every_cell)
+        return builder.finish(logits)
 
     @property
     def gates(self) -> tuple[Decision, ...]:
@@ -210,21 +217,31 @@ class NaoCell(Graphed):
 
         return cell(), cell()
 
-    def _network(self, task: Task, wired: _Wiring) -> OperationGraph:
+    def _chosen(self, architecture: Architecture) -> _Wiring:
+        normal, reduction = self._cells(architecture)
+
+        def wired(builder: GraphBuilder, states: list[int], channels: int, reduces: bool) -> int:
+            return _cell(builder, states, reduction if reduces else normal, channels, reduces, self.join)
+
+        return wired
+
+    def _network(self, task: Task, wired: _Wiring) -> tuple[GraphBuilder, int, int]:
+        """The network; the positions of its logits and of what an auxiliary head reads."""
         builder = GraphBuilder(task.shape)
         with builder.scope("stem"):
             x = conv_norm(builder, builder.input, 3 * self.channels, 3)
-        before, channels, reduced, number = x, self.channels, False, 0
+        before, channels, reduced, number, tap = x, self.channels, False, 0, x
         for stage in (1, 2, 3):
             for reduces in [True] * (stage > 1) + [False] * self.layers:
                 number += 1
                 channels = channels * 2 if reduces else channels
-                with builder.scope(f"cell{number}"):
+                with builder.scope(f"cell{number}", depth=number / (3 * self.layers + 2)):
                     states = first_states(builder, before, x, channels, reduced)
                     before, x, reduced = x, wired(builder, states, channels, reduces), reduces
+                tap = x if reduces else tap
             builder.mark(f"stage{stage}", x)
         with builder.scope("head"):
-            return builder.finish(builder.linear(builder.global_pool(x), task.classes))
+            return builder, builder.linear(builder.global_pool(x), task.classes), tap
 
     def _every_cell(self, builder: GraphBuilder, states: list[int], channels: int, reduces: bool) -> int:
         names = OPERATIONS[self.operation_set]
@@ -236,7 +253,8 @@ class NaoCell(Graphed):
                     for option, operation in enumerate(names):
                         with builder.scope(f"node{node}.{place}.{source}.{operation}"):
                             term = _operation(builder, states[source], operation, channels, 2 if reduces and source < 2 else 1)
-                        terms.append((term, (row, source * len(names) + option)))
+                        gate = (row, source * len(names) + option)
+                        terms.append((term if term == states[source] else builder.droppable(term), gate))
                 row += 1
             states.append(builder.mix(terms))
         row = _BRANCH_ROWS + STATES * reduces

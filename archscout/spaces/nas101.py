@@ -225,7 +225,8 @@ class Nas101(Graphed):
                     _, height, width = builder.shape(x)
                     x = builder.max_pool(x, 2, stride=2, padding=(height % 2, width % 2))
                 for number in range(self.cells):
-                    with builder.scope(f"cell{number + 1}"):
+                    depth = (stack * self.cells + number + 1) / (self.stacks * self.cells)
+                    with builder.scope(f"cell{number + 1}", depth=depth):
                         x = cell(builder, x, self.stem << stack)
             builder.mark(f"stage{stack + 1}", x)
         with builder.scope("head"):
@@ -398,7 +399,8 @@ def _every_cell(builder: GraphBuilder, x: int, width: int, blocks: Blocks) -> in
             terms = []
             for option, name in enumerate(OPERATIONS):
                 with builder.scope(name):
-                    terms.append((_operation(builder, joined, name), (blocks.rows["operation", vertex], option)))
+                    term = builder.droppable(_operation(builder, joined, name))
+                terms.append((term, (blocks.rows["operation", vertex], option)))
             values.append(builder.mix(terms))
     with builder.scope("output"):
         sources, row = [_projection(builder, x, width), *values], blocks.rows["parents", len(blocks.sets)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from archscout.core.draw import sample, size
 from archscout.core.encoding import architecture_of, encoding_of, tokens_of
 from archscout.core.errors import UserError
-from archscout.core.operations import GraphBuilder
+from archscout.core.operations import AUXILIARY, GraphBuilder
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.seeds import generator
 from archscout.nn.network import Network
@@ -103,6 +103,28 @@ def test_counts_of_a_network_by_hand():
         widths.append(5 * channels)
     stem, head = 27 * 3 * c + 2 * 3 * c, (widths[-1] + 1) * 10
     assert SMALL.operations(architecture, CIFAR).params == stem + sum(cells) + head
+
+
+# The head reads every channel of the second reduction cell, and the paths lie in 20 cells.
+@pytest.mark.parametrize(("name", "operation_set"), [("NAO_A", "full"), ("NAO_B", "small")])
+def test_counts_with_the_auxiliary_head(name, operation_set):
+    space = NaoCell(36, 6, operation_set)
+    architecture = space.from_genotype(name)
+    plain, graph = space.operations(architecture, CIFAR), space.with_auxiliary(architecture, CIFAR)
+    loose = len(set(range(7)) - set(architecture.choices[20::2]))
+    head = 128 * loose * 144 + 2 * 128 + 768 * 128 * 4 + 2 * 768 + 768 * 10 + 10
+    assert graph.params == plain.params + head
+    assert graph.without_auxiliary() == plain
+    assert set(graph.paths.values()) == {cell / 20 for cell in range(1, 21)}
+    by_name = {graph.operations[position].name.split(".")[0]: depth for position, depth in graph.paths.items()}
+    assert by_name["cell1"] == 0.05 and by_name["cell14"] == 0.7 and by_name["cell20"] == 1
+
+
+def test_small_images_leave_no_map_for_the_auxiliary_head():
+    architecture = SMALL.from_genotype("NAO_B")
+    with pytest.raises(UserError, match="auxiliary head of 'nao-cell' needs 8 x 8 pixels after the second reduction, but images"):
+        SMALL.with_auxiliary(architecture, task(28))
+    assert AUXILIARY in SMALL.with_auxiliary(architecture, task(29)).marks
 
 
 def test_the_size_of_the_space():
