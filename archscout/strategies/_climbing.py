@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -53,9 +53,11 @@ class ClimbSettings(ControllerSettings):
 class Known:
     """Which architectures were met, up to isomorphism where the space knows it."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, met: Iterable[Architecture] = ()) -> None:
         self._space = space
         self._met: set[str] = set()
+        for architecture in met:
+            self.is_new(architecture)
 
     def is_new(self, architecture: Architecture) -> bool:
         """Whether it is met for the first time."""
