@@ -67,7 +67,8 @@ class SmallSpace:
             terms = []
             for option, operation in enumerate(OPERATIONS):
                 with builder.scope(operation):
-                    terms.append((_branch(builder, x, operation), (place, option)))
+                    term = _branch(builder, x, operation)
+                terms.append((term if term == x else builder.droppable(term), (place, option)))
             return terms
 
         return self._network(task, edge, GraphBuilder.mix)

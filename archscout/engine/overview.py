@@ -29,7 +29,7 @@ def overview(folder: Path) -> list[dict[str, Any]]:
 def details(run: Path, top: int) -> dict[str, Any]:
     """The plan, the stages with their best architectures, and the answer if there is one.
 
-    The `progress` of a stage is what a strategy that learns by itself reported last (None for others), after so many `reports`.
+    The `progress` of a stage is what its strategy reported last of itself, after so many `reports`; None where it reported nothing.
     """
     with RunStore.read(run) as store:
         stages = []

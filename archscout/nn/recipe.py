@@ -19,9 +19,8 @@ from archscout.core.seeds import derive, seeded
 from archscout.nn.network import Network
 
 _LEAST_STEPS = 20  # per epoch, as far as the set allows it
-_LATER = (
-    "clip", "drop_path", "auxiliary", "decay_all", "nesterov", "last_rate", "drop_path_by_depth", "dropout",
-)  # fmt: skip  # the first checkpoints know nothing of them
+# The first checkpoints know nothing of these.
+_LATER = ("clip", "drop_path", "auxiliary", "decay_all", "nesterov", "last_rate", "drop_path_by_depth", "dropout")
 _WORDS = {"optimizer": ("sgd", "adamw"), "schedule": ("linear", "cosine"), "precision": ("fp32", "bf16")}
 _SHARES = ("warm_up", "small_share", "small_scale")
 _LESS_THAN_ONE = ("momentum", "label_smoothing", "average", "drop_path", "dropout")

@@ -39,7 +39,7 @@ from archscout.testing.tasks import image_task
 QUICK = Recipe(batch=16, learning_rate=0.05)
 PUBLISHED = replace(
     QUICK, nesterov=False, decay_all=True, warm_up=0.0, schedule="cosine", last_rate=0.001, small_share=0.0, clip=0.5,
-    drop_path=0.3, auxiliary=0.4,
+    drop_path=0.3, auxiliary=0.4, drop_path_by_depth=True, dropout=0.3,
 )  # fmt: skip
 
 
