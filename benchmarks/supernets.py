@@ -26,7 +26,8 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -122,6 +123,11 @@ class Bench:
         done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, str(folder)], stdout=subprocess.DEVNULL)
         return folder if done.returncode == 0 else None
 
+    def search_all(self, jobs: Iterable[tuple[str, str, dict[str, str], int, str, str]]) -> None:
+        """Make these runs, the arguments of `searched`, so many at a time; what reads them afterwards finds them made."""
+        with ThreadPoolExecutor(self.asked.workers) as pool:
+            list(pool.map(lambda job: self.searched(*job), jobs))
+
     def words(self, strategy: str, settings: dict[str, str], seed: int, budget: str, space: str = "nas201") -> list[str]:
         """Of the search."""
         words = ["search", "--data", "cifar10", "--data-dir", str(self.asked.data_dir), "--space", space, "--strategy", strategy]
@@ -160,6 +166,11 @@ class Bench:
 
 def nasi(bench: Bench) -> None:
     """NASI by table, also stopped at 40 steps; a random cell and the largest beside it."""
+    bench.search_all(
+        (f"nasi ({what})", "nasi", settings, seed, "10h", "nas201")
+        for what, settings in {**NASI, **BOUNDS}.items()
+        for seed in range(min(3, bench.asked.seeds) if what in BOUNDS else bench.asked.seeds)
+    )
     for what, settings in NASI.items():
         _nasi(bench, f"nasi ({what})", settings, published=what == "full, N = 1", early=True)
     for what, settings in BOUNDS.items():
@@ -178,6 +189,11 @@ def nasi(bench: Bench) -> None:
 
 def modes(bench: Bench) -> None:
     """Without labels, and without data."""
+    bench.search_all(
+        (f"nasi (full, N = 1, {what})", "nasi", settings, seed, "10h", "nas201")
+        for what, settings in MODES.items()
+        for seed in range(bench.asked.seeds)
+    )
     for what, settings in MODES.items():
         _nasi(bench, f"nasi (full, N = 1, {what})", settings)
 
@@ -198,9 +214,15 @@ def one_shot_spaces(bench: Bench) -> None:
     """The three sub-spaces of NAS-Bench-101; recorded test accuracies exist for a half of its cells."""
     table = questions.table_of("nas101")
     recorded = verdict.reveal(table, "cifar10", None).values
+    sizes = {1: "16", 2: "18", 3: "16"}
+    bench.search_all(
+        (f"nasi in sub-space {n}", "nasi", {"space.subspace": str(n), "strategy.channels": size}, seed, "10h", "nas101")
+        for seed in range(bench.asked.seeds)
+        for n, size in sizes.items()
+    )
     for number, error in ((1, 7.3), (2, 7.2), (3, 7.2)):
         space = catalogue.make("spaces", "nas101", subspace=number)
-        settings = {"space.subspace": str(number), "strategy.channels": "18" if number == 2 else "16"}
+        settings = {"space.subspace": str(number), "strategy.channels": sizes[number]}
         name = f"nasi in sub-space {number}"
         folders = [bench.searched(name, "nasi", settings, seed, "10h", "nas101") for seed in range(bench.asked.seeds)]
         found = [bench.answer(folder) for folder in folders if folder is not None]
@@ -268,7 +290,15 @@ def mdenas_table(bench: Bench) -> None:
 def one_shot(bench: Bench) -> None:
     """True one-shot searches at equal time."""
     minutes = bench.asked.search_minutes
+    bench.search_all(
+        (what, strategy, {**SMALL, **settings}, seed, f"{minutes:g}m", "nas201")
+        for seed in range(bench.asked.one_shot_seeds)
+        for what, (strategy, settings) in ONE_SHOT.items()
+        if not bench.asked.methods or what in bench.asked.methods
+    )
     for what, (strategy, settings) in ONE_SHOT.items():
+        if bench.asked.methods and what not in bench.asked.methods:
+            continue
         given, budget = {**SMALL, **settings}, f"{minutes:g}m"
         folders = [bench.searched(what, strategy, given, seed, budget) for seed in range(bench.asked.one_shot_seeds)]
         found = [bench.answer(folder) for folder in folders if folder is not None]
@@ -509,6 +539,8 @@ def main() -> None:
     parser.add_argument(
         "--search-minutes", type=float, default=30, help="of a one-shot search, and of a training of shared weights"
     )
+    parser.add_argument("--methods", nargs="*", default=[], choices=list(ONE_SHOT), help="of the one-shot searches; else all")
+    parser.add_argument("--workers", type=int, default=1, help="searches that run at a time")
     parser.add_argument("--pairs", type=int, default=12, help="timings of both sides")
     parser.add_argument("--runs", type=Path, default=HERE / "runs" / "supernets")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "supernets.csv")

@@ -57,7 +57,7 @@ class NaoWs(Schedule):
     pool: architectures that are trained together. rounds: scorings of the pool. new: how many climbed ones a round brings.
     images: of the other share of the data, on which all are scored alike.
     seeds, moves, increment, rescore, members: as in `nao`. fits: epochs of the controller's training in a round.
-    epochs, batch, ...: of the supernet. channels, depth: its size; 0 for those with which the space is usually searched.
+    epochs, batch, ...: of the supernet. channels, depth: its size; 0 for that of the space's published searches, which is large.
     report: steps between two reports, each with a snapshot.
     """
 
@@ -73,8 +73,8 @@ class NaoWs(Schedule):
     rescore: bool = True
     members: int = 1
     fits: int = 60
-    channels: int = 0
-    depth: int = 0
+    channels: int = 8
+    depth: int = 1
     report: int = 50
 
     def __post_init__(self) -> None:
