@@ -30,6 +30,7 @@ from torch import Tensor
 from archscout.core.draw import sample
 from archscout.core.evidence import Observation
 from archscout.core.fitting import fitted
+from archscout.core.kinds import check_kind
 from archscout.core.places import cache_folder
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
@@ -85,6 +86,7 @@ class WeightSharing(Schedule):
     ) -> Generator[tuple[int, int], None, Estimator]:
         """As `fit`, and after every step how many are done, and of how many. Interrupts wait for the end of a step and a save."""
         path = self._path(problem, seed)
+        check_kind(problem.task, None, "the learner 'weight-sharing'")
         net = supernet_of(
             problem.space, problem.task, seed=derive(seed, "weights"), channels=self.channels, depth=self.depth
         ).to(problem.device)  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from archscout.core.problem import Task
 from archscout.core.seeds import derive
+from archscout.nn.tokens import TokenSplit
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def batches(
 
 
 def batches_of(
-    data: ImageSplit, size: int, *, seed: int | None = None, augment: bool = False, start: int = 0
+    data: ImageSplit | TokenSplit, size: int, *, seed: int | None = None, augment: bool = False, start: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """As `batches`, for a split at hand."""
     count = len(data)
@@ -94,22 +95,30 @@ def batches_of(
     for number, first in enumerate(range(0, stop, size)):
         if number < start:
             continue
-        images, labels = data.take(order[first : first + size])
-        x = data.normalise(images)
+        x, labels = data.take(order[first : first + size])
+        if isinstance(data, TokenSplit):
+            yield x, labels
+            continue
+        x = data.normalise(x)
         if augment:
             # A generator per batch: what one batch draws follows from its number alone, so a resumed epoch can begin anywhere.
             x = augmented(x, data.augmentation, torch.Generator().manual_seed(derive(seed or 0, "augment", number)))
         yield x, labels
 
 
+Split = TypeVar("Split", ImageSplit, TokenSplit)
+
+
 class Stream:
     """The batches of endless passes over a split, by the number of the step: x (B, C, H, W) float32, y (B,) int64.
+
+    Of a text, windows x, y (B, L) int64.
 
     Each pass is shuffled (and augmented) anew. A batch follows from seed and step alone, so that whoever goes on from a step sees
     what an uninterrupted run sees; in order, a step costs no more than its batch.
     """
 
-    def __init__(self, data: ImageSplit, size: int, *, seed: int, augment: bool = False) -> None:
+    def __init__(self, data: ImageSplit | TokenSplit, size: int, *, seed: int, augment: bool = False) -> None:
         self._data, self._size, self._seed, self._augment = data, min(size, len(data)), seed, augment
         self.per_pass = max(1, len(data) // self._size)
         self._next = -1
@@ -125,10 +134,13 @@ class Stream:
         return next(self._batches)
 
 
-def halved(data: ImageSplit, share: float, seed: int) -> tuple[ImageSplit, ImageSplit]:
-    """Two disjoint parts of a split: a random `share` (0..1) of its images, and the others; neither is empty."""
-    order = np.random.default_rng(derive(seed, "halves")).permutation(len(data))
+def halved(data: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Two disjoint parts of a split, neither empty: a random `share` (0..1) of its images, or the first of a text, and the rest."""
     cut = min(max(1, round(share * len(data))), len(data) - 1)
+    if isinstance(data, TokenSplit):
+        edge = cut * data.length
+        return replace(data, ids=data.ids[: edge + 1], source=None), replace(data, ids=data.ids[edge:], source=None)
+    order = np.random.default_rng(derive(seed, "halves")).permutation(len(data))
     first, second = (replace(data, rows=data.rows[np.sort(part)], source=None) for part in (order[:cut], order[cut:]))
     return first, second
 

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
-from archscout.core.kinds import check_kind
 from archscout.core.operations import OperationGraph, Pair
 from archscout.core.problem import Task
 from archscout.core.protocols import SharedSpace, Space
@@ -34,6 +33,8 @@ from archscout.nn.network import Network, place
 
 Execute = Literal["selected", "all"]
 _KEPT_PROGRAMS = 64
+_RESULTS = 8
+"""Of a recurrent cell, for each node and lane: state, product (two), gate, activation, their products."""
 _VIEWS = ("input", "narrow", "zero")
 
 
@@ -205,14 +206,15 @@ def supernet_of(space: Space, task: Task, *, seed: int, init: Init = "default", 
 
 
 def activations(space: Space, task: Task, batch: int, channels: int = 0, depth: int = 0, *, path: bool = False) -> int:
-    """Bytes of all results of a batch of images in that supernet: about what a backward pass through the mixture keeps.
+    """Bytes of all results of a batch in that supernet: about what a backward pass through the mixture keeps.
 
     path: of one path in place of the mixture, the largest of those that take the same option in every row.
     """
-    check_kind(task, None, "a search on a supernet of images")
     sized = _sized(space, channels, depth)
     folded = sized.supernet(task)
-    assert isinstance(folded, OperationGraph), "spaces of image networks have graphs"
+    if not isinstance(folded, OperationGraph):
+        lanes = 1 if path else folded.nodes / 2
+        return round(4 * batch * folded.length * (2 * folded.vocabulary + _RESULTS * folded.nodes * lanes * folded.size))
     graphs = [folded]
     if path:
         most = max(len(row.options) for row in sized.gates)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,24 +18,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from archscout.core.errors import NotFinite, UserError
-from archscout.core.kinds import check_kind
-from archscout.core.problem import Problem
+from archscout.core.problem import LANGUAGE_MODELLING, Problem, TaskKind
 from archscout.core.seeds import derive
 from archscout.nn.batches import ImageSplit, Stream, halved
 from archscout.nn.bilevel import Tensors
 from archscout.nn.dropping import factors
 from archscout.nn.recipe import restore
 from archscout.nn.supernet import Execute, Supernet
+from archscout.nn.tokens import TokenSplit
 
 Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W) and labels (B,)."""
+"""Images (B, C, H, W) and labels (B,), or tokens (B, L) and those that follow (B, L)."""
+_FOR_TEXTS = {"learning_rate": 20.0, "last_rate": 0.0, "momentum": 0.0, "weight_decay": 5e-7, "clip": 0.25}
+_SCORED_IMAGES, _SCORED_WINDOWS = 256, 32
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How a supernet's weights are trained: SGD with momentum, a cosine from `learning_rate` to `last_rate`, clipped gradients.
 
-    batch: images a step. share: of the training images that the weights see; the gates (or scores) see the others.
+    batch: images, or windows of text, a step. share: of the training data that the weights see; the gates (or scores) see the rest.
     drop_path: probability with which, at the end, an operation of the last cell is dropped for an image when weights are trained
         (never an identity; what is kept is scaled up); it rises linearly from 0 during the training, and from cell to cell.
     """
@@ -60,6 +62,14 @@ class Schedule:
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path is at least 0 and less than 1, but {self.drop_path} came")
 
+    def of_kind(self, kind: TaskKind) -> Self:
+        """The schedule for tasks of a kind: for texts, what is left at the values for images becomes that of DARTS's search."""
+        if kind is not LANGUAGE_MODELLING:
+            return self
+        own = {field.name: field.default for field in fields(Schedule)}
+        changed: Any = {name: value for name, value in _FOR_TEXTS.items() if getattr(self, name) == own[name]}
+        return replace(self, **changed)
+
     def rate(self, progress: float) -> float:
         """The learning rate when `progress` (0..1) of the training is done."""
         return self.last_rate + (self.learning_rate - self.last_rate) * (1 + math.cos(math.pi * progress)) / 2
@@ -70,7 +80,8 @@ class Training:
     """The weights of a supernet in training.
 
     weighed, judged: the batches that move the weights, and those that the gates or scores see; disjoint parts of the training
-    images. Raises UserError where paths are to be dropped, and the supernet has none.
+    data. A window of text is read with a hidden state of nought, whatever came before: the next step may train another cell.
+    Raises UserError where paths are to be dropped, and the supernet has none.
     """
 
     net: Supernet
@@ -79,18 +90,18 @@ class Training:
     seed: int
     weighed: Stream = field(init=False)
     judged: Stream = field(init=False)
-    judged_data: ImageSplit = field(init=False)
+    judged_data: ImageSplit | TokenSplit = field(init=False)
     optimizer: torch.optim.SGD = field(init=False)
     steps: int = field(init=False)
 
     def __post_init__(self) -> None:
-        check_kind(self.problem.task, None, "the training of a supernet of images")
-        if self.schedule.drop_path and not self.net.depths:
+        self.schedule = schedule = self.schedule.of_kind(self.problem.task.kind)
+        if schedule.drop_path and not self.net.depths:
             raise UserError(f"the supernet of '{self.problem.space.name}' has no paths that may be dropped; leave drop_path at 0")
-        weighed, self.judged_data = halved(self.problem.task.splits["train"], self.schedule.share, derive(self.seed, "split"))
-        batch, augment = self.schedule.batch, self.schedule.augment
-        self.weighed = Stream(weighed, batch, seed=derive(self.seed, "weighed"), augment=augment)
-        self.judged = Stream(self.judged_data, batch, seed=derive(self.seed, "judged"), augment=augment)
+        data: Any = self.problem.task.splits["train"]
+        weighed, self.judged_data = halved(data, schedule.share, derive(self.seed, "split"))
+        self.weighed = Stream(weighed, schedule.batch, seed=derive(self.seed, "weighed"), augment=schedule.augment)
+        self.judged = Stream(self.judged_data, schedule.batch, seed=derive(self.seed, "judged"), augment=schedule.augment)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), self.schedule.learning_rate, self.schedule.momentum, weight_decay=self.schedule.weight_decay
         )
@@ -122,7 +133,8 @@ class Training:
     ) -> Tensor:
         """The mean cross-entropy of a batch. kept: as `kept_paths` gives it for a step."""
         dropping = {} if kept is None else {"kept": kept}
-        return F.cross_entropy(self.net(batch[0], gates, weights=weights, execute=execute, **dropping), batch[1])
+        logits = self.net(batch[0], gates, weights=weights, execute=execute, **dropping)
+        return F.cross_entropy(logits.flatten(0, -2), batch[1].flatten())
 
     def learn(self, gates: Tensor, batch: Batch, step: int, execute: Execute = "selected") -> float:
         """Move the weights by one batch; its loss. Weights that no gate leads to stay. Raises NotFinite."""
@@ -142,19 +154,24 @@ class Training:
         self.optimizer.step()
         return value
 
-    def score(self, gates: Tensor, size: int, most: int) -> float:
-        """The accuracy (0..1) behind gates on the first `most` batches of `size` images of the other part, as they are.
+    def score(self, gates: Tensor, items: int) -> float:
+        """Of gates, on about so many images or windows of the other part, as they are; the same for all gates, higher is better.
 
-        They are the same for all gates, and their statistics normalise them.
+        For images the accuracy (0..1), where the statistics of batches of 256 normalise them; for texts minus the mean loss.
         """
+        text = self.problem.task.kind is LANGUAGE_MODELLING
+        size = min(items, _SCORED_WINDOWS if text else _SCORED_IMAGES)
         stream = Stream(self.judged_data, size, seed=derive(self.seed, "scored"))
-        right = seen = 0
+        total, seen = 0.0, 0
         with torch.no_grad():
-            for number in range(min(most, stream.per_pass)):
+            for number in range(min(max(1, items // size), stream.per_pass)):
                 x, y = self.batch(stream, number)
-                right += int((self.net(x, gates).argmax(1) == y).sum())
-                seen += len(y)
-        return right / seen
+                logits = self.net(x, gates)
+                right = (
+                    -F.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="sum") if text else (logits.argmax(1) == y).sum()
+                )
+                total, seen = total + float(right), seen + y.numel()
+        return total / seen
 
     def buffers(self) -> dict[str, Tensor]:
         """The momentum of every weight that has moved."""

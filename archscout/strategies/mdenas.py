@@ -56,8 +56,8 @@ from archscout.strategies._folded import Answers, seconds_per_report
 
 _MEMORY = 0.9
 _TRIES = 1_000
-_SCORED, _SCORED_BATCHES = 256, 4
-"""Images in a batch that scores a path, whose statistics normalise it; and batches at the most."""
+_SCORED = 1024
+"""Images that score a path."""
 _TIMED_STEPS, _TIMED_TRIALS = 5, 6
 _LATENCY_POWER, _LEAST_MS = -0.07, 1e-3
 
@@ -119,7 +119,7 @@ class Mdenas(Schedule):
 
     def memory(self, problem: Problem) -> int:
         """The results of the largest of the paths that take one option everywhere."""
-        return activations(problem.space, problem.task, max(self.batch, _SCORED), self.channels, self.depth, path=True)
+        return activations(problem.space, problem.task, self.batch, self.channels, self.depth, path=True)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """By the run's judge for ever, or by the supernet for `epochs` trials."""
@@ -180,7 +180,7 @@ class Mdenas(Schedule):
                 continue
             metrics = {"loss": loss, "share": (step + 1) / training.steps}
             if trial >= rounds:
-                value = training.score(self._gates(path, net.gate_shape), _SCORED, _SCORED_BATCHES)
+                value = training.score(self._gates(path, net.gate_shape), _SCORED)
                 metrics |= {"accuracy": value}
                 if self.latency_target:
                     taken = max(_LEAST_MS, float(times[np.arange(len(path)), path].sum()))

@@ -31,7 +31,7 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.moves import Progress, Search
-from archscout.core.problem import Problem
+from archscout.core.problem import LANGUAGE_MODELLING, Problem
 from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive, generator
 from archscout.nn.controller import learned
@@ -43,8 +43,6 @@ from archscout.strategies._climbing import ClimbSettings, Known, climbed
 from archscout.strategies._fresh import fresh
 
 _TIMED = 3
-_SCORED = 256
-"""Images in a batch that scores a path, whose statistics normalise it."""
 _SCORING, _LEAST_POOL = 0.3, 20
 """Share of the time that scoring and the controller may take before the pool is made smaller, and how small it may become."""
 _REPORT_SECONDS = 10.0
@@ -55,9 +53,10 @@ class NaoWs(Schedule):
     """NAO on a supernet.
 
     pool: architectures that are trained together. rounds: scorings of the pool. new: how many climbed ones a round brings.
-    images: of the other share of the data, on which all are scored alike.
+    items: images or windows of the other share of the data, on which all are scored alike.
     seeds, moves, increment, rescore, members: as in `nao`. fits: epochs of the controller's training in a round.
-    epochs, batch, ...: of the supernet. channels, depth: its size; 0 for that of the space's published searches, which is large.
+    epochs, batch, ...: of the supernet. channels, depth: its size; 0 for 8 channels and one cell a stage, or states of 100.
+    Published are 20 and 3, or 300, which take hours.
     report: steps between two reports, each with a snapshot.
     """
 
@@ -66,20 +65,20 @@ class NaoWs(Schedule):
     pool: int = 100
     rounds: int = 5
     new: int = 50
-    images: int = 1024
+    items: int = 1024
     seeds: int = 50
     moves: Literal["gradient", "random", "mutation"] = "gradient"
     increment: float = 0.25
     rescore: bool = True
     members: int = 1
     fits: int = 60
-    channels: int = 8
-    depth: int = 1
+    channels: int = 0
+    depth: int = 0
     report: int = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("pool", 2), ("rounds", 1), ("new", 1), ("images", 2), ("report", 1)):
+        for name, least in (("pool", 2), ("rounds", 1), ("new", 1), ("items", 2), ("report", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is at least {least}, but {getattr(self, name)} came")
         if self.new > self.pool:
@@ -114,7 +113,7 @@ class NaoWs(Schedule):
 
     def memory(self, problem: Problem) -> int:
         """The results of the largest of the paths that take one option everywhere."""
-        return activations(problem.space, problem.task, self.batch, self.channels, self.depth, path=True)
+        return activations(problem.space, problem.task, self.batch, *self._size(problem), path=True)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Train and score in turn, `rounds` times in all."""
@@ -160,14 +159,13 @@ class NaoWs(Schedule):
         found = climbed(
             problem.space, trained, ranked[: self.seeds], self.new, known, accept, self._climb, derive(seed, "climb", turn)
         )
-        found = found or [*islice(_drawn(problem, generator(seed, "others", turn), met), self.new)]
+        found += islice(_drawn(problem, generator(seed, "others", turn), [*met, *found]), self.new - len(found))
         pairs = float(np.mean([fit.pairs for fit in trained.fits]))
         metrics |= {"new": float(len(found))} | ({"pairs": pairs} if np.isfinite(pairs) else {})
         return [*ranked[: len(pool) - len(found)], *found], metrics
 
     def _score(self, training: Training, architecture: Architecture) -> float:
-        size = min(self.images, _SCORED)
-        return training.score(training.net.gates(architecture), size, max(1, self.images // size))
+        return training.score(training.net.gates(architecture), self.items)
 
     @property
     def _climb(self) -> ClimbSettings:
@@ -180,8 +178,13 @@ class NaoWs(Schedule):
             members=self.members,
         )
 
+    def _size(self, problem: Problem) -> tuple[int, int]:
+        channels, depth = (100, 1) if problem.task.kind is LANGUAGE_MODELLING else (8, 1)
+        return self.channels or channels, self.depth or depth
+
     def _training(self, problem: Problem, seed: int) -> Training:
-        net = supernet_of(problem.space, problem.task, seed=derive(seed, "weights"), channels=self.channels, depth=self.depth)
+        channels, depth = self._size(problem)
+        net = supernet_of(problem.space, problem.task, seed=derive(seed, "weights"), channels=channels, depth=depth)
         return Training(net.to(problem.device), problem, self, seed)
 
 

@@ -1,0 +1,90 @@
+"""NAO-WS: the pool, the shared scores, and recurrent cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from archscout.core.moves import Progress
+from archscout.core.problem import LANGUAGE_MODELLING, Problem, Task
+from archscout.core.seeds import generator
+from archscout.nn.supernet import supernet_of
+from archscout.nn.supernet_training import Schedule, Training
+from archscout.nn.tokens import TokenSplit
+from archscout.spaces.rnn import Rnn
+from archscout.strategies.nao_ws import NaoWs
+from archscout.testing.strategies import folded
+
+SHORT = NaoWs(batch=8, channels=2, depth=1, epochs=3, pool=8, new=4, rounds=3, fits=3, items=16, report=100)
+
+
+def text_problem(nodes=3):
+    """A text in which a token follows from the one before it."""
+    ids = np.cumsum(generator(0, "text").integers(1, 3, size=4_000)) % 11
+    data = TokenSplit(ids.astype(np.int64), 10)
+    task = Task("text", LANGUAGE_MODELLING, (10,), 11, "text", {"train": data, "valid": data})
+    return Problem(Rnn(nodes=nodes, size=16), task)
+
+
+def reports(strategy, problem, seed=0):
+    return [move for move in strategy.search(problem, seed=seed) if isinstance(move, Progress)]
+
+
+def test_the_pool_is_renewed_in_every_round_but_the_last():
+    found = reports(SHORT, folded())
+    pools = [report.state["pool"].split() for report in found]
+    assert len(found) == 3 and all(len(pool) == len(set(pool)) == 8 for pool in pools)
+    assert [report.metrics.get("new") for report in found] == [4.0, 4.0, None]
+    assert set(pools[0][:4]) <= set(found[0].state["met"].split()), "the best stay"
+    assert pools[1] != pools[0] and set(pools[2]) == set(pools[1]), "the last round only ranks"
+    assert found[-1].best is not None and str(found[-1].best) == pools[2][0]
+    assert len(set(found[-1].state["met"].split())) == 8 + 4 + 4, "nobody comes twice"
+
+
+def test_all_of_a_pool_are_scored_on_the_same_images():
+    problem = folded()
+    training = Training(supernet_of(problem.space, problem.task, seed=0), problem, Schedule(share=0.5, batch=8), 0)
+    gates = training.net.gates(problem.space.architecture([3, 1, 2, 3, 1, 4]))
+    one = training.score(gates, 16)
+    training.score(training.net.gates(problem.space.architecture([1] * 6)), 16)
+    assert training.score(gates, 16) == one and 0 <= one <= 1
+
+
+def test_the_schedule_of_texts_is_that_of_darts_unless_told_otherwise():
+    schedule = Schedule().of_kind(LANGUAGE_MODELLING)
+    assert (schedule.learning_rate, schedule.momentum, schedule.clip) == (20.0, 0.0, 0.25)
+    assert Schedule(learning_rate=1.5).of_kind(LANGUAGE_MODELLING).learning_rate == 1.5
+    assert Schedule().of_kind(folded().task.kind) == Schedule()
+
+
+@pytest.mark.parametrize("share", ["node", "node_prev_act"])
+def test_recurrent_cells_learn_together(share):
+    problem = text_problem()
+    problem = Problem(Rnn(nodes=3, size=16, share=share), problem.task)
+    strategy = NaoWs(batch=16, epochs=6, pool=8, new=4, rounds=2, fits=3, items=32, report=10, channels=16)
+    found = reports(strategy, problem)
+    assert found[-1].metrics["best"] > -np.log(11) + 0.3, "the next token should be guessed better than by chance"
+    assert found[-1].metrics["loss"] < found[0].metrics["loss"]
+    assert strategy.memory(problem) > 0
+    paced = strategy.paced(problem, 2.0, seed=0)
+    assert 0 < paced["epochs"] <= 6 and 2 <= paced["pool"] <= 8 and paced["new"] <= paced["pool"]
+
+
+def test_a_cut_search_of_texts_goes_on_to_the_same_answer():
+    problem, strategy = text_problem(), NaoWs(batch=16, epochs=2, pool=6, new=3, rounds=2, fits=2, items=32, report=3, channels=8)
+    straight = reports(strategy, problem)
+    for place in (0, len(straight) // 2):
+        again = list(strategy.search(problem, seed=0, state=straight[place].state))
+        assert [(m.best, dict(m.metrics)) for m in again] == [(m.best, dict(m.metrics)) for m in straight[place + 1 :]]
+
+
+def test_halves_of_a_text_do_not_overlap():
+    problem = text_problem()
+    training = Training(supernet_of(problem.space, problem.task, seed=0), problem, Schedule(share=0.7, batch=8), 0)
+    seen = len(training.judged_data) + training.weighed.per_pass * 8
+    assert seen <= len(problem.task.splits["train"]) + 1
+
+
+def test_more_new_ones_than_the_pool_holds_are_refused():
+    with pytest.raises(ValueError, match="take places of the pool"):
+        NaoWs(pool=4, new=5)
