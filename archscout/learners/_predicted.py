@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from time import perf_counter
 
@@ -13,7 +13,7 @@ from archscout.core.encoding import encoding_of
 from archscout.core.evidence import Estimate
 from archscout.core.problem import Problem
 from archscout.core.protocols import Space
-from archscout.nn.controller import Controller, ControllerSettings, Fit, Trained, written
+from archscout.nn.controller import ControllerSettings, Fit, Trained, restored, written
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Predicted:
 
     settings: ControllerSettings
     weights: tuple[bytes, ...]
-    fits: tuple[Fit, ...]
+    fits: tuple[Fit, ...] = field(compare=False)
 
     @classmethod
     def of(cls, trained: Trained, settings: ControllerSettings) -> Predicted:
@@ -45,9 +45,5 @@ class Predicted:
 
 @lru_cache(maxsize=2)
 def _trained(predicted: Predicted, space: Space) -> Trained:
-    members = []
-    for weights in predicted.weights:
-        member = Controller(encoding_of(space), predicted.settings).eval()
-        member.load_state_dict(load(weights))
-        members.append(member)
-    return Trained(members, predicted.fits)
+    encoding = encoding_of(space)
+    return Trained([restored(encoding, predicted.settings, load(weights)) for weights in predicted.weights], predicted.fits)

@@ -46,8 +46,8 @@ class Nao(ControllerSettings):
         known = {seen.architecture: seen.estimate.value for seen in history if seen.estimate}
         if len(known) < 2:
             raise UserError(
-                f"'nao' learns from two judged architectures or more, but {len(known)} came; give it a table, "
-                "or search with the strategy 'nao', which judges some first"
+                f"'nao' learns from two judged architectures or more, but {len(known)} came; "
+                "search with the strategy 'nao', which judges some first, or fit it in Python with what was judged"
             )
         with torch_threads(1):
             trained = learned(problem.space, list(known), list(known.values()), self, seed)

@@ -6,10 +6,10 @@ Luo, Tian, Qin, Chen and Liu 2018 (arXiv 1808.07233); `learners/nao.py` has the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, sqrt
 from typing import Literal
 
 import numpy as np
@@ -42,8 +42,9 @@ class ControllerSettings:
     embedding, hidden: of tokens, and of the recurrent layers. layers, width: of the predictor. dropout: in the predictor.
     trade_off: weight of the prediction, that of the reconstruction is 1 less it. ranking: weight of a pair-wise loss beside them.
     targets: values as "ranks", or "min-max" as published, for which the lowest hundredth is clipped.
-    epochs: passes at the most. patience: passes without a better loss of what is held out before it ends; 0 trains all epochs.
-    held_out: share that is held out, where that is 20 or more. batch: sequences a step, a fifth of all at the most.
+    rate, decay: of Adam. clip: the largest norm of a gradient. epochs: passes at the most. patience: passes without a better loss
+    of what is held out before it ends; 0 trains all epochs. held_out: share that is held out, where that is 20 or more. batch:
+    sequences a step, a fifth of all at the most.
     members: controllers that are trained, each from another start, and whose predictions are averaged.
     augment: exchange parts whose order means nothing. pseudo: unlabelled architectures that a second training takes with
     the labels that the first one gives them (SemiNAS).
@@ -165,6 +166,14 @@ class Controller(nn.Module):
         return logits.masked_fill(~legal, float("-inf"))
 
 
+def restored(encoding: TokenEncoding, settings: ControllerSettings, weights: Mapping[str, Tensor]) -> Controller:
+    """The controller with these weights, in evaluation mode. Global random states stay as they are."""
+    with seeded(0):
+        controller = Controller(encoding, settings)
+    controller.load_state_dict(weights)
+    return controller.eval()
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a training came to: shares of 0..1, NaN where nothing was held out.
@@ -247,7 +256,8 @@ def learned(
 ) -> Trained:
     """Controllers that have learned what these architectures of a space are worth (finite values, higher is better).
 
-    start: controllers from whose weights to go on. Raises UserError where there are fewer than two architectures.
+    start: controllers from whose weights to go on; they may have been trained on what is held out now. Raises UserError where there
+    are fewer than two architectures.
     """
     if len(architectures) < 2:
         raise UserError(f"a controller learns from two judged architectures or more, but {len(architectures)} came; judge more")
@@ -318,7 +328,8 @@ def _trained(
     held = held if held >= _LEAST_HELD_OUT else 0
     aside, kept = order[:held], order[held:]
     size = max(1, min(settings.batch, ceil(len(kept) / 5)))
-    optimizer = torch.optim.Adam(controller.parameters(), settings.rate, weight_decay=settings.decay, fused=True)
+    parameters = list(controller.parameters())
+    optimizer = torch.optim.Adam(parameters, settings.rate, weight_decay=settings.decay, fused=True)
     wanted = torch.from_numpy(targets).float()
     counted = torch.ones(len(tokens)) if weights is None else torch.from_numpy(weights).float()
     best, best_state, since, epoch = float("inf"), None, 0, 0
@@ -334,7 +345,7 @@ def _trained(
             loss = _loss(controller, given[part], wanted[places[part]], counted[places[part]], settings)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(controller.parameters(), settings.clip)
+            nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
         if not (held and settings.patience) or epoch % _CHECKED_EVERY:
             continue
@@ -390,10 +401,21 @@ def _fit(controller: Controller, tokens: Tokens, targets: Floats, aside: Tokens,
 
 def ordered_pairs(told: Floats, wanted: Floats) -> float:
     """The share of pairs with different `wanted` (N,) that `told` orders alike; NaN where there are none. Ties count a half."""
-    gaps = np.sign(wanted[:, None] - wanted[None, :])
-    right = np.sign(told[:, None] - told[None, :]) * gaps
-    pairs = np.triu(gaps != 0, 1)
-    return float((right[pairs] > 0).mean() + (right[pairs] == 0).mean() / 2) if pairs.any() else float("nan")
+    from scipy.stats import kendalltau
+
+    if len(wanted) < 2 or np.ptp(wanted) == 0:
+        return float("nan")
+    if np.ptp(told) == 0:
+        return 0.5
+    # Kendall's tau-b divides right less wrong pairs by the root of untied ones by `told` times those by `wanted`; here, by these.
+    tau = kendalltau(told, wanted).statistic
+    return float(1 + tau * sqrt(_untied(told) / _untied(wanted))) / 2
+
+
+def _untied(values: Floats) -> int:
+    """How many pairs are different."""
+    counts = np.unique(values, return_counts=True)[1]
+    return int(len(values) * (len(values) - 1) - (counts * (counts - 1)).sum()) // 2
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -13,12 +13,12 @@ from archscout.core.architecture import Architecture
 from archscout.core.draw import Accept
 from archscout.core.encoding import architecture_of
 from archscout.core.protocols import SignatureSpace, Space
-from archscout.core.seeds import derive
+from archscout.core.seeds import derive, generator
 from archscout.nn.controller import ControllerSettings, Trained, written
 from archscout.strategies._aging import child
 
 _MUTATIONS = 200
-"""Of every seed at the most."""
+"""Of every one of 100 seeds, at the most; so many in all where there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,9 @@ def climbed(
     """
     met, found = known.copy(), list[Architecture]()
     enough = wanted * settings.surplus if settings.rescore else wanted
-    makers: dict[str, Callable[[], Iterator[Architecture]]] = {
-        "mutation": lambda: _mutated(space, best, accept, seed),
-        "gradient": lambda: _decoded(space, trained, best, settings, seed),
-        "random": lambda: _decoded(space, trained, best, settings, seed),
-    }
-    for architecture in makers[settings.moves]():
+    mutating = settings.moves == "mutation"
+    made = _mutated(space, best, accept, seed) if mutating else _decoded(space, trained, best, settings, seed)
+    for architecture in made:
         if (accept is None or accept(architecture)) and met.is_new(architecture):
             found.append(architecture)
         if len(found) >= enough:
@@ -121,7 +118,7 @@ def _decoded(
 
 
 def _mutated(space: Space, best: Sequence[Architecture], accept: Accept | None, seed: int) -> Iterator[Architecture]:
-    rng = np.random.default_rng(derive(seed, "mutations"))
+    rng = generator(seed, "mutations")
     for _ in range(_MUTATIONS * ceil(100 / len(best))):
         for parent in best:
             found = parent

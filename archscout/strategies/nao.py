@@ -17,7 +17,7 @@ architectures, random ones fill the round. Architectures that could not be judge
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -31,9 +31,9 @@ from archscout.core.moves import Progress, Search
 from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive, generator
-from archscout.nn.controller import Controller, Fit, Trained, learned
+from archscout.nn.controller import Controller, Fit, Trained, learned, ordered_pairs, restored, written
 from archscout.nn.measure import acceptance
-from archscout.nn.supernet_training import kept, put_back
+from archscout.nn.supernet_training import back, kept
 from archscout.nn.threads import torch_threads
 from archscout.strategies._climbing import ClimbSettings, Known, climbed
 from archscout.strategies._desk import Desk
@@ -47,7 +47,8 @@ class Nao(ClimbSettings):
     """Neural architecture optimization.
 
     initial: random architectures that are judged first. new: architectures of a round.
-    refresh: epochs of the controller's training after the first round, from the weights it has; 0 trains a new one every time.
+    refresh: epochs of the controller's training after the first round, from the weights it has and with nothing held out; 0 trains
+    a new one every time.
     """
 
     initial: int = 50
@@ -66,6 +67,7 @@ class Nao(ClimbSettings):
         trained = None if state is None else _restored(problem, self, state)
         turn = 0 if state is None else int(state["turn"])
         members: Sequence[Controller] = ()
+        foretold = float("nan")
         desk = Desk()
         while len(pool.values) < 2:
             drawn = list(islice(pool.random(generator(seed, "start", len(pool.met))), self.initial - len(pool.values)))
@@ -74,18 +76,25 @@ class Nao(ClimbSettings):
             pool.extend((yield from desk.judge_all(drawn)))
         while True:
             if trained is None:
-                again = replace(self, epochs=self.refresh) if members and self.refresh else self
-                trained = _learned(problem, pool, again, derive(seed, "controller", turn), members if self.refresh else ())
-                yield Progress(None, {"turn": turn, **_metrics(trained.fits)}, {"turn": turn, **pool.state(), **_kept(trained)})
-            members, rng = trained.members, generator(seed, "turn", turn)
-            best = pool.best(self.seeds)
-            found = climbed(problem.space, trained, best, self.new, pool.known, pool.accept, self, derive(seed, "climb", turn))
-            for architecture in found:
-                pool.known.is_new(architecture)
-            found += islice(pool.random(rng), self.new - len(found))
-            if not found:
-                return None
-            pool.extend((yield from desk.judge_all(found)))
+                # What went into the weights before can no longer be held out: `pairs foretold` then says what the controller knows.
+                again = replace(self, epochs=self.refresh, held_out=0.0) if members else self
+                with torch_threads(1):
+                    trained = pool.learned(again, derive(seed, "controller", turn), members)
+                metrics = {"turn": turn, **_metrics(trained.fits), **_finite({"pairs foretold": foretold})}
+                yield Progress(None, metrics, {"turn": turn, **pool.state(), **_kept(trained)})
+            with torch_threads(1):
+                found = pool.climbed(trained, self, derive(seed, "climb", turn))
+                found += islice(pool.random(generator(seed, "turn", turn)), self.new - len(found))
+                if not found:
+                    return None
+                told = dict(zip(found, trained.predict(written(problem.space, found)), strict=True))
+            landed = yield from desk.judge_all(found)
+            pool.extend(landed)
+            judged = [seen for seen in landed if seen.estimate]
+            foretold = ordered_pairs(
+                np.array([told[seen.architecture] for seen in judged]), np.array([seen.value for seen in judged])
+            )
+            members = trained.members if self.refresh else ()
             trained, turn = None, turn + 1
 
 
@@ -114,6 +123,17 @@ class _Pool:
         values = self.values
         return sorted(values, key=lambda architecture: -values[architecture])[:count]
 
+    def learned(self, settings: Nao, seed: int, start: Sequence[Controller]) -> Trained:
+        """Controllers that have learned all of it."""
+        values = self.values
+        return learned(self.space, list(values), list(values.values()), settings, seed, start=start)
+
+    def climbed(self, trained: Trained, settings: Nao, seed: int) -> list[Architecture]:
+        """New architectures from the best ones; each counts as met."""
+        best = self.best(settings.seeds)
+        found = climbed(self.space, trained, best, settings.new, self.known, self.accept, settings, seed)
+        return [architecture for architecture in found if self.known.is_new(architecture)]
+
     def extend(self, landed: Sequence[Observation]) -> None:
         """Take in what landed; a failure is only met."""
         for seen in landed:
@@ -136,16 +156,13 @@ class _Pool:
         return pool
 
 
-def _learned(problem: Problem, pool: _Pool, settings: Nao, seed: int, before: Sequence[Controller]) -> Trained:
-    values = pool.values
-    with torch_threads(1):
-        return learned(problem.space, list(values), list(values.values()), settings, seed, start=before)
-
-
 def _metrics(fits: Sequence[Fit]) -> dict[str, float]:
     """Means over the controllers, without what was not measured."""
-    means = {name: float(np.mean([getattr(fit, name) for fit in fits])) for name in _SHOWN}
-    return {name.replace("_", " "): value for name, value in means.items() if np.isfinite(value)}
+    return _finite({name.replace("_", " "): float(np.mean([getattr(fit, name) for fit in fits])) for name in _SHOWN})
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
 def _kept(trained: Trained) -> dict[str, Any]:
@@ -158,9 +175,5 @@ def _kept(trained: Trained) -> dict[str, Any]:
 
 def _restored(problem: Problem, settings: Nao, state: Snapshot) -> Trained:
     """The controllers of a snapshot; how their training went is not in it."""
-    members = []
-    for number in range(settings.members):
-        member = Controller(encoding_of(problem.space), settings).eval()
-        put_back(dict(member.named_parameters()), state, f"{number}.")
-        members.append(member)
-    return Trained(members, ())
+    encoding = encoding_of(problem.space)
+    return Trained([restored(encoding, settings, back(state, f"{number}.")) for number in range(settings.members)], ())

@@ -1,0 +1,351 @@
+"""The controller of NAO: what it may write, what it learns, which way it climbs."""
+
+from dataclasses import replace
+from functools import cache
+from statistics import mean
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archscout import catalogue
+from archscout.core.draw import sample
+from archscout.core.encoding import TokenEncoding, architecture_of, encoding_of
+from archscout.core.errors import UserError
+from archscout.core.seeds import generator, seeded
+from archscout.nn.controller import (
+    Controller,
+    ControllerSettings,
+    learned,
+    ordered_pairs,
+    targets_of,
+    train,
+    written,
+)
+from archscout.testing.spaces import random_tokens
+
+SMALL = ControllerSettings(embedding=16, hidden=32, layers=1, width=32, dropout=0.0)
+SPACE = catalogue.make("spaces", "nas201")
+# Tokens decide what may follow them, and two nodes of two branches each may be swapped.
+ENCODING = TokenEncoding(
+    vocabulary=8,
+    allowed=((1, 2), (4, 5, 6), (1, 2), (4, 5, 6), (1, 2, 3), (4, 5, 6, 7), (1, 2, 3), (4, 5, 6, 7)),
+    step=2,
+    follows={1: (4, 5), 3: (7,)},
+    swaps=(((0, 2, 2),), ((4, 6, 2),)),
+)
+NAMES = [("nao-cell", {}), ("nao-cell", {"operation_set": "full"}), ("nas101", {}), ("nas201", {}), ("darts", {}), ("rnn", {})]
+
+
+def built(encoding, settings=SMALL, seed=0):
+    with seeded(seed):
+        return Controller(encoding, settings).eval()
+
+
+def memories(encoding, settings=SMALL, count=7, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    raw = torch.randn(count, encoding.length // encoding.step, settings.hidden, generator=draw)
+    return torch.nn.functional.normalize(raw, dim=-1)
+
+
+def worth(tokens):
+    """An additive worth (N,) of sequences, which does not change where spans of a group change places."""
+    return np.asarray(generator(0, "worth").standard_normal(40)[tokens].sum(1))
+
+
+@cache
+def school():
+    """Sequences of the small encoding, and controllers that have learned 80 of 400 of them, with augmentation."""
+    tokens = np.unique(random_tokens(ENCODING, 2_000, generator(1)), axis=0)
+    tokens = generator(2).permutation(tokens)[:400]
+    targets = targets_of(worth(tokens), "ranks")
+    taught = replace(SMALL, epochs=120, members=2, rate=5e-3)
+    return tokens, targets, train(ENCODING, tokens[:80], targets[:80], taught, 0)
+
+
+@pytest.mark.parametrize(("name", "options"), NAMES, ids=str)
+def test_whatever_an_untrained_controller_writes_is_legal(name, options):
+    space = catalogue.make("spaces", name, **options)
+    encoding = encoding_of(space)
+    for seed in range(3):
+        rows = built(encoding, seed=seed).write(memories(encoding, count=40, seed=seed))
+        assert rows.shape == (40, encoding.length)
+        for row in rows.tolist():
+            assert encoding.is_legal(row)
+            architecture_of(space, row)
+
+
+def test_illegal_tokens_have_no_probability_and_legal_ones_do():
+    controller, rows = built(ENCODING), np.array(random_tokens(ENCODING, 30, generator(0)))
+    logits = controller.decode(memories(ENCODING, count=30), torch.from_numpy(rows))
+    for row, scores in zip(rows, logits, strict=True):
+        for place, before in enumerate((0, *row[:-1])):
+            may = set(ENCODING.allowed[place]) & set(ENCODING.follows.get(int(before), range(8)))
+            assert {token for token in range(8) if torch.isfinite(scores[place, token])} == may
+            assert torch.isneginf(scores[place]).sum() == 8 - len(may)
+
+
+def test_teacher_forcing_equals_writing_token_by_token():
+    for encoding in (ENCODING, encoding_of(catalogue.make("spaces", "nas101"))):
+        controller, memory = built(encoding), memories(encoding)
+        rows = controller.write(memory)
+        assert (controller.decode(memory, rows).argmax(-1) == rows).all(), "forced by what it wrote, it should write the same"
+        state, begun, logits = controller._first(memory), torch.nn.functional.pad(rows[:, :-1], (1, 0)), []
+        for place in range(encoding.length):
+            token = begun[:, place : place + 1]
+            states, state = controller.decoder(controller.spoken(token), state)
+            logits.append(controller._logits(states, memory, token, place))
+        torch.testing.assert_close(torch.cat(logits, 1), controller.decode(memory, rows), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_is_that_of_central_differences():
+    controller, memory = built(ENCODING, replace(SMALL, layers=2, width=12)).double(), memories(ENCODING, count=3).double()
+    found, step = controller.gradient(memory), 1e-6
+    assert found.abs().max() > 1e-4
+    with torch.no_grad():
+        for place in np.ndindex(*memory.shape):
+            there, back = memory.clone(), memory.clone()
+            there[place] += step
+            back[place] -= step
+            slope = (controller.predict(there) - controller.predict(back))[place[0]] / (2 * step)
+            assert abs(slope - found[place]) < 1e-4 * max(1.0, abs(slope))
+
+
+def test_rows_of_a_memory_have_length_one_also_after_a_step():
+    controller, rows = built(ENCODING), torch.tensor(random_tokens(ENCODING, 5, generator(0)))
+    memory = controller.encode(rows)
+    there = controller.climbed(memory, torch.linspace(0, 9, 5), controller.gradient(memory))
+    for some in (memory, there):
+        torch.testing.assert_close(some.norm(dim=-1), torch.ones(5, 4))
+    torch.testing.assert_close(there[0], memory[0])
+
+
+def test_one_sequence_alone_gives_what_it_gives_among_others():
+    _, _, trained = school()
+    tokens = school()[0][:9]
+    together = trained.predict(tokens)
+    assert together.shape == (9,) and trained.climb(tokens[:1], [0.5], relative=True, seed=0).shape == (2, 8)
+    for place in range(9):
+        [alone] = trained.predict(tokens[place : place + 1])
+        assert alone == pytest.approx(together[place], abs=1e-5)
+        assert (trained.rebuilt(tokens[place : place + 1]) == trained.rebuilt(tokens)[place]).all()
+
+
+def test_it_rebuilds_what_it_learned_from():
+    tokens, _, trained = school()
+    assert all(fit.reconstructed > 0.95 and fit.epochs == 120 for fit in trained.fits)
+    wrong = (trained.rebuilt(tokens[:80]) != tokens[:80]).sum(1)
+    assert wrong.mean() < 0.1
+
+
+def test_a_small_pool_of_a_real_space_is_rebuilt_too():
+    cells = [sample(SPACE, generator(0, place)) for place in range(40)]
+    trained = learned(SPACE, cells, worth(written(SPACE, cells)).tolist(), replace(SMALL, epochs=120, rate=5e-3), 0)
+    assert trained.fits[0].reconstructed > 0.95
+    for row in trained.climb(written(SPACE, cells), [0.5, 2.0, 8.0], relative=True, seed=0).tolist():
+        assert trained.encoding.is_legal(row) and architecture_of(SPACE, row) is not None
+
+
+def test_it_orders_what_it_has_not_seen():
+    tokens, targets, trained = school()
+    assert ordered_pairs(trained.predict(tokens[80:]), targets[80:]) > 0.75
+
+
+def test_what_changes_places_hardly_changes_a_prediction():
+    tokens, targets, trained = school()
+    swapped = tokens[80:].copy()
+    swapped[:, [0, 1, 2, 3]] = swapped[:, [2, 3, 0, 1]]
+    moved = (swapped != tokens[80:]).any(1)
+    assert moved.mean() > 0.5
+    told = trained.predict(tokens[80:])
+    error = np.sqrt(np.mean((told - targets[80:]) ** 2))
+    gap = np.abs(told - trained.predict(swapped))[moved].mean()
+    assert gap < error
+    plain = train(ENCODING, tokens[:80], targets[:80], replace(SMALL, epochs=60, rate=5e-3, augment=False), 0)
+    assert gap < np.abs(plain.predict(tokens[80:]) - plain.predict(swapped))[moved].mean()
+
+
+def test_a_step_of_no_length_gives_the_reconstruction():
+    tokens, _, trained = school()
+    for direction in ("gradient", "random"):
+        there = trained.climb(tokens[:60], [0.0], direction, relative=True, seed=0)
+        assert (there[:60] == trained.rebuilt(tokens[:60])).all()
+
+
+def test_a_small_step_raises_the_prediction():
+    tokens, targets, _ = school()
+    rises, straight = [], []
+    for seed in range(4):
+        [member] = train(ENCODING, tokens[:60], targets[:60], replace(SMALL, epochs=15), seed).members
+        memory = member.encode(torch.from_numpy(tokens[:60])).detach()
+        gradient = member.gradient(memory)
+        with torch.no_grad():
+            rise = member.predict(member.climbed(memory, torch.full((60,), 0.05), gradient)) - member.predict(memory)
+        rises.append(float(rise.mean()))
+        straight.append(float((rise >= 0).float().mean()))
+    assert min(rises) > 0 and mean(straight) > 0.95
+
+
+def test_further_steps_change_more_and_find_more_that_is_new():
+    tokens, _, trained = school()
+    met = {tuple(row) for row in tokens[:80].tolist()}
+    steps, count = [0.0, 0.2, 0.6, 1.5, 4.0], 60
+    for direction in ("gradient", "random"):
+        there = trained.climb(tokens[:count], steps, direction, relative=True, seed=0)
+        assert there.shape == (2 * len(steps) * count, 8)
+        parts = there.reshape(2, len(steps), count, 8).transpose(1, 0, 2, 3)
+        changed = [(part != tokens[:count]).sum(-1).mean() for part in parts]
+        new = [len({tuple(row) for row in part.reshape(-1, 8).tolist()} - met) for part in parts]
+        assert changed == sorted(changed) and changed[-1] > 1 > 0.1 > changed[0]
+        assert new[0] <= new[1] <= new[2] <= max(new) and max(new) > 20 > new[0]
+        assert all(ENCODING.is_legal(row) for row in there.tolist())
+
+
+def test_random_directions_follow_from_the_seed():
+    tokens, _, trained = school()
+    one, two, other = (trained.climb(tokens[:40], [1.0], "random", relative=True, seed=seed) for seed in (1, 1, 2))
+    assert (one == two).all() and (one != other).any()
+
+
+def test_equal_arguments_give_equal_controllers_and_leave_global_randomness_alone():
+    tokens, targets, _ = school()
+    noise = torch.random.get_rng_state()
+    taught = replace(SMALL, epochs=3, dropout=0.2, members=2)
+    one, two, other = (train(ENCODING, tokens[:30], targets[:30], taught, seed) for seed in (1, 1, 2))
+    assert torch.equal(noise, torch.random.get_rng_state())
+    assert (one.predict(tokens) == two.predict(tokens)).all() and (one.predict(tokens) != other.predict(tokens)).all()
+    first, second = (member.state_dict() for member in one.members)
+    assert not torch.equal(first["query.weight"], second["query.weight"]), "members should start apart"
+    np.testing.assert_allclose(one.predict(tokens), np.mean([one_of(one, place).predict(tokens) for place in (0, 1)], 0), rtol=1e-6)
+
+
+def one_of(trained, place):
+    return type(trained)([trained.members[place]], [trained.fits[place]])
+
+
+def test_a_training_goes_on_from_weights():
+    tokens, targets, trained = school()
+    again = train(ENCODING, tokens[:80], targets[:80], replace(SMALL, epochs=1, members=2), 1, start=trained.members)
+    assert again.fits[0].reconstructed > 0.9, "what was learned should not be forgotten in a pass"
+    assert not torch.equal(again.members[0].query.weight, trained.members[0].query.weight)
+
+
+@pytest.mark.parametrize("change", [{"ranking": 0.5}, {"targets": "min-max"}, {"layers": 0}, {"trade_off": 0.5}, {"members": 2}])
+def test_settings_that_change_the_learning_still_learn(change):
+    cells = [sample(SPACE, generator(0, place)) for place in range(60)]
+    value = worth(written(SPACE, cells))
+    trained = learned(SPACE, cells, value.tolist(), replace(SMALL, epochs=30, **change), 0)
+    assert len(trained.fits) == change.get("members", 1)
+    assert ordered_pairs(trained.predict(written(SPACE, cells)), value) > 0.7
+
+
+def test_a_ranking_loss_alone_orders():
+    tokens, targets, _ = school()
+    taught = replace(SMALL, trade_off=0.0, epochs=40)
+    with_it, without = (
+        train(ENCODING, tokens[:80], targets[:80], replace(taught, ranking=weight), 0).fits[0].pairs for weight in (1.0, 0.0)
+    )
+    assert with_it > 0.85 > 0.75 > without
+
+
+def test_pseudo_labels_are_told_by_the_first_training_and_do_no_harm():
+    cells = [sample(SPACE, generator(0, place)) for place in range(40)]
+    value = worth(written(SPACE, cells))
+    plain, more = (learned(SPACE, cells, value.tolist(), replace(SMALL, epochs=12, pseudo=count), 0) for count in (0, 100))
+    tokens = written(SPACE, cells)
+    assert more.fits[0].pairs == plain.fits[0].pairs
+    assert (more.predict(tokens) != plain.predict(tokens)).any()
+    assert ordered_pairs(more.predict(tokens), value) > 0.75
+
+
+def test_what_does_not_count_is_only_rebuilt():
+    tokens, targets, _ = school()
+    counted = np.r_[np.ones(40), np.zeros(40)]
+    misleading = np.r_[targets[:40], 1 - targets[40:80]]
+    one, other = (
+        train(ENCODING, tokens[:80], some, replace(SMALL, epochs=3), 0, weights=counted) for some in (targets[:80], misleading)
+    )
+    assert (one.predict(tokens) == other.predict(tokens)).all()
+
+
+def test_what_is_held_out_is_not_trained_on_and_ends_the_training():
+    tokens, targets, _ = school()
+    taught = replace(SMALL, epochs=400, patience=10, held_out=0.2, rate=2e-2)
+    [fit] = train(ENCODING, tokens[:200], targets[:200], taught, 0).fits
+    assert 10 <= fit.epochs < 400 and 0.5 < fit.held_out_pairs <= 1 and 0 < fit.held_out_tokens <= 1
+    noise = generator(0).random(200)
+    [fit] = train(ENCODING, tokens[:200], noise, replace(taught, epochs=40, patience=0), 0).fits
+    assert fit.pairs > 0.65 and fit.held_out_pairs < fit.pairs - 0.1, "chance cannot be held out and known"
+    [fit] = train(ENCODING, tokens[:100], targets[:100], replace(SMALL, epochs=2), 0).fits
+    assert np.isnan(fit.held_out_pairs) and np.isnan(fit.held_out_tokens), "10 are too few to hold out"
+
+
+def test_equal_values_teach_nothing_and_do_no_harm():
+    cells = [sample(SPACE, generator(0, place)) for place in range(12)]
+    for targets in ("ranks", "min-max"):
+        trained = learned(SPACE, cells, [3.0] * 12, replace(SMALL, epochs=30, targets=targets), 0)
+        told = trained.predict(written(SPACE, cells))
+        assert np.isfinite(told).all() and np.abs(told - 0.5).max() < 0.2 and np.isnan(trained.fits[0].pairs)
+        for row in trained.climb(written(SPACE, cells), [0.0, 1.0], relative=True, seed=0).tolist():
+            assert trained.encoding.is_legal(row)
+
+
+def test_two_architectures_are_enough_and_one_is_not():
+    cells = [SPACE.architecture([0] * 6), SPACE.architecture([3] * 6)]
+    trained = learned(SPACE, cells, [0.0, 1.0], replace(SMALL, epochs=60), 0)
+    low, high = trained.predict(written(SPACE, cells))
+    assert low < high
+    with pytest.raises(UserError, match="two judged architectures or more, but 1 came"):
+        learned(SPACE, cells[:1], [1.0], SMALL, 0)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30))
+def test_targets_lie_between_nought_and_one_in_the_order_of_the_values(values):
+    values = np.array(values)
+    for kind in ("ranks", "min-max"):
+        found = targets_of(values, kind)
+        assert found.shape == values.shape and (found >= 0).all() and (found <= 1).all()
+        assert all(found[a] <= found[b] for a in range(len(values)) for b in range(len(values)) if values[a] < values[b])
+    if len(np.unique(values)) == len(values) and np.ptp(values) > 1e-9:
+        assert sorted(targets_of(values, "ranks")) == pytest.approx(np.linspace(0, 1, len(values)))
+
+
+def test_targets():
+    assert targets_of(np.array([5.0, 1.0, 5.0, 9.0]), "ranks").tolist() == [0.5, 0.0, 0.5, 1.0]
+    assert targets_of(np.full(3, 7.0), "ranks").tolist() == targets_of(np.full(3, 7.0), "min-max").tolist() == [0.5] * 3
+    skewed = np.r_[-100.0, np.linspace(90, 95, 500)]
+    assert targets_of(skewed, "min-max")[0] == 0 and targets_of(skewed, "min-max")[250] == pytest.approx(0.5, abs=0.01)
+    assert targets_of(np.array([0.0, *[1.0] * 1000]), "min-max").tolist() == [0.0, *[1.0] * 1000]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=25))
+def test_ordered_pairs_are_those_that_are_counted_one_by_one(pairs):
+    told, wanted = np.array(pairs, float).T
+    counts = [
+        (np.sign(told[a] - told[b]) * np.sign(wanted[a] - wanted[b]) + 1) / 2
+        for a in range(len(pairs))
+        for b in range(a)
+        if wanted[a] != wanted[b]
+    ]
+    found = ordered_pairs(told, wanted)
+    assert found == pytest.approx(mean(counts)) if counts else np.isnan(found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"hidden": 0}, "hidden is at least 1"),
+        ({"members": 0}, "members is at least 1"),
+        ({"pseudo": -1}, "not negative"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"trade_off": 1.1}, "trade_off"),
+        ({"targets": "z-scores"}, "ranks or min-max"),
+        ({"rate": 0.0}, "above 0"),
+    ],
+)
+def test_settings_are_checked(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        ControllerSettings(**wrong)
