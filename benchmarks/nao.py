@@ -343,7 +343,7 @@ class Rows:
         for_each = {other: self.files.seeds([race, other], self.asked.seeds) for other in others}
         where = f"{race.table} {race.dataset}, {queries} queries"
         where += " (one recorded accuracy, objective and report)" if race.table == "nas101" else ""
-        rows, seconds = [], 0.0
+        rows, spent = [], dict[tuple[Race, int], float]()
         if shown and len(own := self.files.seeds([race], self.asked.seeds)) > 1:
             rows.append(_mean(f"{where}: test accuracy of {race.name}", self.tests(race, own, queries)))
         for other, seeds in for_each.items():
@@ -354,9 +354,12 @@ class Rows:
             less, more = (other, race) if shown else (race, other)
             gaps = mine - theirs if shown else theirs - mine
             rows.append(_mean(f"{where}: test accuracy of {_called(more)} less that of {_called(less)}, equal seeds", gaps))
-            seconds += sum(float(found["seconds"]) for each in (race, other) for found in self.curves(each, seeds))
+            for each in (race, other):
+                spent |= {
+                    (each, seed): float(found["seconds"]) for seed, found in zip(seeds, self.curves(each, seeds), strict=True)
+                }
         if rows:
-            self.write(part, rows, seconds)
+            self.write(part, rows, sum(spent.values()))
 
     def page(self, own: Race, others: Sequence[Race]) -> None:
         """The page of `archscout bench search`, with regret curves, of the seeds that all have."""
