@@ -205,6 +205,8 @@ def _data_request(request: Request) -> DataRequest:
         Path(request.labels) if request.labels else None,
         request.augment,
         settings=tuple((k.removeprefix("data."), v) for k, v in request.settings.items() if k.startswith("data.")),
+        task=request.task,
+        vocabulary=request.vocabulary,
     )
 
 

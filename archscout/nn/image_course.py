@@ -1,0 +1,162 @@
+"""The steps of training a classifier of images (`nn.course`, `nn.recipe`)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from archscout.core.errors import UserError
+from archscout.core.operations import AUXILIARY
+from archscout.core.problem import Task
+from archscout.core.seeds import derive
+from archscout.nn.batches import Stream
+from archscout.nn.course import Marks
+from archscout.nn.evaluate import evaluate, precision_context
+from archscout.nn.lanes import Lanes
+from archscout.nn.network import Network
+from archscout.nn.recipe import Recipe, optimizer_of
+
+_SHRINKABLE = 24  # pixels on the shorter side from which on images may be shrunk
+
+
+class ImageCourse:
+    """One training of a classifier: shuffled batches, shared between lanes; the average of the weights where one is kept."""
+
+    checks_every_pass = False
+
+    def __init__(self, network: nn.Module, task: Task, recipe: Recipe, seed: int) -> None:
+        self.network, self.task, self.recipe, self.seed = network, task, recipe, seed
+        self.device = next(network.parameters()).device
+        self.paths = _paths(network, recipe)
+        self.batch = recipe.batch_for(len(task.splits["train"]))
+        self.items = float(self.batch)
+        self.stream = Stream(task.splits["train"], self.batch, seed=seed, augment=recipe.augment)
+        self.per_epoch = self.stream.per_pass
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = optimizer_of(network, recipe)
+        self.averaged = copy.deepcopy(network) if recipe.average else network
+        self.lanes = Lanes(network, 1)
+
+    def shared(self, lanes: int) -> Lanes:
+        """Every lane gets a part of each batch; their twins of the network begin as it is now."""
+        self.lanes = Lanes(self.network, lanes)
+        return self.lanes
+
+    def move(self, step: int, progress: float) -> Tensor:
+        """One batch."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * self.batch / self.recipe.batch * self.recipe.rate(progress)
+        loss = self.trial(step, progress)
+        if self.recipe.average:
+            _average(self.averaged, self.network, min(self.recipe.average, (step + 1) / (step + 21)))
+        return loss
+
+    def trial(self, step: int, progress: float) -> Tensor:
+        """One batch at the rate that the optimizer has, without the average."""
+        x, y = self.stream.at(step)
+        x, y = x.to(self.device), y.to(self.device)
+        return _descend(self.lanes, self.optimizer, x, y, self.recipe, progress, self.kept(step, progress, len(x)))
+
+    def kept(self, step: int, progress: float, count: int) -> Tensor | None:
+        """What drop-path leaves in a step of so many images, as `Network.learn` takes it; None where nothing is dropped."""
+        if not self.paths:
+            return None
+        keep = 1 - self.recipe.drop_path * progress
+        noise = torch.Generator().manual_seed(derive(self.seed, "drop-path", step))
+        return ((torch.rand((count, self.paths), generator=noise) < keep).float() / keep).to(self.device)
+
+    def marks(self) -> Marks:
+        """Whether each validation image is classified right."""
+        return evaluate(self.averaged, self.task.splits["valid"], precision=self.recipe.precision)[0]
+
+    def checked(self, value: float) -> None:
+        """A validation changes nothing."""
+
+    def mended(self) -> bool:
+        """There is nothing to go back to."""
+        return False
+
+    def end(self, value: float) -> bool:
+        """The network takes over the averaged weights, which are those that were evaluated."""
+        if self.recipe.average:
+            self.network.load_state_dict(self.averaged.state_dict())
+        return False
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The average."""
+        if not self.recipe.average:
+            return {}
+        return {f"average.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Take up the average."""
+        if self.recipe.average:
+            found = {name.removeprefix("average."): t for name, t in tensors.items() if name.startswith("average.")}
+            self.averaged.load_state_dict(found)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the average of weights and of the normalisations' statistics towards the network's."""
+    for mean, value in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def _paths(network: nn.Module, recipe: Recipe) -> int:
+    """How many paths the recipe may drop. Raises UserError where the network lacks what the recipe wants."""
+    graph = network.graph if isinstance(network, Network) else None
+    if recipe.auxiliary and (graph is None or AUXILIARY not in graph.marks):
+        raise UserError(
+            "the recipe wants an auxiliary head, but the network has none; build it with one, or give recipe.auxiliary=0"
+        )
+    if recipe.drop_path and (graph is None or not graph.paths):
+        raise UserError("the recipe drops paths, but the network has none that may be dropped; give recipe.drop_path=0")
+    return len(graph.paths) if graph is not None and recipe.drop_path else 0
+
+
+def _descend(
+    lanes: Lanes, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, progress: float,
+    kept: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """One step of the optimizer; the loss."""
+    height, width = x.shape[2:]
+    if progress < recipe.small_share and min(height, width) >= _SHRINKABLE:
+        size = (shrunk(height, recipe.small_scale), shrunk(width, recipe.small_scale))
+        x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+    def loss(network: nn.Module, images: Tensor, labels: Tensor, kept: Tensor | None = None) -> Tensor:
+        with precision_context(recipe.precision, images.device):
+            if isinstance(network, Network) and (recipe.auxiliary or kept is not None):
+                logits, auxiliary = network.learn(images, kept)
+            else:
+                logits, auxiliary = network(images), None
+        found = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        if auxiliary is not None:
+            found = found + recipe.auxiliary * F.cross_entropy(auxiliary.float(), labels, label_smoothing=recipe.label_smoothing)
+        return found
+
+    mean = lanes.gradients(loss, x, y) if kept is None else lanes.gradients(loss, x, y, kept)
+    if recipe.clip:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], recipe.clip)
+    optimizer.step()
+    return mean
+
+
+def shrunk(extent: int, scale: float) -> int:
+    """About `scale` times an extent, but a multiple of 8 away from it.
+
+    So every halving meets an odd extent where it met one before: networks whose paddings were chosen for an extent fit the other.
+    """
+    return max(extent % 8 + 8, extent - 8 * round(extent * (1 - scale) / 8))
