@@ -60,6 +60,11 @@ class Vocabulary:
             return b"".join(parts).decode("utf8", "replace")
         return " ".join("\n" if entry == END_OF_LINE else entry for entry in entries).replace(" \n ", "\n").replace(" \n", "\n")
 
+    @property
+    def unwritten(self) -> tuple[int, ...]:
+        """The numbers that a sample should not have: `<unk>`."""
+        return (self.numbers[UNKNOWN],) if UNKNOWN in self.numbers else ()
+
     def labels(self) -> tuple[str, ...]:
         """The entries as a person reads them."""
         if self.level == "word":

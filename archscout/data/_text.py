@@ -125,7 +125,9 @@ def text_split(source: TextSource, split: str) -> TokenSplit:
 @lru_cache(maxsize=4)
 def encoded_text(source: TextSource) -> Encoded:
     """The vocabulary, learned from the training split alone, and the splits as its numbers."""
-    raw = {part: b"\n".join(filter(None, (_read(path).rstrip(b"\n") for path in paths))) + b"\n" for part, paths in source.parts}
+    raw = {
+        part: b"\n".join(filter(None, (read_text(path).rstrip(b"\n") for path in paths))) + b"\n" for part, paths in source.parts
+    }
     if not any(text.strip() for text in raw.values()):
         raise DataError(f"the text '{source.name}' is empty; give a text of some thousand words")
     bytewise, why = source.vocabulary == "byte", "as asked for"
@@ -166,7 +168,8 @@ def _decoded(source: TextSource, text: bytes) -> str:
         ) from error
 
 
-def _read(path: Path) -> bytes:
+def read_text(path: Path) -> bytes:
+    """The bytes of a text, unpacked. Raises DataError."""
     try:
         match path.suffix.lower():
             case ".xz":

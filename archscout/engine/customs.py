@@ -46,7 +46,7 @@ class Customs:
 
         It grows with the square root of the total, so that a longer budget buys larger networks and more passes alike, and with the
         side of the images. The constant for images fits what trained best in 30 to 480 CPU seconds at 28 and 32 pixels (decision
-        004), that for texts what did in 45 to 120 (decision 022); it is an upper bound, and the comparison at equal cost finds what
+        004), that for texts what did in 45 to 120 (decision 014); it is an upper bound, and the comparison at equal cost finds what
         is best below it.
         """
         if task.kind == LANGUAGE_MODELLING:
@@ -66,7 +66,7 @@ class Customs:
         return f"{count:,} training images of {'x'.join(map(str, task.shape))}, {task.classes} classes"
 
 
-_IMAGE_WORK, _TEXT_WORK = 7.0, 7.0
+_IMAGE_WORK, _TEXT_WORK = 7.0, 12.0
 IMAGES = Customs("mobile", "nas201", "handmade", Recipe, "two hand-made networks", "images", {"space.cells": "1"}, ("fp32", "bf16"))
 TEXTS = Customs(
     "rnn", "rnn", "handmade-rnn", TextRecipe, "an LSTM and a GRU", "tokens", screens_by_training=True, equal_parameters=True,

@@ -25,7 +25,7 @@ from archscout.engine.stages import SEARCHED, Contest, Contestant
 from archscout.nn import checkpoint
 from archscout.nn.course import AnyRecipe, Marks
 from archscout.nn.evaluate import predictions
-from archscout.nn.language import likelihoods
+from archscout.nn.marks import marks_of
 from archscout.nn.recipe import new_network
 from archscout.nn.threads import torch_threads
 from archscout.nn.tokens import TokenSplit
@@ -72,8 +72,8 @@ class Trained:
         return {
             "role": self.role,
             "architecture": str(self.architecture),
-            "valid_correct": _packed(self.valid_marks),
-            "test_correct": _packed(self.test_marks),
+            "valid_correct": packed(self.valid_marks),
+            "test_correct": packed(self.test_marks),
             "confusion": self.confusion.tolist(),
             "history": [asdict(report) for report in self.history],
             "epochs": self.epochs,
@@ -86,8 +86,8 @@ class Trained:
     def from_record(cls, record: Mapping[str, Any]) -> Trained:
         """From the store."""
         return cls(
-            record["role"], Architecture.parse(record["architecture"]), _unpacked(record["valid_correct"]),
-            _unpacked(record["test_correct"]), np.array(record["confusion"], dtype=np.int64),
+            record["role"], Architecture.parse(record["architecture"]), unpacked(record["valid_correct"]),
+            unpacked(record["test_correct"]), np.array(record["confusion"], dtype=np.int64),
             tuple(EpochReport(**report) for report in record["history"]), record["epochs"], record["seconds"],
             tuple(record["remarks"]), record.get("shortened", False),
         )  # fmt: skip
@@ -211,7 +211,7 @@ def _tested(job: Job, network: nn.Module, recipe: AnyRecipe) -> tuple[Marks, NDA
     if test is None:
         return np.zeros(0, bool), nothing
     if isinstance(test, TokenSplit):
-        return likelihoods(network, test), nothing
+        return marks_of(network, test, recipe.precision), nothing
     guessed = predictions(network, test, precision=recipe.precision)
     truth = test.labels[test.rows]
     confusion = np.zeros((job.task.classes, job.task.classes), np.int64)
@@ -229,13 +229,15 @@ def save_results(job: Job) -> None:
     write_results(job.store, job.folder / "results.csv")
 
 
-def _packed(marks: Marks) -> dict[str, Any]:
+def packed(marks: Marks) -> dict[str, Any]:
+    """Marks as JSON, to the last bit."""
     if marks.dtype == np.bool_:
-        return {"count": len(marks), "bits": np.packbits(marks).tobytes().hex()}
+        return {"count": len(marks), "bits": np.packbits(marks.astype(bool)).tobytes().hex()}
     return {"count": len(marks), "float64": marks.astype("<f8").tobytes().hex()}
 
 
-def _unpacked(record: Mapping[str, Any]) -> Marks:
+def unpacked(record: Mapping[str, Any]) -> Marks:
+    """The marks that `packed` wrote."""
     if "float64" in record:
         return np.frombuffer(bytes.fromhex(record["float64"]), "<f8").astype(np.float64)
     bits = np.frombuffer(bytes.fromhex(record["bits"]), dtype=np.uint8)

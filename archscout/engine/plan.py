@@ -401,19 +401,20 @@ def _limited(job: Job, work: float, sized: Mapping[str, Any] | None = None) -> t
     Between them: the settings that give the networks their size, where the plan chooses it. sized: it did already.
     """
     limits = dict(job.request.limits)
-    if _scalable(job):
-        if not sized:
+    if isinstance(job.space, ScaledSpace):  # whose networks all have one size, so that this says what they cost
+        if not sized and _scalable(job):
             _, sized = _sized(job, {**limits, "work": work})
+        sized = sized or {}
         space: Any = replace(cast(Any, job.space), **sized)
         typical = counts(space, sample(space, generator(job.request.seed, "depth")), job.task)
-        limits["work"] = float(f"{max(work, _ROOM * typical['work']):.3g}")
-        chosen = ", ".join(f"{name} {value}" for name, value in sized.items()) or "as large as the space has them"
+        limits["work"] = float(f"{_ROOM * typical['work']:.3g}")
+        chosen = ", ".join(f"{name} {value}" for name, value in sized.items()) or "of the size asked for"
         return (
             limits,
             sized,
             (
-                f"Networks of '{space.name}' ({chosen}) with about {typical['params']:,} parameters, so that the final training sees "
-                "enough text."
+                f"Networks of '{space.name}' ({chosen}) with about {typical['params']:,} parameters, so that the final training "
+                "sees enough text."
             ),
         )
     smallest = smallest_count(job.problem({}), "work")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
+from typing import Any, cast
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UnknownName, UserError, suggestion
@@ -46,8 +47,8 @@ class Train:
     def __post_init__(self) -> None:
         if not self.epochs > 0:
             raise UserError(f"a training takes more than 0 epochs, but {self.epochs} came; give for instance epochs=0.5")
-        if isinstance(self.recipe, Mapping):
-            object.__setattr__(self, "recipe", _recipe_of(self.recipe))
+        if isinstance(cast(Any, self.recipe), Mapping):  # as the command line and the store give it
+            object.__setattr__(self, "recipe", _recipe_of(cast(Any, self.recipe)))
 
     @property
     def kinds(self) -> tuple[TaskKind, ...]:

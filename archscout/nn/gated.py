@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class GatedModel(nn.Module):
     def decoded(self, outputs: Tensor) -> Tensor:
         """The logits (B, L, V) of outputs (B, L, D)."""
         return F.linear(outputs, self.embedding.weight, self.bias)
+
+    def description(self) -> dict[str, Any]:
+        """What another program must know, besides the weights, to compute the same."""
+        return {"kind": self.family}
 
     def recurrent_weights(self) -> dict[str, Tensor]:
         """The matrix that reads the hidden state, all columns of it."""

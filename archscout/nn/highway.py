@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +155,11 @@ class HighwayModel(nn.Module):
         steps = [single(*node, weights[name]) for node, name in zip(self.nodes, self._names, strict=True)]
         dropouts = self.network.dropouts if self.training else NO_DROPOUT
         return passed(weights, tokens, states, steps, self._outputs, dropouts=dropouts, normalised=self.normalised)
+
+    def description(self) -> dict[str, Any]:
+        """What another program must know, besides the weights, to compute the same."""
+        outputs, names = list(self._outputs), list(self._names)
+        return {"kind": "highway", "nodes": [list(node) for node in self.nodes], "names": names, "outputs": outputs}
 
     def decoded(self, outputs: Tensor) -> Tensor:
         """The logits (B, L, V) of outputs (B, L, D)."""

@@ -16,8 +16,9 @@ from archscout.core.problem import Task
 from archscout.core.seeds import derive
 from archscout.nn.batches import Stream
 from archscout.nn.course import Marks
-from archscout.nn.evaluate import evaluate, precision_context
+from archscout.nn.evaluate import precision_context
 from archscout.nn.lanes import Lanes
+from archscout.nn.marks import marks_of
 from archscout.nn.network import Network
 from archscout.nn.recipe import Recipe, optimizer_of
 
@@ -72,7 +73,7 @@ class ImageCourse:
 
     def marks(self) -> Marks:
         """Whether each validation image is classified right."""
-        return evaluate(self.averaged, self.task.splits["valid"], precision=self.recipe.precision)[0]
+        return marks_of(self.averaged, self.task.splits["valid"], self.recipe.precision)
 
     def checked(self, value: float) -> None:
         """A validation changes nothing."""

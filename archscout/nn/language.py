@@ -73,16 +73,17 @@ def sampled(
 _BATCHES = 30
 
 
-def batch_means(marks: NDArray[np.generic]) -> NDArray[np.float64]:
+def batch_means(marks: NDArray[np.bool_] | NDArray[np.float64]) -> NDArray[np.float64]:
     """The means of up to 30 pieces of a series, (K,), each as long as the others (what is left over at the end goes nowhere).
 
     Neighbouring windows of a text are alike; pieces of many windows are nearly independent, as single windows are not.
     """
     pieces = min(_BATCHES, len(marks))
-    return np.asarray(marks[: len(marks) - len(marks) % pieces], np.float64).reshape(pieces, -1).mean(1)
+    means: NDArray[np.float64] = marks[: len(marks) - len(marks) % pieces].astype(np.float64).reshape(pieces, -1).mean(1)
+    return means
 
 
-def standard_error(marks: NDArray[np.generic]) -> float:
+def standard_error(marks: NDArray[np.bool_] | NDArray[np.float64]) -> float:
     """Of the mean of a series whose neighbours are alike (Schmeiser 1982, batch means); 0 for a single mark."""
     means = batch_means(marks)
     return float(means.std(ddof=1) / len(means) ** 0.5) if len(means) > 1 else 0.0

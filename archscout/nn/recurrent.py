@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from math import sqrt
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,15 @@ class WeightDropped(Protocol):
 
     def recurrent_weights(self) -> dict[str, Tensor]:
         """By the name of every weight that reads previous hidden states: which of its columns do, (columns,) bool."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A language model that another program can compute, from its weights and a few facts (`export.language_model`)."""
+
+    def description(self) -> dict[str, Any]:
+        """What another program must know, besides the weights, to compute the same."""
         ...
 
 
@@ -138,6 +147,7 @@ class LanguageModel(nn.Module):
         dropouts: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> None:  # fmt: skip
         super().__init__()
+        self._nodes, self._hidden, self._sizes = tuple(nodes), tuple(hidden), tuple(sizes)
         self.embedding = nn.Embedding(vocabulary, sizes[0][0])
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.cells = nn.ModuleList(RecurrentCell(nodes, hidden, inputs, size) for inputs, size in sizes)
@@ -184,6 +194,11 @@ class LanguageModel(nn.Module):
             raw = torch.stack(outputs, 1)
             x = between(raw) if number < len(self.cells) - 1 else last(raw)
         return raw, x, ends
+
+    def description(self) -> dict[str, Any]:
+        """What another program must know, besides the weights, to compute the same."""
+        nodes = [[operation, list(sources)] for operation, sources in self._nodes]
+        return {"kind": "recurrent", "nodes": nodes, "hidden": list(self._hidden), "sizes": [list(pair) for pair in self._sizes]}
 
     def recurrent_weights(self) -> dict[str, Tensor]:
         """By the name of every weight that reads previous hidden states: which of its columns do, (columns,) bool."""

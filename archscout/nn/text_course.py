@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -16,7 +17,8 @@ from archscout.core.problem import Task
 from archscout.core.seeds import derive, seeded
 from archscout.nn.course import Marks
 from archscout.nn.evaluate import precision_context
-from archscout.nn.language import likelihoods, outputs_and_logits
+from archscout.nn.language import outputs_and_logits
+from archscout.nn.marks import marks_of
 from archscout.nn.recurrent import Outputs, State, WeightDropped
 from archscout.nn.text_recipe import TextRecipe
 from archscout.nn.tokens import TokenSplit, TokenStream
@@ -37,6 +39,8 @@ class TextCourse:
         self.valid: TokenSplit = task.splits["valid"]
         self.stream = TokenStream(data, recipe.batch_for(len(data)), seed=seed, varied=recipe.varied)
         self.length = data.length
+        if recipe.frequencies:
+            begin_with_frequencies(network, data)
         self.batch, self.per_epoch, self.items = self.stream.columns, self.stream.per_pass, float(self.stream.columns)
         self.checks_every_pass = recipe.nonmono > 0
         self.optimizer = recipe.optimizer_of(network)
@@ -103,7 +107,7 @@ class TextCourse:
 
     def marks(self) -> Marks:
         """The mean log-likelihood of the tokens of each validation window."""
-        return likelihoods(self.averaged or self.network, self.valid)
+        return marks_of(self.averaged or self.network, self.valid, self.recipe.precision)
 
     def checked(self, value: float) -> None:
         """Keep the best weights; begin to average where the recipe's `nonmono` says so."""
@@ -161,6 +165,15 @@ class TextCourse:
             layer, number = map(int, name.split("."))
             layers.setdefault(layer, {})[number] = tensor.to(self.device)
         self.states = [tuple(layers[n][k] for k in sorted(layers[n])) for n in sorted(layers)] or None
+
+
+@torch.no_grad()
+def begin_with_frequencies(network: nn.Module, data: TokenSplit) -> None:
+    """Set the decoder's bias, in a network that calls it `bias`, to the logarithms of the tokens' frequencies (each plus one)."""
+    bias = dict(network.named_parameters()).get("bias")
+    if bias is not None and bias.ndim == 1:
+        counts = torch.from_numpy(np.bincount(data.ids, minlength=len(bias)) + 1).double()
+        bias.copy_((counts / counts.sum()).log())
 
 
 class _Caller(nn.Module):

@@ -30,6 +30,7 @@ class TextRecipe:
     clip: the largest norm of the gradients of all weights together; 0 for no bound. weight_decay: of all weights alike.
     alpha, beta: weights of the squares of the outputs (behind the dropout), and of the changes of the outputs from one token to the
         next, which are added to the loss.
+    frequencies: whether a network begins with the logarithms of the tokens' frequencies in the training text as its decoder's bias.
     weight_drop: share of the weights on previous hidden states that are dropped in each step, in networks that allow it
         (`nn.recurrent.WeightDropped`).
     nonmono: averaging of the weights begins when a validation is worse than the best of those more than so many validations ago;
@@ -38,7 +39,7 @@ class TextRecipe:
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 0.004
+    learning_rate: float = 0.008
     weight_decay: float = 0.0
     warm_up: float = 0.05
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -49,6 +50,7 @@ class TextRecipe:
     beta: float = 0.0
     weight_drop: float = 0.0
     nonmono: int = 0
+    frequencies: bool = True
     precision: Literal["fp32", "bf16"] = "fp32"
     small_share: ClassVar[float] = 0.0
     small_scale: ClassVar[float] = 1.0

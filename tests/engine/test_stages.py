@@ -16,6 +16,7 @@ from archscout.engine.customs import IMAGES
 from archscout.engine.plan import RUNG_FACTOR, _contest, check_limits
 from archscout.engine.request import Request
 from archscout.engine.stages import RANDOM, SEARCHED, Contestant, _distance, _spread, decide
+from archscout.testing.tasks import image_task
 
 
 def architecture(*choices: int) -> Architecture:
