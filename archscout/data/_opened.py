@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,8 +90,6 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedD
         raise DataError(f"the data '{request.source}' make a task of {kind.name}, but {request.task} was asked for")
     if isinstance(found, TextSource):
         return _opened_text(found)
-    if request.vocabulary != "auto":
-        raise DataError(f"a vocabulary goes with a text, but '{request.source}' are images; leave it out")
     return open_found(found, request, progress)
 
 
@@ -184,12 +182,16 @@ def _reads_as_text(path: Path, task: str) -> bool:
 def _plugin(request: DataRequest) -> Any:
     source, path = request.source, Path(request.source).expanduser()
     settings: dict[str, Any] = dict(request.settings)
+    named = [name for name in catalogue.names("data") if name not in ("folder", "arrays", "text")]
     if request.vocabulary != "auto":
         settings["vocabulary"] = request.vocabulary
+        known = source in named and "vocabulary" in {field.name for field in fields(catalogue.plugin("data", source))}
+        if not known and not _reads_as_text(path, request.task) and (path.exists() or source in named):
+            raise DataError(
+                f"a vocabulary goes with a text, but '{source}' is none; leave it out, or give --task language-modelling"
+            )
     if _reads_as_text(path, request.task):
         return catalogue.make("data", "text", path=path, **settings)
-    if request.vocabulary != "auto" and path.exists():
-        raise DataError(f"a vocabulary goes with a text, but '{source}' is none; leave it out, or give --task language-modelling")
     if path.is_dir():
         return catalogue.make("data", "folder", path=path, labels=request.labels, **settings)
     if path.is_file() and path.suffix.lower() == ".csv":
@@ -200,7 +202,6 @@ def _plugin(request: DataRequest) -> Any:
         return catalogue.make("data", "arrays", path=path, **settings)
     if path.is_file() and path.suffix.lower() != ".py":
         raise DataError(f"'{source}' is neither a folder of images nor an .npz or .csv file; give one of these, or a .txt file")
-    named = [name for name in catalogue.names("data") if name not in ("folder", "arrays", "text")]
     if source in named or source.endswith(".py"):
         return catalogue.make("data", source, **settings)
     if source in ("folder", "arrays", "text"):

@@ -22,9 +22,10 @@ class Customs:
     space, loop_space: where nothing else is asked for, and for strategies that learn on a supernet; loop_settings: of the latter.
     handmade: the space of the hand-made rivals; rivals: how a sentence calls two of them. recipe: the class of recipes. precisions:
     that are tried. screens_by_training: whether the default judge of the screening is a short training; else it only counts.
-    enough, least: items that the first rung of the comparison shows each network if it can, and at the least.
+    enough, least: items that the first rung of the comparison shows each network if it can, and at the least. least_screened: those
+    of a training of the screening.
     valid_share: validation items for each training item of that rung, at the most, where evaluations are dear; 0 for all.
-    parts: what a network consists of for its size to be matched: hand-made rivals have as many parameters as the finalists.
+    equal_parameters: whether hand-made rivals have as many parameters as the best finalist.
     """
 
     space: str
@@ -39,6 +40,7 @@ class Customs:
     equal_parameters: bool = False
     enough: float = 6_000.0
     least: float = 512.0
+    least_screened: float = 0.0
     valid_share: float = 0.0
 
     def bound_on_work(self, task: Task, total: float) -> float:
@@ -70,7 +72,7 @@ _IMAGE_WORK, _TEXT_WORK = 7.0, 12.0
 IMAGES = Customs("mobile", "nas201", "handmade", Recipe, "two hand-made networks", "images", {"space.cells": "1"}, ("fp32", "bf16"))
 TEXTS = Customs(
     "rnn", "rnn", "handmade-rnn", TextRecipe, "an LSTM and a GRU", "tokens", screens_by_training=True, equal_parameters=True,
-    enough=2_000.0, least=320.0, valid_share=0.6,
+    enough=2_000.0, least=320.0, least_screened=240.0, valid_share=0.6,
 )  # fmt: skip
 _OF_KIND = {IMAGE_CLASSIFICATION: IMAGES, LANGUAGE_MODELLING: TEXTS}
 

@@ -109,6 +109,8 @@ class Job:
         self.space = self._space()
         check_kind(self.task, self.space, f"the space '{self.space.name}'")
         self.strategy()
+        if self.owns_loop:  # it trains by itself, so that the kind of the task matters to it
+            check_kind(self.task, self.strategy(), f"the strategy '{self.strategy_name}'")
         if self.request.estimator != "auto":
             judge = self.estimator(self.request.estimator)  # wrong settings are to be told of before anything is spent
             check_kind(self.task, judge, f"the judge '{self.request.estimator}'")

@@ -50,8 +50,10 @@ _PACED_TO = 0.9
 """Of its time, what such a strategy is made to need."""
 _LEAST_VALID = 200
 """Validation items that are used at the least, where not all are."""
-_FIRST_RATE = 2e9
-"""Work per second that a network is sized for before a first one was timed."""
+_TRIED_RATES = (0.5e9, 8e9)
+"""Work per second for which the small and the large network are sized that are timed."""
+_MOST_ADDED = 3.0
+"""Times the large network's rate at which work may seem to be added: two timings are noisy."""
 _ROOM = 1.2
 """Times the work of a typical network of the chosen size that others may cost, where they differ."""
 _REFERENCE_RATE = 30e9
@@ -326,26 +328,37 @@ def _measured_rate(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
 
 
 def _measured_in_space(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
-    """The rate of a network of the searched space, whose steps cost more than hand-made layers do, twice: at a guess, then sized.
+    """The rate of networks of the searched space, whose steps cost more than those of hand-made layers.
 
-    What a step costs besides its multiplications does not grow with the network, so the second size is the one that is kept.
+    Where the plan chooses their size, a small and a large one are timed: what a step costs besides its multiplications hardly grows
+    with the network, so the size follows from the rate at which work is added, and the rate at that size from both.
     """
-    recipe, rate = wanted_recipe(job), _FIRST_RATE
-    settings: dict[str, Any] = {}
+    recipe = wanted_recipe(job)
     lanes, threads = computing(job, recipe)
     batch = recipe.batch_for(len(job.task.splits["train"]))
-    space = job.space
-    for _ in range(2 if _scalable(job) else 1):
-        if _scalable(job):
-            assert job.seconds is not None
-            bound = job.customs.bound_on_work(job.task, rate * (1 - _SHARE_CHOSEN_SCREEN - _SHARE_COMPARE) * job.seconds)
-            space, settings = _sized(job, {**job.request.limits, "work": bound})
+
+    def timed(space: Space) -> tuple[float, float]:
         architecture = sample(space, generator(job.request.seed, "depth"))
         with torch_threads(threads):
             network = new_network(space, architecture, job.task, seed=0).to(job.device)
             seconds = step_seconds(network, job.task, recipe, steps=3, lanes=lanes)
-        rate = counts(space, architecture, job.task)["work"] * batch / seconds
-    return recipe, rate, settings
+        return float(counts(space, architecture, job.task)["work"]) * batch, seconds
+
+    if not _scalable(job):
+        work, seconds = timed(job.space)
+        return recipe, work / seconds, {}
+    assert job.seconds is not None
+    finish = (1 - _SHARE_CHOSEN_SCREEN - _SHARE_COMPARE) * job.seconds
+
+    def sized(rate: float) -> tuple[Space, dict[str, Any]]:
+        return _sized(job, {**job.request.limits, "work": job.customs.bound_on_work(job.task, rate * finish)})
+
+    (small, quick), (large, slow) = (timed(sized(rate)[0]) for rate in _TRIED_RATES)
+    added = max((large - small) / max(slow - quick, 1e-9), large / slow) if large > small else large / slow
+    space, settings = sized(min(added, _MOST_ADDED * large / slow))
+    work = float(counts(space, sample(space, generator(job.request.seed, "depth")), job.task)["work"]) * batch
+    between = (work - small) / (large - small) if large > small else 1.0
+    return recipe, work / max(0.5 * quick, quick + between * (slow - quick)), settings
 
 
 def _scalable(job: Job) -> bool:

@@ -133,11 +133,12 @@ def _fidelity(observation: Observation) -> float:
 
 
 def screening_judge(job: Job, plan: Plan) -> Estimator:
-    """The judge that the request names, or the default: a formula of counts, or a training a third as long as the first rung."""
+    """The judge that the request names, or the default: a formula of counts, or a training of a third of the first rung."""
     if job.request.estimator != "auto":
         return job.estimator(job.request.estimator)
     if job.customs.screens_by_training and not job.owns_loop:
-        shortest = round(plan.rungs[0] / RUNG_FACTOR, 5)
+        least = min(plan.rungs[0], job.customs.least_screened / len(job.task.splits["train"]))
+        shortest = round(max(plan.rungs[0] / RUNG_FACTOR, least), 5)
         return cast(Estimator, catalogue.make(
             "estimators", "train", epochs=shortest, recipe=dict(plan.recipe), work=plan.limits["work"]
         ))  # fmt: skip

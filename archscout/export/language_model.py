@@ -151,7 +151,7 @@ class Model:
                 logits, states = self.step(tokens[places[:, step]], states)
                 losses = F.cross_entropy(logits, tokens[places[:, step] + 1], reduction="none")
                 total += float(losses[counted[:, step]].double().sum())
-        return math.exp(total / (count * window))
+        return math.exp(min(total / (count * window), 700.0))
 
     def sample(self, count: int, start: str = "", temperature: float = 1.0, seed: int = 0) -> str:
         """The text of `count` tokens that follow `start`; temperature 0 for the likeliest ones."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from archscout.core.errors import DataError, UserError
+from archscout.core.problem import LANGUAGE_MODELLING
 from archscout.core.vocabulary import END_OF_LINE, UNKNOWN, Vocabulary, words_of
 from archscout.export.folder import load_model
 from archscout.nn.language import likelihoods, sampled
@@ -37,7 +38,7 @@ def measured_texts(folder: Path, texts: Mapping[str, bytes]) -> list[dict[str, A
                 "file": name,
                 "tokens": len(ids),
                 "unknown": int((ids == vocabulary.numbers.get(UNKNOWN, -1)).sum()),
-                "perplexity": math.exp(-float(np.mean(likelihoods(network, split)))),
+                "perplexity": LANGUAGE_MODELLING.measured(float(np.mean(likelihoods(network, split)))),
             }
         )
     return rows

@@ -10,17 +10,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from archscout.nn.evaluate import precision_context
 from archscout.nn.recurrent import Outputs, Recurrent, State
 from archscout.nn.tokens import TokenSplit, in_order
 
 
-def outputs_and_logits(network: nn.Module, tokens: Tensor, states: Sequence[State] | None) -> tuple[Tensor, Outputs | None]:
-    """The logits (B, L, V) of tokens (B, L), and what stood before the decoder; None of a network that carries no hidden state."""
+def outputs_and_logits(
+    network: nn.Module, tokens: Tensor, states: Sequence[State] | None, precision: str = "fp32"
+) -> tuple[Tensor, Outputs | None]:
+    """The logits (B, L, V) of tokens (B, L), and what stood before the decoder; None of a network that carries no hidden state.
+
+    precision: of the decoder, or of all of a network without a hidden state.
+    """
     if not isinstance(network, Recurrent):
-        logits: Tensor = network(tokens)
+        with precision_context(precision, tokens.device):
+            logits: Tensor = network(tokens)
         return logits, None
     found = network.outputs(tokens, states)
-    return network.decoded(found[1]), found
+    with precision_context(precision, tokens.device):
+        return network.decoded(found[1]), found
 
 
 def likelihoods(network: nn.Module, split: TokenSplit) -> NDArray[np.float64]:

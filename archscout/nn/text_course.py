@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from archscout.core.problem import Task
 from archscout.core.seeds import derive, seeded
 from archscout.nn.course import Marks
-from archscout.nn.evaluate import precision_context
 from archscout.nn.language import outputs_and_logits
 from archscout.nn.marks import marks_of
 from archscout.nn.recurrent import Outputs, State, WeightDropped
@@ -76,8 +75,7 @@ class TextCourse:
 
     def _descend(self, x: Tensor, y: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        with precision_context(self.recipe.precision, self.device):
-            logits, outputs = self._called(x)
+        logits, outputs = self._called(x)
         loss = F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
         penalised = loss
         if outputs is not None:
@@ -96,13 +94,13 @@ class TextCourse:
     def _called(self, x: Tensor) -> tuple[Tensor, Outputs | None]:
         """The network on a window, with some of its recurrent weights dropped where the recipe wants it."""
         if not self.droppable:
-            return outputs_and_logits(self.network, x, self.states)
+            return outputs_and_logits(self.network, x, self.states, self.recipe.precision)
         weights = dict(self.network.named_parameters())
         thinned = {}
         for name, columns in self.droppable.items():
             dropped = F.dropout(weights[name], self.recipe.weight_drop)
             thinned[f"network.{name}"] = torch.where(columns.to(self.device), dropped, weights[name])
-        found: tuple[Tensor, Outputs | None] = functional_call(self.caller, thinned, (x, self.states))
+        found: tuple[Tensor, Outputs | None] = functional_call(self.caller, thinned, (x, self.states, self.recipe.precision))
         return found
 
     def marks(self) -> Marks:
@@ -183,9 +181,9 @@ class _Caller(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, tokens: Tensor, states: Sequence[State] | None) -> tuple[Tensor, Outputs | None]:
+    def forward(self, tokens: Tensor, states: Sequence[State] | None, precision: str) -> tuple[Tensor, Outputs | None]:
         """As `outputs_and_logits`."""
-        return outputs_and_logits(self.network, tokens, states)
+        return outputs_and_logits(self.network, tokens, states, precision)
 
 
 def stalls(checks: Sequence[float], value: float, nonmono: int) -> bool:

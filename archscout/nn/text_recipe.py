@@ -35,15 +35,15 @@ class TextRecipe:
         (`nn.recurrent.WeightDropped`).
     nonmono: averaging of the weights begins when a validation is worse than the best of those more than so many validations ago;
         the validation is then measured after every pass. 0 for never.
-    precision: `bf16` computes products in bfloat16 (autocast); weights stay fp32.
+    precision: `bf16` computes the decoder's products in bfloat16 (autocast); weights stay fp32.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 0.008
+    learning_rate: float = 0.01
     weight_decay: float = 0.0
     warm_up: float = 0.05
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    batch: int = 32
+    batch: int = 8
     varied: bool = True
     clip: float = 0.25
     alpha: float = 0.0

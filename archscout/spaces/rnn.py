@@ -140,7 +140,7 @@ class Rnn:
             return {"params": network.params, "macs": network.macs}
 
         size = largest(self.size, count, limits)
-        return replace(self, size=size - size % 4 if size > 4 else size)
+        return replace(self, size=size - size % 4 if 4 < size < self.size else size)
 
     def genotype(self, architecture: Architecture) -> str:
         """The published `Genotype(recurrent=[('tanh', 0), ...], concat=range(1, 9))`: activation and predecessor of each node."""
