@@ -43,7 +43,7 @@ class TextRecipe:
     weight_decay: float = 0.0
     warm_up: float = 0.05
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    batch: int = 8
+    batch: int = 16
     varied: bool = True
     clip: float = 0.25
     alpha: float = 0.0

@@ -69,9 +69,8 @@ def test_the_program_agrees_with_the_network(tmp_path: Path, data: OpenedData, s
 
 def test_the_folder_holds_everything_and_the_program_runs_alone(tmp_path: Path, data: OpenedData) -> None:
     _, notes = exported(tmp_path, data, "rnn")
-    assert notes == [
-        "onnx and pt2 were not written: its hidden state is carried from token to token, which these formats of one pass do not hold."
-    ]
+    [note] = notes
+    assert note.startswith("onnx and pt2 were not written: its hidden state is carried from token to token")
     _, info = load_model(tmp_path)
     assert info["vocabulary"]["level"] == info["preprocessing"]["level"] and info["network"]["kind"] == "highway"
     with pytest.raises(UserError, match=r"a language model is not exported as onnx: .*; use language_model\.py"):
