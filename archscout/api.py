@@ -363,9 +363,12 @@ def train_one(
         device=device, seed=seed, settings=dict(settings or {}), task=task, vocabulary=vocabulary,
     )  # fmt: skip
     request.check()
-    owner, found = resolve(architecture, space, request.settings)
-    size = {f"space.{name}": str(value) for name, value in known.size.items()} if owner.name == known.space else {}
-    owner, found = with_settings(owner, found, {**size, **request.settings})
+    size = {f"space.{name}": str(value) for name, value in known.size.items()}
+    if known.space and known.space in (space, architecture.partition(":")[0]):  # its size may decide what the architecture means
+        owner, found = resolve(architecture, space, {**size, **request.settings})
+    else:
+        owner, found = resolve(architecture, space, request.settings)
+        owner, found = with_settings(owner, found, {**(size if owner.name == known.space else {}), **request.settings})
     device = device_of(device)
     named = "" if recipe == "default" else f"-{recipe}"
     folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}{named}")

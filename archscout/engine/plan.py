@@ -341,7 +341,7 @@ def _measured_in_space(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
         architecture = sample(space, generator(job.request.seed, "depth"))
         with torch_threads(threads):
             network = new_network(space, architecture, job.task, seed=0).to(job.device)
-            seconds = step_seconds(network, job.task, recipe, steps=3, lanes=lanes)
+            seconds = step_seconds(network, job.task, recipe, steps=2, lanes=lanes)
         return float(counts(space, architecture, job.task)["work"]) * batch, seconds
 
     if not _scalable(job):

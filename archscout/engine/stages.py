@@ -115,6 +115,9 @@ def screen(job: Job, plan: Plan) -> Screened:
             judged[observation.architecture] = observation
     if not judged:
         reasons = {o.failure.message for o in log.observations if o.failure}
+        if not log.observations and not counted and job.request.estimator == "auto":
+            job.say("screen", "Not one short training was done in time; random networks go on to the comparison.")
+            return Screened(_unjudged(job, plan, problem))
         if not log.observations:
             raise UserError(f"--budget {job.request.budget} was up before the first architecture was judged; give a longer one")
         if all(o.failure and o.failure.kind == "over_limit" for o in log.observations):
@@ -126,6 +129,12 @@ def screen(job: Job, plan: Plan) -> Screened:
         )
     best_first = tuple(sorted(judged.values(), key=lambda o: (-_fidelity(o), -o.value)))
     return Screened(tuple(o.architecture for o in best_first), best_first)
+
+
+def _unjudged(job: Job, plan: Plan, problem: Problem) -> tuple[Architecture, ...]:
+    """Finalists of a screening that judged none: random ones."""
+    rng, accept = generator(job.request.seed, "unjudged"), acceptance(problem)
+    return tuple(dict.fromkeys(sample(job.space, rng, accept) for _ in range(plan.finalists)))
 
 
 def _fidelity(observation: Observation) -> float:

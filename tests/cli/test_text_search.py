@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -152,7 +151,12 @@ def test_train_one_cell_and_one_rival(story: Path, tmp_path: Path, call: Callabl
     assert "test perplexity" in call(*words, *small)
     rival = call("train", "handmade-rnn:1.7", *words[2:8], "--set", "data.window=10", "--out", tmp_path / "gru")
     assert "test perplexity" in rival
-    shutil.rmtree(tmp_path / "net")
+    published = call(
+        *("train", "NAO", "--space", "rnn", "--recipe", "nao-ptb", "--data", story, "--epochs", 0.2, "--vocabulary", "word"),
+        *("--set", "space.size=6", "--set", "data.window=10", "--out", tmp_path / "nao", "--json"),
+    )
+    recipe = json.loads(published)["recipe"]
+    assert (recipe["name"], recipe["optimizer"], recipe["nonmono"]) == ("nao-ptb", "sgd", 5)
 
 
 def test_what_is_refused_in_one_sentence(archscout: Command, story: Path, tmp_path: Path) -> None:
