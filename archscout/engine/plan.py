@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from statistics import median
 from time import monotonic
 from typing import Any, cast
 
@@ -54,8 +55,8 @@ _TRIED_RATES = (0.5e9, 8e9)
 """Work per second for which the small and the large network are sized that are timed."""
 _MOST_ADDED = 3.0
 """Times the large network's rate at which work may seem to be added: two timings are noisy."""
-_ROOM = 1.2
-"""Times the work of a typical network of the chosen size that others may cost, where they differ."""
+_TYPICAL, _ROOM = 15, 1.2
+"""How many networks say what is typical for a size, and how many times their median work others may cost."""
 _REFERENCE_RATE = 30e9
 """Work per second that a training is assumed to do where nothing is timed."""
 
@@ -419,7 +420,9 @@ def _limited(job: Job, work: float, sized: Mapping[str, Any] | None = None) -> t
             _, sized = _sized(job, {**limits, "work": work})
         sized = sized or {}
         space: Any = replace(cast(Any, job.space), **sized)
-        typical = counts(space, sample(space, generator(job.request.seed, "depth")), job.task)
+        rng = generator(job.request.seed, "typical")
+        drawn = [counts(space, sample(space, rng), job.task) for _ in range(_TYPICAL)]
+        typical = {name: int(median(each[name] for each in drawn)) for name in ("params", "work")}
         limits["work"] = float(f"{_ROOM * typical['work']:.3g}")
         chosen = ", ".join(f"{name} {value}" for name, value in sized.items()) or "of the size asked for"
         return (

@@ -71,7 +71,7 @@ def render(facts: ReportFacts) -> str:
         mistakes=facts.errors.mistakes[:MISTAKES] if facts.errors else (),
         tried=best_first(facts.trials)[:TRIED],
         judged=sum(trial.value is not None for trial in facts.trials),
-        screened=_screened(facts.trials),
+        screened=_screened(facts.trials, METRICS[facts.metric]),
         failures=failures(facts.trials),
         labels=_labels(facts),
         caveats=caveats(facts),
@@ -95,7 +95,7 @@ def verdict(comparison: Comparison | None, metric: Metric = METRICS["accuracy"])
             "Not compared", "No searched network and no other network were trained alike, so there is no saying.", "open"
         )
     gap, accuracy = metric.gap(comparison.difference), metric.name == "accuracy"
-    points = gap.lstrip("+−") if accuracy else f"{gap.split(' ')[0]} of perplexity"
+    points = gap.lstrip("+−") if accuracy else f"{gap.rsplit(' ', 1)[0]} of perplexity"
     where = f"on the {comparison.count:,} {comparison.split} {metric.items}, after {comparison.cost}"
     if comparison.search_won is None:
         return Verdict(
@@ -209,13 +209,15 @@ def _value(trial: Trial, metric: Metric) -> str:
     return words.short(value) if trial.stage == "screen" else metric.shown(value)
 
 
-def _screened(trials: Iterable[Trial]) -> Markup:
+def _screened(trials: Iterable[Trial], metric: Metric) -> Markup:
     """The scores of the screening against MACs."""
     group = compared(trial for trial in trials if trial.stage == "screen")
     dots = [Dot(float(t.macs), t.value, t.role, t.architecture) for t in group if t.macs is not None and t.value is not None]
     if len(dots) < 2:
         return Markup("")
-    return scatter(dots, "MACs per image", f"score ({group[0].judge})", y_format=words.short)
+    trained = group[0].judge == "train"
+    label = f"validation {metric.name}" if trained else f"score ({group[0].judge})"
+    return scatter(dots, f"MACs per {metric.item}", label, y_format=metric.shown if trained else words.short)
 
 
 def _curves(facts: ReportFacts) -> list[tuple[str, Markup]]:
