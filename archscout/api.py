@@ -371,7 +371,6 @@ def train_one(
         owner, found = with_settings(owner, found, {**(size if owner.name == known.space else {}), **request.settings})
     device = device_of(device)
     named = "" if recipe == "default" else f"-{recipe}"
-    folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}{named}")
     opened = open_request(request, progress=True)
     check_kind(opened.task, owner, f"the space '{owner.name}'")
     kind = opened.task.kind
@@ -387,6 +386,7 @@ def train_one(
         wanted, notes = _feasible(wanted, asked, owner, found, opened.task)
     for note in notes:
         _tell(note)
+    folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}{named}")
     auxiliary = isinstance(wanted, Recipe) and wanted.auxiliary > 0
     network = new_network(owner, found, opened.task, seed=seed, auxiliary=auxiliary).to(device)
     keep_memory()

@@ -424,14 +424,14 @@ def _limited(job: Job, work: float, sized: Mapping[str, Any] | None = None) -> t
         drawn = [counts(space, sample(space, rng), job.task) for _ in range(_TYPICAL)]
         typical = {name: int(median(each[name] for each in drawn)) for name in ("params", "work")}
         limits["work"] = float(f"{_ROOM * typical['work']:.3g}")
-        chosen = ", ".join(f"{name} {value}" for name, value in sized.items()) or "of the size asked for"
+        chosen = ", ".join(f"{name} {value}" for name, value in sized.items())
+        why = f"({chosen}) with about {typical['params']:,} parameters, so that the final training sees enough text"
+        if not chosen:
+            why = f"of the size asked for, about {typical['params']:,} parameters"
         return (
             limits,
             sized,
-            (
-                f"Networks of '{space.name}' ({chosen}) with about {typical['params']:,} parameters, so that the final training "
-                "sees enough text."
-            ),
+            f"Networks of '{space.name}' {why}.",
         )
     smallest = smallest_count(job.problem({}), "work")
     limits["work"] = float(f"{max(work, 2.0 * smallest):.3g}")

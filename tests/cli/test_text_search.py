@@ -16,22 +16,9 @@ from commandline import Command, end_of, landed, until
 from archscout.core.errors import ArchscoutError, UserError
 from archscout.report.facts import from_json
 
-WORDS = (
-    "search",
-    "--budget",
-    8,
-    "--epochs",
-    1,
-    "--workers",
-    1,
-    "--vocabulary",
-    "word",
-    "--set",
-    "space.size=8",
-    "--set",
-    "space.nodes=2",
-)
-SETTINGS = ("--set", "data.window=10", "--set", "recipe.batch=4", "--json")
+WORDS = ("search", "--budget", 8, "--epochs", 1, "--workers", 1, "--vocabulary", "word")
+SIZE = ("--set", "space.size=8", "--set", "space.nodes=2")
+SETTINGS = (*SIZE, "--set", "data.window=10", "--set", "recipe.batch=4", "--json")
 
 
 @pytest.fixture(scope="session")
