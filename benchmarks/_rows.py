@@ -56,7 +56,9 @@ def commit() -> str:
 
 
 def machine(cores: int | None = None) -> str:
-    """The processor and how many cores were used; None for all."""
+    """The processor and how many cores were used, None for all; or $MEASURED_ON, where runs were brought from another machine."""
+    if elsewhere := os.environ.get("MEASURED_ON"):
+        return elsewhere
     count = cores or os.cpu_count() or 1
     return f"{platform.processor() or platform.machine()}, {count} core{'s' if count > 1 else ''}"
 

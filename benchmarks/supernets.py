@@ -10,6 +10,8 @@
     traces          the trace of 50 networks: random labels against true ones, noise against images; and against accuracy
     mdenas-table    multinomial distribution learning by table, 12-epoch accuracies, all kinds of bookkeeping, beside random search
     one-shot        `mdenas`, `darts` (first and second order) and `lpt`, --search-minutes each, C = 8 and one cell a stage
+    small-space     27 networks of three edges, each trained alone, against the shared weights of their supernet
+    lpt-toy         200 steps of LPT on 8 x 8 images with 20 % wrong labels: seconds, and whom the test creator picks
     weight-sharing  Kendall's tau of shared weights after --search-minutes of training, beside MACs
 
 Resumes: runs lie in --runs and scores beside them; a run that was cut goes on. Published: NASI (arXiv 2109.00817) on NAS-Bench-201
@@ -23,7 +25,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from statistics import mean, stdev
@@ -33,6 +38,7 @@ import numpy as np
 import torch
 from _plain_supernet import PlainSupernet, load
 from _rows import HERE, answer, append, claimed, command, commit, machine
+from _small_space import SmallSpace, grating_task
 from torch.nn import functional as F
 
 from archscout import catalogue
@@ -43,10 +49,17 @@ from archscout.cli import questions
 from archscout.comparison.scoring import Question, scores_of
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
+from archscout.core.moves import Progress
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
-from archscout.core.seeds import generator
+from archscout.core.seeds import derive, generator
+from archscout.learners.weight_sharing import WeightSharing
+from archscout.nn.recipe import Recipe, new_network
 from archscout.nn.supernet import GraphSupernet, supernet_of
+from archscout.nn.supernet_training import Training
+from archscout.nn.train import fit
 from archscout.store.runs import RunStore
+from archscout.strategies.lpt import Lpt, Tester
+from archscout.testing.tasks import image_task
 
 NASI = {
     "full, N = 1": {},
@@ -110,6 +123,11 @@ class Bench:
         done = subprocess.run([sys.executable, "-m", "archscout.cli.main", *words, str(folder)], stdout=subprocess.DEVNULL)
         return folder if done.returncode == 0 else None
 
+    def search_all(self, jobs: Iterable[tuple[str, str, dict[str, str], int, str, str]]) -> None:
+        """Make these runs, the arguments of `searched`, so many at a time; what reads them afterwards finds them made."""
+        with ThreadPoolExecutor(self.asked.workers) as pool:
+            list(pool.map(lambda job: self.searched(*job), jobs))
+
     def words(self, strategy: str, settings: dict[str, str], seed: int, budget: str, space: str = "nas201") -> list[str]:
         """Of the search."""
         words = ["search", "--data", "cifar10", "--data-dir", str(self.asked.data_dir), "--space", space, "--strategy", strategy]
@@ -148,6 +166,11 @@ class Bench:
 
 def nasi(bench: Bench) -> None:
     """NASI by table, also stopped at 40 steps; a random cell and the largest beside it."""
+    bench.search_all(
+        (f"nasi ({what})", "nasi", settings, seed, "10h", "nas201")
+        for what, settings in {**NASI, **BOUNDS}.items()
+        for seed in range(min(3, bench.asked.seeds) if what in BOUNDS else bench.asked.seeds)
+    )
     for what, settings in NASI.items():
         _nasi(bench, f"nasi ({what})", settings, published=what == "full, N = 1", early=True)
     for what, settings in BOUNDS.items():
@@ -166,6 +189,11 @@ def nasi(bench: Bench) -> None:
 
 def modes(bench: Bench) -> None:
     """Without labels, and without data."""
+    bench.search_all(
+        (f"nasi (full, N = 1, {what})", "nasi", settings, seed, "10h", "nas201")
+        for what, settings in MODES.items()
+        for seed in range(bench.asked.seeds)
+    )
     for what, settings in MODES.items():
         _nasi(bench, f"nasi (full, N = 1, {what})", settings)
 
@@ -186,9 +214,15 @@ def one_shot_spaces(bench: Bench) -> None:
     """The three sub-spaces of NAS-Bench-101; recorded test accuracies exist for a half of its cells."""
     table = questions.table_of("nas101")
     recorded = verdict.reveal(table, "cifar10", None).values
+    sizes = {1: "16", 2: "18", 3: "16"}
+    bench.search_all(
+        (f"nasi in sub-space {n}", "nasi", {"space.subspace": str(n), "strategy.channels": size}, seed, "10h", "nas101")
+        for seed in range(bench.asked.seeds)
+        for n, size in sizes.items()
+    )
     for number, error in ((1, 7.3), (2, 7.2), (3, 7.2)):
         space = catalogue.make("spaces", "nas101", subspace=number)
-        settings = {"space.subspace": str(number), "strategy.channels": "18" if number == 2 else "16"}
+        settings = {"space.subspace": str(number), "strategy.channels": sizes[number]}
         name = f"nasi in sub-space {number}"
         folders = [bench.searched(name, "nasi", settings, seed, "10h", "nas101") for seed in range(bench.asked.seeds)]
         found = [bench.answer(folder) for folder in folders if folder is not None]
@@ -256,7 +290,15 @@ def mdenas_table(bench: Bench) -> None:
 def one_shot(bench: Bench) -> None:
     """True one-shot searches at equal time."""
     minutes = bench.asked.search_minutes
+    bench.search_all(
+        (what, strategy, {**SMALL, **settings}, seed, f"{minutes:g}m", "nas201")
+        for seed in range(bench.asked.one_shot_seeds)
+        for what, (strategy, settings) in ONE_SHOT.items()
+        if not bench.asked.methods or what in bench.asked.methods
+    )
     for what, (strategy, settings) in ONE_SHOT.items():
+        if bench.asked.methods and what not in bench.asked.methods:
+            continue
         given, budget = {**SMALL, **settings}, f"{minutes:g}m"
         folders = [bench.searched(what, strategy, given, seed, budget) for seed in range(bench.asked.one_shot_seeds)]
         found = [bench.answer(folder) for folder in folders if folder is not None]
@@ -295,6 +337,82 @@ def weight_sharing(bench: Bench) -> None:
     rows = [claimed(f"{claim} weight-sharing, {bench.asked.search_minutes:g} minutes", found["kendall"], *found["interval"])]
     rows += [claimed(f"{claim} {name}", other["kendall"], *other["interval"]) for name, other in found["baselines"].items()]
     bench.write(rows, command(words), monotonic() - begun)
+
+
+def small_space(bench: Bench) -> None:
+    """Where every network can be trained alone: two seeds each, against a supernet after as many passes as one, and as all."""
+    torch.set_num_threads(1)
+    space, task, begun = SmallSpace(), grating_task(2048), monotonic()
+    networks, recipe = space.every(), Recipe(augment=False, small_share=0.0, batch=32, learning_rate=0.1)
+    for passes, shared_passes in ((1, (5, 20)), (3, (5, 20, 80))):
+        alone = [
+            float(np.mean([
+                fit(new_network(space, a, task, seed=seed), task, recipe, seed=seed, epochs=passes).valid_value for seed in (0, 1)
+            ]))
+            for a in networks
+        ]  # fmt: skip
+        claim = f"{len(networks)} networks of three edges, {passes} pass{'es' if passes > 1 else ''} alone (mean of 2 seeds): "
+        claim += "Kendall's tau (90 % interval) of "
+        sizes = [space.operations(a, task).params for a in networks]
+        rows = [_tau(f"{claim}parameters", sizes, alone)]
+        for shared in shared_passes:
+            with tempfile.TemporaryDirectory() as folder:
+                learner = WeightSharing(
+                    epochs=shared, batch=32, share=0.98, images=2048, augment=False, learning_rate=0.1, keep=folder
+                )
+                for name, settings in (("", {}), (", drop-path 0.1", {"drop_path": 0.1})):
+                    judge = replace(learner, **settings).fit(Problem(space, task), seed=0)
+                    values = [judge.estimate(Problem(space, task), a, seed=0).value for a in networks]
+                    rows.append(_tau(f"{claim}shared weights after {shared} passes{name}", values, alone))
+        bench.write(rows, bench.own("small-space"), monotonic() - begun)
+
+
+def _tau(claim: str, scores: Sequence[float], values: Sequence[float]) -> dict[str, object]:
+    found = agreement(scores, values, level=0.9)
+    return claimed(claim, found.kendall, *found.interval)
+
+
+def lpt_toy(bench: Bench) -> None:
+    """Does the test creator pick wrongly labelled images, and does a meaning of the test keep it from that?"""
+    torch.set_num_threads(1)
+    space = catalogue.make("spaces", "nas201", channels=4, cells=1)
+    task, wrong = _mislabelled(image_task((3, 8, 8), 4, 640), 0.2)
+    problem = Problem(space, task)
+    for meaning in (0.0, 1.0, 3.0):
+        gaps, seconds = [], []
+        for seed in range(bench.asked.one_shot_seeds):
+            rules = Lpt(epochs=10, batch=16, tester_channels=4, meaning=meaning, creator_rate=0.01, augment=False)
+            begun, last = process_time(), None
+            for move in rules.search(problem, seed=seed):
+                assert isinstance(move, Progress) and all(np.isfinite(list(move.metrics.values())))
+                last = move
+            seconds.append(process_time() - begun)
+            assert last is not None and last.best is not None and last.state is not None and last.state["step"] == 200
+            tester = Tester(problem, rules, derive(seed, "tester"))
+            tester.restore(last.state)
+            training = Training(supernet_of(space, task, seed=0), problem, rules, seed)
+            bank = training.judged_data
+            images, labels = bank.take(np.arange(len(bank)))
+            with torch.no_grad():
+                picked = tester.test(tester.weights, tester.creator, (bank.normalise(images), labels)).numpy()
+            mislabelled = wrong[bank.rows]
+            gaps.append(float(picked[mislabelled].mean() - picked[~mislabelled].mean()))
+        what = f"lpt, 200 steps, 8 x 8 images, 20 % wrong labels, meaning {meaning:g}, {len(gaps)} seeds"
+        rows = [
+            claimed(f"{what}: weight in the test of wrong labels less that of others", mean(gaps), min(gaps), max(gaps)),
+            claimed(f"{what}: seconds", mean(seconds), min(seconds), max(seconds)),
+        ]
+        bench.write(rows, bench.own("lpt-toy"), sum(seconds))
+
+
+def _mislabelled(task: Task, share: float) -> tuple[Task, np.ndarray]:
+    """The task with so many training labels changed to another class; and by row which."""
+    data, rng = task.splits["train"], generator(0, "wrong labels")
+    wrong = np.zeros(len(data.labels), bool)
+    wrong[rng.permutation(len(data))[: round(share * len(data))]] = True
+    labels = np.where(wrong, (data.labels + rng.integers(1, task.classes, len(wrong))) % task.classes, data.labels)
+    train = replace(data, labels=labels, source=None)
+    return replace(task, splits={**task.splits, "train": train}, fingerprint=f"{task.fingerprint} {share} wrong"), wrong
 
 
 def speed(bench: Bench) -> None:
@@ -406,7 +524,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     "speed": speed, "nasi": nasi, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces,
-    "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing,
+    "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing, "small-space": small_space,
+    "lpt-toy": lpt_toy,
 }  # fmt: skip
 
 
@@ -420,6 +539,8 @@ def main() -> None:
     parser.add_argument(
         "--search-minutes", type=float, default=30, help="of a one-shot search, and of a training of shared weights"
     )
+    parser.add_argument("--methods", nargs="*", default=[], choices=list(ONE_SHOT), help="of the one-shot searches; else all")
+    parser.add_argument("--workers", type=int, default=1, help="searches that run at a time")
     parser.add_argument("--pairs", type=int, default=12, help="timings of both sides")
     parser.add_argument("--runs", type=Path, default=HERE / "runs" / "supernets")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "supernets.csv")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,10 +52,23 @@ def show(run: Run, top: Annotated[int, typer.Option(help="architectures to list"
     for sentence in facts["plan"]:
         print(f"  {sentence}")
     for stage in facts["stages"]:
-        print(f"{stage['name']}: {stage['landed']} judged, {stage['failed']} failed{', done' if stage['done'] else ''}")
+        learnt = stage["progress"] if not stage["landed"] else None
+        done = f"{stage['landed']} judged, {stage['failed']} failed" if learnt is None else _learnt(stage["reports"], learnt)
+        print(f"{stage['name']}: {done}{', done' if stage['done'] else ''}")
+        if learnt is not None and learnt["architecture"]:
+            print(f"  {'answer' if stage['done'] else 'so far':>12}  {learnt['architecture']}")
         for row in stage["best"]:
             shown = f"{row['value']:12.4f}" if "perplexity" not in row else f"perplexity {row['perplexity']:.2f}"
             print(f"  {shown}  {row['architecture']}")
+
+
+def _learnt(reports: int, last: Mapping[str, Any]) -> str:
+    """How far a strategy is that learns by itself and asks no judge."""
+    numbers = dict(last["metrics"])
+    share = numbers.pop("share", None)
+    found = [f"learns by itself, {reports:,} report{'s' if reports != 1 else ''}"]
+    found += [f"{share:.0%} of its steps"] if share is not None else []
+    return ", ".join([*found, *(f"{name.replace('_', ' ')} {value:.4g}" for name, value in numbers.items())])
 
 
 def report(run: Run, as_json: Json = False) -> None:

@@ -61,13 +61,13 @@ class OperationGraph:
 
     marks: named positions, such as the ends of the stages ("stage1", ...), for taps and drawings. The mark `AUXILIARY` is the
     logits of an auxiliary head, which serves the training alone; its operations come after the output.
-    paths: the positions whose results drop-path may drop in training.
+    paths: the positions whose results drop-path may drop in training, each with the share of the network's depth (0..1) up to it.
     """
 
     operations: tuple[Operation, ...]
     output: int
     marks: Mapping[str, int] = field(default_factory=dict)
-    paths: tuple[int, ...] = ()
+    paths: Mapping[int, float] = field(default_factory=dict)
 
     def input_shape(self, operation: Operation) -> tuple[int, ...]:
         """The shape of the first input of `operation`."""
@@ -161,7 +161,8 @@ class OperationGraph:
             place[position] = len(kept)
             kept.append(changed)
         marks = {name: place[position] for name, position in self.marks.items()}
-        return OperationGraph(tuple(kept), place[self.output], marks).live()
+        paths = {place[position]: depth for position, depth in self.paths.items()}
+        return OperationGraph(tuple(kept), place[self.output], marks, paths).live()
 
     def live(self) -> OperationGraph:
         """The same network without what the logits do not depend on.
@@ -181,7 +182,7 @@ class OperationGraph:
             inputs = (0,) if operation.kind == "zero" else tuple(place[i] for i in operation.inputs)
             kept.append(operation if inputs == operation.inputs else replace(operation, inputs=inputs))
         marks = {name: place[position] for name, position in self.marks.items() if position in place}
-        paths = tuple(place[position] for position in self.paths if position in place)
+        paths = {place[position]: depth for position, depth in self.paths.items() if position in place}
         return OperationGraph(tuple(kept), place[self.output], marks, paths)
 
     def without_auxiliary(self) -> OperationGraph:
@@ -203,17 +204,23 @@ class GraphBuilder:
         self._scope: list[str] = []
         self._names: set[str] = {"input"}
         self._marks: dict[str, int] = {}
-        self._paths: list[int] = []
+        self._paths: dict[int, float] = {}
+        self._depth = 1.0
         self.input = 0
 
     @contextmanager
-    def scope(self, name: str) -> Iterator[None]:
-        """Prefix the names of everything added inside with `name` and a dot."""
+    def scope(self, name: str, *, depth: float | None = None) -> Iterator[None]:
+        """Prefix the names of everything added inside with `name` and a dot.
+
+        depth: the share of the network (0..1) up to the end of this part; that of the scope around it where left out.
+        """
         self._scope.append(name)
+        before, self._depth = self._depth, self._depth if depth is None else depth
         try:
             yield
         finally:
             self._scope.pop()
+            self._depth = before
 
     def shape(self, position: int) -> tuple[int, ...]:
         """The shape of the operation at `position`."""
@@ -226,12 +233,12 @@ class GraphBuilder:
 
     def droppable(self, position: int) -> int:
         """Let drop-path drop the result at a position."""
-        self._paths.append(position)
+        self._paths[position] = self._depth
         return position
 
     def finish(self, output: int) -> OperationGraph:
         """The graph whose result is the operation at `output`."""
-        return OperationGraph(tuple(self._operations), output, dict(self._marks), tuple(self._paths))
+        return OperationGraph(tuple(self._operations), output, dict(self._marks), dict(self._paths))
 
     def _path(self, name: str) -> str:
         path = full = ".".join([*self._scope, name])

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from archscout.core.encoding import TokenEncoding
+
 Snapshot = Mapping[str, Any]
 
 
@@ -108,6 +110,24 @@ class SignatureSpace(Protocol):
 
     def signature(self, architecture: Architecture) -> str:
         """Equal for isomorphic architectures."""
+        ...
+
+
+@runtime_checkable
+class TokenSpace(Protocol):
+    """A space that is written as tokens in a way of its own; without it `core.encoding` writes a token per decision."""
+
+    @property
+    def encoding(self) -> TokenEncoding:
+        """The length and the tokens."""
+        ...
+
+    def tokens(self, architecture: Architecture) -> tuple[int, ...]:
+        """The tokens of an architecture."""
+        ...
+
+    def from_tokens(self, tokens: Sequence[int]) -> Architecture | None:
+        """The architecture that legal tokens stand for, normalised; None where the space refuses it."""
         ...
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from archscout.core.errors import ArchscoutError
 from archscout.core.evidence import Observation
+from archscout.core.moves import Progress
 from archscout.store.contents import DATABASE
 from archscout.store.runs import RunStore
 
@@ -27,12 +28,16 @@ def overview(folder: Path) -> list[dict[str, Any]]:
 
 
 def details(run: Path, top: int) -> dict[str, Any]:
-    """The plan, the stages with their best architectures, and the answer if there is one."""
+    """The plan, the stages with their best architectures, and the answer if there is one.
+
+    The `progress` of a stage is what its strategy reported last of itself, after so many `reports`; None where it reported nothing.
+    """
     with RunStore.read(run) as store:
         stages = []
         for name in store.stages:
             landed = [row.observation for row in store.observations(name)]
             judged = sorted((o for o in landed if o.estimate), key=lambda o: (-(o.fidelity or 0.0), -o.value))[:top]
+            reports = [move for _, _, move in store.progress(name)]
             stages.append(
                 {
                     "name": name,
@@ -43,6 +48,8 @@ def details(run: Path, top: int) -> dict[str, Any]:
                         {"architecture": str(o.architecture), "value": o.value, "fidelity": o.fidelity, **_perplexity(o)}
                         for o in judged
                     ],
+                    "reports": len(reports),
+                    "progress": _progress(reports[-1]) if reports else None,
                 }
             )
         return {
@@ -59,6 +66,11 @@ def _perplexity(observation: Observation) -> dict[str, float]:
     """Of a training on a text; nothing of other judgements."""
     found = observation.estimate.metrics.get("perplexity") if observation.estimate else None
     return {} if found is None else {"perplexity": found}
+
+
+def _progress(report: Progress) -> dict[str, Any]:
+    best = None if report.best is None else str(report.best)
+    return {"architecture": best, "metrics": dict(report.metrics)}
 
 
 def _state(store: RunStore) -> dict[str, Any]:

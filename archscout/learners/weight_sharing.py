@@ -51,7 +51,8 @@ class WeightSharing(Schedule):
     """A supernet trained on random paths, and then a judge.
 
     epochs: over `share` of the training images. minutes: of training in place of the epochs, measured once; 0 for the epochs.
-    sampler: "uniform" over architectures, or "fair" to options. images: of the validation split that judge a path.
+    sampler: "uniform" over architectures, or "fair" to options. drop_path: chance at the end that an operation of the last cell is
+        left out for an image; 0.1 in NAO's search. images: of the validation split that judge a path.
     statistics: "batch" or "recalibrated". channels, depth: of the supernet; 0 for those with which the space is usually searched.
     keep: the folder for the supernet and its checkpoints; archscout's cache where empty. Has no influence on values.
     """

@@ -114,10 +114,12 @@ class Program:
     def run(
         self, weights: Weights, x: Tensor, *, observe: Observer | None = None, before: bool = False, batch_norm: bool = True,
         precision: Precision = "fp32", statistics: Statistics | None = None, gates: Tensor | None = None,
+        kept: Mapping[str, Tensor] | None = None,
     ) -> list[Tensor]:  # fmt: skip
         """The outputs for images (B, C, H, W), in the images' type. statistics: of normalisations; the batch's own without them.
 
-        gates: (G, O), what a supernet's mixtures weight their terms with. The other arguments are those of `execute`.
+        gates: (G, O), what a supernet's mixtures weight their terms with. kept: by the names of such terms, factors (B,) of them.
+        The other arguments are those of `execute`.
         """
         kind = x.dtype
         value = x.to(torch.bfloat16) if precision == "bf16" else x
@@ -128,7 +130,8 @@ class Program:
             if operation.kind == "mix":
                 assert gates is not None, "a supernet needs gates"
                 norms = self._folded[position]
-                values[position] = result = _mixed(operation, found, norms, gates, weights, batch_norm, statistics)
+                factors = [(kept or {}).get(self._graph.operations[i].name) for i in operation.inputs]
+                values[position] = result = _mixed(operation, found, norms, factors, gates, weights, batch_norm, statistics)
             else:
                 values[position] = result = _apply(operation, found, weights, batch_norm, statistics, value)
             if observe is not None and operation.kind in self._observed:
@@ -287,22 +290,26 @@ def _apply(
 
 
 def _mixed(
-    operation: Operation, inputs: list[Tensor], norms: Sequence[Operation | None], gates: Tensor, weights: Weights,
-    batch_norm: bool, statistics: Statistics | None,
+    operation: Operation, inputs: list[Tensor], norms: Sequence[Operation | None], factors: Sequence[Tensor | None],
+    gates: Tensor, weights: Weights, batch_norm: bool, statistics: Statistics | None,
 ) -> Tensor:  # fmt: skip
-    """The sum of the terms times their gates."""
+    """The sum of the terms times their gates, and times factors (B,) where there are any."""
     rows, columns = (list(places) for places in zip(*operation.gates, strict=True))
     opened = gates[rows, columns].unbind()
     plain: list[Tensor] = []
     scaled: dict[int, tuple[Tensor, Tensor]] = {}
-    for source, x, norm, gate in zip(operation.inputs, inputs, norms, opened, strict=True):
+    for source, x, norm, factor, gate in zip(operation.inputs, inputs, norms, factors, opened, strict=True):
         if norm is not None and batch_norm:
-            plain.append(_batch_norm(norm, x, weights, statistics, gate))
+            plain.append(_times(_batch_norm(norm, x, weights, statistics, gate), factor))
         elif source in scaled:  # one map behind several gates costs one pass: their sum is its gate
             scaled[source] = x, scaled[source][1] + gate.to(x.dtype)
         else:
-            scaled[source] = x, gate.to(x.dtype)
+            scaled[source] = _times(x, factor), gate.to(x.dtype)
     return weighted_sum(plain, [x for x, _ in scaled.values()], [scale for _, scale in scaled.values()])
+
+
+def _times(x: Tensor, factor: Tensor | None) -> Tensor:
+    return x if factor is None else x * factor[:, None, None, None].to(x.dtype)
 
 
 def _affine(operation: Operation, weights: Weights, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:

@@ -16,11 +16,12 @@ from archscout.core.problem import Task
 from archscout.core.seeds import derive
 from archscout.nn.batches import Stream
 from archscout.nn.course import Marks
+from archscout.nn.dropping import factors
 from archscout.nn.evaluate import precision_context
 from archscout.nn.lanes import Lanes
 from archscout.nn.marks import marks_of
 from archscout.nn.network import Network
-from archscout.nn.recipe import Recipe, optimizer_of
+from archscout.nn.recipe import Recipe, classifier_width, optimizer_of
 
 _SHRINKABLE = 24  # pixels on the shorter side from which on images may be shrunk
 
@@ -33,7 +34,7 @@ class ImageCourse:
     def __init__(self, network: nn.Module, task: Task, recipe: Recipe, seed: int) -> None:
         self.network, self.task, self.recipe, self.seed = network, task, recipe, seed
         self.device = next(network.parameters()).device
-        self.paths = _paths(network, recipe)
+        self.depths, self.features = _droppable(network, recipe)
         self.batch = recipe.batch_for(len(task.splits["train"]))
         self.items = float(self.batch)
         self.stream = Stream(task.splits["train"], self.batch, seed=seed, augment=recipe.augment)
@@ -61,15 +62,18 @@ class ImageCourse:
         """One batch at the rate that the optimizer has, without the average."""
         x, y = self.stream.at(step)
         x, y = x.to(self.device), y.to(self.device)
-        return _descend(self.lanes, self.optimizer, x, y, self.recipe, progress, self.kept(step, progress, len(x)))
+        return _descend(self.lanes, self.optimizer, x, y, self.recipe, progress, self.dropped(step, progress, len(x)))
 
-    def kept(self, step: int, progress: float, count: int) -> Tensor | None:
-        """What drop-path leaves in a step of so many images, as `Network.learn` takes it; None where nothing is dropped."""
-        if not self.paths:
-            return None
-        keep = 1 - self.recipe.drop_path * progress
-        noise = torch.Generator().manual_seed(derive(self.seed, "drop-path", step))
-        return ((torch.rand((count, self.paths), generator=noise) < keep).float() / keep).to(self.device)
+    def dropped(self, step: int, progress: float, count: int) -> dict[str, Tensor]:
+        """The factors of paths and features in a step of so many images, as `Network.learn` takes them; none where all are 1."""
+        found = {}
+        if self.depths:
+            chances = [self.recipe.drop_path * progress * depth for depth in self.depths]
+            found["kept"] = factors(chances, count, derive(self.seed, "drop-path", step)).to(self.device)
+        if self.features:
+            chances = [self.recipe.dropout] * self.features
+            found["features"] = factors(chances, count, derive(self.seed, "dropout", step)).to(self.device)
+        return found
 
     def marks(self) -> Marks:
         """Whether each validation image is classified right."""
@@ -115,8 +119,11 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-def _paths(network: nn.Module, recipe: Recipe) -> int:
-    """How many paths the recipe may drop. Raises UserError where the network lacks what the recipe wants."""
+def _droppable(network: nn.Module, recipe: Recipe) -> tuple[list[float], int]:
+    """The depths (0..1) of the paths that the recipe drops, 1 for those that it drops as often as any; and how many features.
+
+    Raises UserError where the network lacks what the recipe wants.
+    """
     graph = network.graph if isinstance(network, Network) else None
     if recipe.auxiliary and (graph is None or AUXILIARY not in graph.marks):
         raise UserError(
@@ -124,23 +131,27 @@ def _paths(network: nn.Module, recipe: Recipe) -> int:
         )
     if recipe.drop_path and (graph is None or not graph.paths):
         raise UserError("the recipe drops paths, but the network has none that may be dropped; give recipe.drop_path=0")
-    return len(graph.paths) if graph is not None and recipe.drop_path else 0
+    width = 0 if graph is None or not recipe.dropout else classifier_width(graph)
+    if recipe.dropout and not width:
+        raise UserError("the recipe drops features before the classifier, but the network has none; give recipe.dropout=0")
+    depths = list(graph.paths.values()) if graph is not None and recipe.drop_path else []
+    return depths if recipe.drop_path_by_depth else [1.0] * len(depths), width
 
 
 def _descend(
     lanes: Lanes, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, progress: float,
-    kept: Tensor | None = None,
+    dropped: Mapping[str, Tensor],
 ) -> Tensor:  # fmt: skip
-    """One step of the optimizer; the loss."""
+    """One step of the optimizer; the loss. dropped: factors as `Network.learn` takes them."""
     height, width = x.shape[2:]
     if progress < recipe.small_share and min(height, width) >= _SHRINKABLE:
         size = (shrunk(height, recipe.small_scale), shrunk(width, recipe.small_scale))
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
-    def loss(network: nn.Module, images: Tensor, labels: Tensor, kept: Tensor | None = None) -> Tensor:
+    def loss(network: nn.Module, images: Tensor, labels: Tensor, *factors: Tensor) -> Tensor:
         with precision_context(recipe.precision, images.device):
-            if isinstance(network, Network) and (recipe.auxiliary or kept is not None):
-                logits, auxiliary = network.learn(images, kept)
+            if isinstance(network, Network) and (recipe.auxiliary or factors):
+                logits, auxiliary = network.learn(images, **dict(zip(dropped, factors, strict=True)))
             else:
                 logits, auxiliary = network(images), None
         found = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
@@ -148,7 +159,7 @@ def _descend(
             found = found + recipe.auxiliary * F.cross_entropy(auxiliary.float(), labels, label_smoothing=recipe.label_smoothing)
         return found
 
-    mean = lanes.gradients(loss, x, y) if kept is None else lanes.gradients(loss, x, y, kept)
+    mean = lanes.gradients(loss, x, y, *dropped.values())
     if recipe.clip:
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], recipe.clip)
     optimizer.step()

@@ -40,21 +40,24 @@ class Network(nn.Module):
         """(B, C, H, W) -> (B, K)."""
         return self._values(x, self.graph.output, None)[self.graph.output]
 
-    def learn(self, x: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def learn(self, x: Tensor, kept: Tensor | None = None, features: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The logits (B, K), and those of the auxiliary head where there is one, for a step of training.
 
         kept: (B, P) factors for the results of the P paths of the graph: 0 where drop-path drops one; None for 1 throughout.
+        features: (B, F) the same for the F features that the classifier reads.
         """
-        values = self._values(x, self.graph.output if self._auxiliary is None else self._auxiliary, kept)
+        values = self._values(x, self.graph.output if self._auxiliary is None else self._auxiliary, kept, features)
         return values[self.graph.output], None if self._auxiliary is None else values[self._auxiliary]
 
-    def _values(self, x: Tensor, end: int, kept: Tensor | None) -> dict[int, Tensor]:
+    def _values(self, x: Tensor, end: int, kept: Tensor | None, features: Tensor | None = None) -> dict[int, Tensor]:
         """The results up to the position `end`, without those that nothing reads any more."""
         values: dict[int, Tensor] = {0: x}
         for position, operation, layer, done in self._steps:
             if position > end:
                 break
             inputs = [values[i] for i in operation.inputs]
+            if features is not None and position == self.graph.output:
+                inputs[0] = inputs[0] * features.to(inputs[0].dtype)
             value = layer(inputs[0]) if layer is not None else combine(operation, inputs)
             if kept is not None and position in self._column:
                 value = value * kept[:, self._column[position], None, None, None].to(value.dtype)

@@ -19,10 +19,11 @@ from archscout.core.seeds import derive, seeded
 from archscout.nn.network import Network
 
 _LEAST_STEPS = 20  # per epoch, as far as the set allows it
-_LATER = ("clip", "drop_path", "auxiliary", "decay_all", "nesterov", "last_rate")  # the first checkpoints know nothing of them
+# The first checkpoints know nothing of these.
+_LATER = ("clip", "drop_path", "auxiliary", "decay_all", "nesterov", "last_rate", "drop_path_by_depth", "dropout")
 _WORDS = {"optimizer": ("sgd", "adamw"), "schedule": ("linear", "cosine"), "precision": ("fp32", "bf16")}
 _SHARES = ("warm_up", "small_share", "small_scale")
-_LESS_THAN_ONE = ("momentum", "label_smoothing", "average", "drop_path")
+_LESS_THAN_ONE = ("momentum", "label_smoothing", "average", "drop_path", "dropout")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Recipe:
     small_share, small_scale: during the first share of the steps images are shrunk to this scale, which costs less; 0 for never.
     drop_path: probability with which, at the end of the training, each path of each image is dropped (a path is an operation on
         an edge of a cell, other than the identity; what is kept is scaled up); it rises linearly from 0.
+    drop_path_by_depth: that is so in the last cell only, and before it a path is dropped the less often, the earlier it comes.
+    dropout: probability with which each feature is dropped before the classifier; what is kept is scaled up.
     auxiliary: weight of the auxiliary head's loss, which is added to the network's; 0 for no head. It needs whole images.
     precision: `bf16` computes convolutions in bfloat16 where the machine can (autocast); weights stay fp32.
     """
@@ -61,6 +64,8 @@ class Recipe:
     decay_all: bool = False
     nesterov: bool = True
     last_rate: float = 0.0
+    drop_path_by_depth: bool = False
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name, known in _WORDS.items():
@@ -158,7 +163,15 @@ def impossible(space: Space, architecture: Architecture, task: Task, recipe: Rec
             found["auxiliary"] = str(error)
     if recipe.drop_path and not (isinstance(space, GraphSpace) and space.operations(architecture, task).paths):
         found["drop_path"] = f"the networks of '{space.name}' have no paths to drop"
+    if recipe.dropout and not (isinstance(space, GraphSpace) and classifier_width(space.operations(architecture, task))):
+        found["dropout"] = f"the networks of '{space.name}' have no classifier whose features could be dropped"
     return found
+
+
+def classifier_width(graph: OperationGraph) -> int:
+    """How many features the classifier reads; 0 where the network does not end in one."""
+    operation = graph.operations[graph.output]
+    return graph.input_shape(operation)[0] if operation.kind == "linear" else 0
 
 
 def _ends_of_branches(network: nn.Module) -> set[str]:

@@ -45,6 +45,15 @@ _DARTS = PublishedRecipe(
     "darts",
     {"channels": 36, "layers": 20},
 )  # fmt: skip
+_NAO_RECIPE = replace(_DARTS_RECIPE, batch=128, drop_path_by_depth=True, dropout=0.4)
+_NAO = PublishedRecipe(
+    _NAO_RECIPE,
+    600,
+    "auto,shift=1/8,cutout=1/2",
+    "Luo et al. 2018, arXiv 1808.07233, and its code: 36 channels; with 128, weight_decay 5e-4 and drop_path 0.3",
+    "nao-cell",
+    {"channels": 36, "layers": 6},
+)
 _NASI = "Shu et al. 2022, arXiv 2109.00817: as DARTS; rates, auxiliary weight and drop-path as in later code of the same group"
 
 _NAO_CELL = {"nodes": 11, "dropout_embedding": 0.2, "dropout_input": 0.75, "dropout_output": 0.75}
@@ -74,6 +83,12 @@ RECIPES = {
     "nasi-cifar10": replace(_DARTS, source=_NASI),
     "nasi-cifar100": replace(
         _DARTS, recipe=replace(_DARTS_RECIPE, learning_rate=0.035, last_rate=0.001, drop_path=0.3, auxiliary=0.6), source=_NASI
+    ),
+    "nao-cifar10": _NAO,
+    "nao-cifar100": replace(
+        _NAO,
+        recipe=replace(_NAO_RECIPE, drop_path=0.4, dropout=0.2),
+        source="Luo et al. 2018, arXiv 1808.07233, and its code; what is not known of CIFAR-100 is as for CIFAR-10",
     ),
     "nas201": PublishedRecipe(
         Recipe(

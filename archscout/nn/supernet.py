@@ -56,6 +56,11 @@ class Supernet(nn.Module, ABC):
         rows, columns = self.valid.shape
         return rows, columns
 
+    @property
+    def depths(self) -> tuple[float, ...]:
+        """(P,) of the terms that drop-path may drop, how deep each lies in the network (0..1); none where there is no drop-path."""
+        return ()
+
     @abstractmethod
     def forward(self, x: Tensor, gates: Tensor, *, execute: Execute = "selected", weights: Weights | None = None) -> Tensor:
         """Images (B, C, H, W) or tokens (B, L), and gates (G, O) -> logits (B, K) or (B, L, K).
@@ -113,18 +118,27 @@ class GraphSupernet(Supernet):
         for name, tensor in WeightBank().draw(self.graph, seed, init).items():
             place(self, name, nn.Parameter(tensor.clone()))
         self._program = lru_cache(_KEPT_PROGRAMS)(self._planned)
+        self._droppable = [self.graph.operations[position].name for position in self.graph.paths]
+
+    @property
+    def depths(self) -> tuple[float, ...]:
+        """(P,) of the terms that drop-path may drop, how deep each lies in the network (0..1)."""
+        return tuple(self.graph.paths.values())
 
     def forward(
         self, x: Tensor, gates: Tensor, *, execute: Execute = "selected", weights: Weights | None = None,
-        statistics: Statistics | None = None,
+        statistics: Statistics | None = None, kept: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """(B, C, H, W), (G, O) -> logits (B, K). Gradients reach the weights and those gates that were computed.
 
         weights: by name in place of the module's own. statistics: of the normalisations; those of the batch without them.
+        kept: (B, P) factors for the terms of `depths`: 0 where drop-path drops one; None for 1 throughout.
         """
         program = self._program(self._every if execute == "all" else opened(gates))
         found = dict(self.named_parameters()) if weights is None else weights
-        [logits] = program.run(found, x, gates=gates.to(next(iter(found.values()))), statistics=statistics)
+        factors = None if kept is None else dict(zip(self._droppable, kept.unbind(1), strict=True))
+        gates = gates.to(next(iter(found.values())))
+        [logits] = program.run(found, x, gates=gates, statistics=statistics, kept=factors)
         return logits
 
     def path(self, architecture: Architecture) -> OperationGraph:

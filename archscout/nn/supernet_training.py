@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from archscout.core.errors import NotFinite
+from archscout.core.errors import NotFinite, UserError
 from archscout.core.kinds import check_kind
 from archscout.core.problem import Problem
 from archscout.core.seeds import derive
 from archscout.nn.batches import ImageSplit, Stream, halved
 from archscout.nn.bilevel import Tensors
+from archscout.nn.dropping import factors
 from archscout.nn.recipe import restore
 from archscout.nn.supernet import Execute, Supernet
 
@@ -35,6 +36,8 @@ class Schedule:
     """How a supernet's weights are trained: SGD with momentum, a cosine from `learning_rate` to `last_rate`, clipped gradients.
 
     batch: images a step. share: of the training images that the weights see; the gates (or scores) see the others.
+    drop_path: probability with which, at the end, an operation of the last cell is dropped for an image when weights are trained
+        (never an identity; what is kept is scaled up); it rises linearly from 0 during the training, and from cell to cell.
     """
 
     epochs: float = 50.0
@@ -46,6 +49,7 @@ class Schedule:
     clip: float = 5.0
     share: float = 0.5
     augment: bool = True
+    drop_path: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.epochs > 0 or self.batch < 2 or not self.learning_rate > 0 or not 0 < self.share < 1:
@@ -53,6 +57,8 @@ class Schedule:
                 "epochs and learning_rate are above 0, batch is at least 2 and share between 0 and 1, "
                 f"but {self.epochs}, {self.learning_rate}, {self.batch} and {self.share} came"
             )
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path is at least 0 and less than 1, but {self.drop_path} came")
 
     def rate(self, progress: float) -> float:
         """The learning rate when `progress` (0..1) of the training is done."""
@@ -64,7 +70,7 @@ class Training:
     """The weights of a supernet in training.
 
     weighed, judged: the batches that move the weights, and those that the gates or scores see; disjoint parts of the training
-    images.
+    images. Raises UserError where paths are to be dropped, and the supernet has none.
     """
 
     net: Supernet
@@ -79,6 +85,8 @@ class Training:
 
     def __post_init__(self) -> None:
         check_kind(self.problem.task, None, "the training of a supernet of images")
+        if self.schedule.drop_path and not self.net.depths:
+            raise UserError(f"the supernet of '{self.problem.space.name}' has no paths that may be dropped; leave drop_path at 0")
         weighed, self.judged_data = halved(self.problem.task.splits["train"], self.schedule.share, derive(self.seed, "split"))
         batch, augment = self.schedule.batch, self.schedule.augment
         self.weighed = Stream(weighed, batch, seed=derive(self.seed, "weighed"), augment=augment)
@@ -102,16 +110,26 @@ class Training:
         """The learning rate of a step."""
         return self.schedule.rate(step / self.steps)
 
-    def loss(self, weights: Tensors, gates: Tensor, batch: Batch, execute: Execute = "selected") -> Tensor:
-        """The mean cross-entropy of a batch."""
-        return F.cross_entropy(self.net(batch[0], gates, weights=weights, execute=execute), batch[1])
+    def kept_paths(self, step: int, count: int) -> Tensor | None:
+        """(B, P): what drop-path leaves in a step of the weights on so many images, for the supernet; None where it is off."""
+        if not self.schedule.drop_path:
+            return None
+        chances = [self.schedule.drop_path * step / self.steps * depth for depth in self.net.depths]
+        return factors(chances, count, derive(self.seed, "drop-path", step)).to(self.problem.device)
+
+    def loss(
+        self, weights: Tensors, gates: Tensor, batch: Batch, execute: Execute = "selected", kept: Tensor | None = None
+    ) -> Tensor:
+        """The mean cross-entropy of a batch. kept: as `kept_paths` gives it for a step."""
+        dropping = {} if kept is None else {"kept": kept}
+        return F.cross_entropy(self.net(batch[0], gates, weights=weights, execute=execute, **dropping), batch[1])
 
     def learn(self, gates: Tensor, batch: Batch, step: int, execute: Execute = "selected") -> float:
         """Move the weights by one batch; its loss. Weights that no gate leads to stay. Raises NotFinite."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.weights, gates.detach(), batch, execute)
+        loss = self.loss(self.weights, gates.detach(), batch, execute, self.kept_paths(step, len(batch[1])))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFinite(
@@ -123,6 +141,20 @@ class Training:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.clip)
         self.optimizer.step()
         return value
+
+    def score(self, gates: Tensor, size: int, most: int) -> float:
+        """The accuracy (0..1) behind gates on the first `most` batches of `size` images of the other part, as they are.
+
+        They are the same for all gates, and their statistics normalise them.
+        """
+        stream = Stream(self.judged_data, size, seed=derive(self.seed, "scored"))
+        right = seen = 0
+        with torch.no_grad():
+            for number in range(min(most, stream.per_pass)):
+                x, y = self.batch(stream, number)
+                right += int((self.net(x, gates).argmax(1) == y).sum())
+                seen += len(y)
+        return right / seen
 
     def buffers(self) -> dict[str, Tensor]:
         """The momentum of every weight that has moved."""

@@ -1,7 +1,7 @@
 """The training loop, once, readable from top to bottom; what a step is depends on the kind of the task (`nn.course`).
 
 Everything is a function of (network, task, recipe, seed, epochs): the schedule follows from how far the training is, the rows and
-the augmentation from the numbers of epoch and batch, the dropped paths from the number of the step. So a training that is cut and
+the augmentation from the numbers of epoch and batch, what is dropped from the number of the step. So a training that is cut and
 resumed from its checkpoint equals an uninterrupted one byte for byte, on a CPU at the same number of threads and lanes. Only a
 `deadline` brings the clock in.
 """
@@ -90,7 +90,7 @@ def fit(
     With a checkpoint, SIGINT and SIGTERM wait for the end of a step and are delivered after a save.
     lanes: threads that share each batch (`nn.lanes`); the last digits depend on their number.
     Raises NotFinite where the loss is NaN or infinite, RunError where the checkpoint is of another training, UserError where the
-    recipe wants an auxiliary head or drops paths, and the network has none.
+    recipe wants an auxiliary head or drops paths or features, and the network has none.
     """
     training = _Training(network, task, recipe, seed, epochs, deadline, reserve)
     if checkpoint is not None:
@@ -161,7 +161,7 @@ class _Training:
             self.remarks.append(f"{found}; the training went on from the weights of the best validation before.")
         if self.deadline is None or self.step >= self.pace.total:
             return
-        # The evaluations at the end (about a third of a step's work per image) and 2 % in hand come off what is left, but at the most
+        # The evaluations at the end (about a third of a step's work per image) and 2 % in hand come off what is left, but at most
         # half of it: a slow moment must not end a training that has hardly begun.
         left = (self.deadline - monotonic()) * 0.98
         evaluation = min(self.evaluated / self.course.items / 3 * self.clock.seconds(full=True), 0.5 * left)

@@ -5,7 +5,9 @@ affine: whether the normalisations have a scale and shift of their own.
 
 from __future__ import annotations
 
-from archscout.core.operations import GraphBuilder
+from archscout.core.errors import UserError
+from archscout.core.operations import AUXILIARY, GraphBuilder
+from archscout.core.problem import Task
 
 
 def conv_norm(builder: GraphBuilder, x: int, channels: int, kernel: int = 1, stride: int = 1, *, affine: bool = True) -> int:
@@ -50,3 +52,24 @@ def factorised(builder: GraphBuilder, x: int, channels: int, *, affine: bool = T
     even = builder.conv(x, channels // 2, stride=2, name="even")
     odd = builder.conv(builder.shift(x), channels // 2, stride=2, name="odd")
     return builder.batch_norm(builder.concat(even, odd), affine=affine)
+
+
+def auxiliary_head(builder: GraphBuilder, tap: int, task: Task, space: str, *, imagenet: bool = False) -> None:
+    """A second classifier on the cell of the second reduction, with its mark.
+
+    imagenet: its form there, which lacks the second normalisation: a slip of the published code, kept by those who use it.
+    Raises UserError where the images are too small for it: smaller than 32 x 32, or 224 x 224 for ImageNet's skeleton.
+    """
+    _, height, width = builder.shape(tap)
+    least = 7 if imagenet else 8
+    if min(height, width) < least:
+        raise UserError(
+            f"the auxiliary head of '{space}' needs {least} x {least} pixels after the second reduction, but images of "
+            f"{task.shape[1]} x {task.shape[2]} leave {height} x {width}; only larger images (--image-size) can have one"
+        )
+    with builder.scope(AUXILIARY):
+        x = builder.avg_pool(builder.relu(tap), 5, stride=2 if imagenet else 3, padding=0)
+        x = builder.relu(conv_norm(builder, x, 128))
+        x = builder.conv(x, 768, 2, padding=0, name="wide")
+        x = builder.relu(x if imagenet else builder.batch_norm(x))
+        builder.mark(AUXILIARY, builder.linear(builder.global_pool(x), task.classes))

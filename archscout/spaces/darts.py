@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
-from archscout.core.errors import UserError
-from archscout.core.operations import AUXILIARY, GraphBuilder, OperationGraph
+from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
-from archscout.spaces._cell_layers import conv_norm, factorised, first_states, separable, separable_twice
+from archscout.spaces._cell_layers import auxiliary_head, conv_norm, factorised, first_states, separable, separable_twice
 from archscout.spaces._genotypes import CELLS, NODES, OPERATIONS, PAIRS, Edges, choices_of, edges_of, parse, written
 from archscout.spaces._graphed import Graphed
 
@@ -82,15 +81,7 @@ class Darts(Graphed):
         Raises UserError where the images are too small for it: smaller than 32 x 32, or 224 x 224 for ImageNet's skeleton.
         """
         builder, logits, tap = self._network(task, _chosen(architecture))
-        _, height, width = builder.shape(tap)
-        least = 7 if self.imagenet else 8
-        if min(height, width) < least:
-            raise UserError(
-                f"the auxiliary head of '{self.name}' needs {least} x {least} pixels after the second reduction, but images of "
-                f"{task.shape[1]} x {task.shape[2]} leave {height} x {width}; only larger images (--image-size) can have one"
-            )
-        with builder.scope(AUXILIARY):
-            builder.mark(AUXILIARY, _auxiliary(builder, tap, task.classes, self.imagenet))
+        auxiliary_head(builder, tap, task, self.name, imagenet=self.imagenet)
         return builder.finish(logits)
 
     def supernet(self, task: Task) -> OperationGraph:
@@ -143,7 +134,7 @@ class Darts(Graphed):
             if reduction:
                 builder.mark(f"stage{stage}", x)
                 channels, stage = channels * 2, stage + 1
-            with builder.scope(f"cell{layer + 1}"):
+            with builder.scope(f"cell{layer + 1}", depth=(layer + 1) / self.layers):
                 before, x, reduced = x, cell(builder, before, x, channels, reduction, reduced), reduction
             if layer == 2 * self.layers // 3:
                 tap = x
@@ -216,6 +207,8 @@ def _every_cell(builder: GraphBuilder, before: int, x: int, channels: int, reduc
                     term = _operation(builder, nodes[source], operation, channels, stride, affine=False)
                     if operation.endswith("pool_3x3"):
                         term = builder.batch_norm(term, affine=False)
+                    if term != nodes[source]:
+                        builder.droppable(term)
                 terms.append((term, (_ROWS["reduce" if reduction else "normal", source, node], option)))
         nodes.append(builder.mix(terms))
     return builder.concat(*nodes[2:])
@@ -234,12 +227,3 @@ def _operation(builder: GraphBuilder, x: int, operation: str, channels: int, str
             return separable_twice(builder, x, channels, kernel, stride, affine=affine)
         case _:
             return separable(builder, x, channels, kernel, stride, dilation=2, affine=affine)
-
-
-def _auxiliary(builder: GraphBuilder, x: int, classes: int, imagenet: bool) -> int:
-    """A second classifier. ImageNet's lacks the second normalisation: a slip of the published code, kept by those who use it."""
-    x = builder.avg_pool(builder.relu(x), 5, stride=2 if imagenet else 3, padding=0)
-    x = builder.relu(conv_norm(builder, x, 128))
-    x = builder.conv(x, 768, 2, padding=0, name="wide")
-    x = builder.relu(x if imagenet else builder.batch_norm(x))
-    return builder.linear(builder.global_pool(x), classes)

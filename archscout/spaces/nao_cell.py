@@ -10,10 +10,11 @@ tuple is legal; the two branches of a node are sorted, since their order changes
 
 What the paper's summary leaves open is as in DARTS (Liu, Simonyan and Yang 2019): the stem of three times the channels; separable
 convolutions twice; in a reduction cell stride 2 on the states 0 and 1, for an identity as a factorised reduction; a factorised
-reduction of state 0 after a reduction cell; convolutions k x 1 after 1 x k under one normalisation; poolings without one.
+reduction of state 0 after a reduction cell; convolutions k x 1 after 1 x k under one normalisation; poolings without one; the
+auxiliary head, for trainings that ask for one (`nn.recipes`, as do those with dropped paths or features).
 
 Deviations: in a reduction cell a loose state 0 or 1 is halved by a factorised reduction before it is joined. The padding of a mean
-does not count. There is no dropout before the classifier.
+does not count.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
+from archscout.core.encoding import TokenEncoding
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
-from archscout.spaces._cell_layers import conv_norm, factorised, first_states, separable_twice
+from archscout.spaces._cell_layers import auxiliary_head, conv_norm, factorised, first_states, separable_twice
 from archscout.spaces._graphed import Graphed
 
 CELLS = ("normal", "reduction")
@@ -47,6 +49,11 @@ OPERATIONS = {
 }  # fmt: skip
 _FIRST_NUMBER = {"small": 0, "full": 5}
 """The published number of the first operation of a set; the others follow."""
+_TOKENS = {
+    "small": ((7,), (8,), (9,), (10,), (11,)),
+    "full": ((7, 14), (9, 14), (9, 16), (9, 19), (9, 20), (12, 15), (12, 16), (12, 17), (11, 15), (11, 16), (11, 17)),
+}
+"""The published tokens of the operations: one each in the small set; type and kernel in the full one, which leaves some out."""
 _KNOWN = {
     "NAO_A": "0 7 1 15 2 8 1 7 0 6 1 7 0 8 4 7 1 5 0 7 | 0 7 1 13 0 6 0 14 0 9 1 10 0 14 2 6 1 11 0 7",
     "NAO_B": "0 1 0 2 0 1 2 2 1 3 0 2 4 0 1 3 2 1 0 3 | 1 1 1 0 2 1 2 4 1 0 2 3 3 1 2 2 0 2 0 2",
@@ -106,12 +113,17 @@ class NaoCell(Graphed):
 
     def operations(self, architecture: Architecture, task: Task) -> OperationGraph:
         """The whole network: images (C, H, W) of the task -> its K logits. Marks: stage1, stage2, stage3."""
-        normal, reduction = self._cells(architecture)
+        builder, logits, _ = self._network(task, self._chosen(architecture))
+        return builder.finish(logits)
 
-        def wired(builder: GraphBuilder, states: list[int], channels: int, reduces: bool) -> int:
-            return _cell(builder, states, reduction if reduces else normal, channels, reduces, self.join)
+    def with_auxiliary(self, architecture: Architecture, task: Task) -> OperationGraph:
+        """The same, then the auxiliary head, which reads the second reduction cell.
 
-        return self._network(task, wired)
+        Raises UserError where the images are too small for it: smaller than 32 x 32.
+        """
+        builder, logits, tap = self._network(task, self._chosen(architecture))
+        auxiliary_head(builder, tap, task, self.name)
+        return builder.finish(logits)
 
     def supernet(self, task: Task) -> OperationGraph:
         """All cells in one network: both branches of every node are sums of all operations on all states before it.
@@ -119,7 +131,8 @@ class NaoCell(Graphed):
         Each of these has weights of its own, and a gate. All states have a 1 x 1 convolution, whose sum over the loose ones is that
         of their joined channels: an architecture's path is its network of `join` "conv", whatever this space has.
         """
-        return self._network(task, self._every_cell)
+        builder, logits, _ = self._network(task, self._every_cell)
+        return builder.finish(logits)
 
     @property
     def gates(self) -> tuple[Decision, ...]:
@@ -175,6 +188,27 @@ class NaoCell(Graphed):
             )
         return self.architecture([number - first * (place % 2) for place, number in enumerate(numbers)])
 
+    @property
+    def encoding(self) -> TokenEncoding:
+        """The published tokens, a branch at a time: its source, then its operation. The branches of a node may change places."""
+        return _encoding(self.operation_set)
+
+    def tokens(self, architecture: Architecture) -> tuple[int, ...]:
+        """40 tokens for the small set, 60 for the full one, whose operations have two: type and kernel."""
+        written, choices = _TOKENS[self.operation_set], iter(architecture.choices)
+        found: list[int] = []
+        for source, operation in zip(choices, choices, strict=True):
+            found += (source + 1, *written[operation])
+        return tuple(found)
+
+    def from_tokens(self, tokens: Sequence[int]) -> Architecture:
+        """The pair of cells that legal tokens stand for."""
+        written, step = _TOKENS[self.operation_set], self.encoding.step
+        choices: list[int] = []
+        for start in range(0, len(tokens), step):
+            choices += (tokens[start] - 1, written.index(tuple(tokens[start + 1 : start + step])))
+        return self.architecture(choices)
+
     def _cells(self, architecture: Architecture) -> tuple[Cell, Cell]:
         names, rest = OPERATIONS[self.operation_set], iter(architecture.choices)
 
@@ -183,21 +217,31 @@ class NaoCell(Graphed):
 
         return cell(), cell()
 
-    def _network(self, task: Task, wired: _Wiring) -> OperationGraph:
+    def _chosen(self, architecture: Architecture) -> _Wiring:
+        normal, reduction = self._cells(architecture)
+
+        def wired(builder: GraphBuilder, states: list[int], channels: int, reduces: bool) -> int:
+            return _cell(builder, states, reduction if reduces else normal, channels, reduces, self.join)
+
+        return wired
+
+    def _network(self, task: Task, wired: _Wiring) -> tuple[GraphBuilder, int, int]:
+        """The network; the positions of its logits and of what an auxiliary head reads."""
         builder = GraphBuilder(task.shape)
         with builder.scope("stem"):
             x = conv_norm(builder, builder.input, 3 * self.channels, 3)
-        before, channels, reduced, number = x, self.channels, False, 0
+        before, channels, reduced, number, tap = x, self.channels, False, 0, x
         for stage in (1, 2, 3):
             for reduces in [True] * (stage > 1) + [False] * self.layers:
                 number += 1
                 channels = channels * 2 if reduces else channels
-                with builder.scope(f"cell{number}"):
+                with builder.scope(f"cell{number}", depth=number / (3 * self.layers + 2)):
                     states = first_states(builder, before, x, channels, reduced)
                     before, x, reduced = x, wired(builder, states, channels, reduces), reduces
+                tap = x if reduces else tap
             builder.mark(f"stage{stage}", x)
         with builder.scope("head"):
-            return builder.finish(builder.linear(builder.global_pool(x), task.classes))
+            return builder, builder.linear(builder.global_pool(x), task.classes), tap
 
     def _every_cell(self, builder: GraphBuilder, states: list[int], channels: int, reduces: bool) -> int:
         names = OPERATIONS[self.operation_set]
@@ -209,7 +253,8 @@ class NaoCell(Graphed):
                     for option, operation in enumerate(names):
                         with builder.scope(f"node{node}.{place}.{source}.{operation}"):
                             term = _operation(builder, states[source], operation, channels, 2 if reduces and source < 2 else 1)
-                        terms.append((term, (row, source * len(names) + option)))
+                        gate = (row, source * len(names) + option)
+                        terms.append((term if term == states[source] else builder.droppable(term), gate))
                 row += 1
             states.append(builder.mix(terms))
         row = _BRANCH_ROWS + STATES * reduces
@@ -240,6 +285,26 @@ def _gates(operation_set: str) -> tuple[Decision, ...]:
     branches = [Decision(f"{cell} node {n} {place}", options(n)) for cell in CELLS for n in NODES for place in PLACES]
     ends = [(cell, state, ("loose", "used") if state < STATES - 1 else ("loose",)) for cell in CELLS for state in range(STATES)]
     return (*branches, *(Decision(f"{cell} state {state}", found) for cell, state, found in ends))
+
+
+@lru_cache
+def _encoding(operation_set: str) -> TokenEncoding:
+    written = _TOKENS[operation_set]
+    parts = [tuple(sorted(set(part))) for part in zip(*written, strict=True)]
+    follows: dict[int, tuple[int, ...]] = {}
+    for kind, *kernels in sorted(written):
+        if kernels:
+            follows[kind] = (*follows.get(kind, ()), *kernels)
+    allowed = [tokens for _ in CELLS for node in NODES for _ in PLACES for tokens in (tuple(range(1, node + 1)), *parts)]
+    step = 1 + len(parts)
+    nodes = [(start, start + step, step) for start in range(0, len(allowed), len(PLACES) * step)]
+    return TokenEncoding(
+        vocabulary=1 + parts[-1][-1],
+        allowed=tuple(allowed),
+        step=step,
+        follows=follows,
+        swaps=(tuple(nodes[: len(NODES)]), tuple(nodes[len(NODES) :])),
+    )
 
 
 def _loose(cell: Cell) -> list[int]:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.draw import legal
+from archscout.core.encoding import TokenEncoding
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
@@ -45,6 +47,17 @@ DECISIONS = (
     *(Decision(f"operation {vertex}", OPERATIONS) for vertex in range(1, _INNER + 1)),
 )
 _LONGEST = 2_000
+# The published tokens: 1 and 2 for an edge that is absent and present, 3 to 5 for an operation, 6 for the output.
+_OPERATION_TOKENS = (4, 3, 5)
+_OUTPUT_TOKEN = 6
+ENCODING = TokenEncoding(
+    vocabulary=7,
+    allowed=tuple(
+        tokens
+        for target in range(1, MOST_VERTICES)
+        for tokens in (*[(1, 2)] * target, (3, 4, 5) if target < MOST_VERTICES - 1 else (_OUTPUT_TOKEN,))
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -212,7 +225,8 @@ class Nas101(Graphed):
                     _, height, width = builder.shape(x)
                     x = builder.max_pool(x, 2, stride=2, padding=(height % 2, width % 2))
                 for number in range(self.cells):
-                    with builder.scope(f"cell{number + 1}"):
+                    depth = (stack * self.cells + number + 1) / (self.stacks * self.cells)
+                    with builder.scope(f"cell{number + 1}", depth=depth):
                         x = cell(builder, x, self.stem << stack)
             builder.mark(f"stage{stack + 1}", x)
         with builder.scope("head"):
@@ -237,6 +251,26 @@ class Nas101(Graphed):
         except (ValueError, RecursionError):
             return None
         return self.of_cell(_specified(found["matrix"], found["ops"])) if found.keys() == {"matrix", "ops"} else None
+
+    @property
+    def encoding(self) -> TokenEncoding:
+        """The published tokens: for each vertex after the input its edges from the vertices before, then its operation."""
+        return ENCODING
+
+    def tokens(self, architecture: Architecture) -> tuple[int, ...]:
+        """27 tokens, of which those of vertices that the cell does without say no edges and the first operation."""
+        edges, operations = iter(architecture.choices[: len(EDGES)]), architecture.choices[len(EDGES) :]
+        found: list[int] = []
+        for target in range(1, MOST_VERTICES):
+            found += (1 + edge for edge in islice(edges, target))
+            found.append(_OPERATION_TOKENS[operations[target - 1]] if target <= _INNER else _OUTPUT_TOKEN)
+        return tuple(found)
+
+    def from_tokens(self, tokens: Sequence[int]) -> Architecture | None:
+        """The cell, pruned; None where it has no path, more than nine edges, or is not of the sub-space."""
+        edges = [token - 1 for token in tokens if token <= 2]
+        operations = [_OPERATION_TOKENS.index(token) for token in tokens if 2 < token < _OUTPUT_TOKEN]
+        return legal(self, (*edges, *operations))
 
     def signature(self, architecture: Architecture) -> str:
         """The benchmark's key: the module hash, equal for isomorphic cells."""
@@ -365,7 +399,8 @@ def _every_cell(builder: GraphBuilder, x: int, width: int, blocks: Blocks) -> in
             terms = []
             for option, name in enumerate(OPERATIONS):
                 with builder.scope(name):
-                    terms.append((_operation(builder, joined, name), (blocks.rows["operation", vertex], option)))
+                    term = builder.droppable(_operation(builder, joined, name))
+                terms.append((term, (blocks.rows["operation", vertex], option)))
             values.append(builder.mix(terms))
     with builder.scope("output"):
         sources, row = [_projection(builder, x, width), *values], blocks.rows["parents", len(blocks.sets)]

@@ -105,7 +105,7 @@ class Nas201(Graphed):
                     with builder.scope("reduction"):
                         x = _residual_block(builder, x, self.channels << stage)
                 for number in range(self.cells):
-                    with builder.scope(f"cell{number + 1}"):
+                    with builder.scope(f"cell{number + 1}", depth=(stage * self.cells + number + 1) / (3 * self.cells)):
                         x = cell(builder, x)
             builder.mark(f"stage{stage + 1}", x)
         with builder.scope("head"):
@@ -212,7 +212,8 @@ def _every_cell(builder: GraphBuilder, x: int) -> int:
             for option, operation in enumerate(OPERATIONS):
                 if operation != "none":
                     with builder.scope(f"edge{source}{EDGES[place][1]}.{operation}"):
-                        terms.append((_branch(builder, nodes[source], operation, affine=False), (place, option)))
+                        term = _branch(builder, nodes[source], operation, affine=False)
+                    terms.append((term if term == nodes[source] else builder.droppable(term), (place, option)))
         nodes.append(builder.mix(terms))
     return nodes[-1]
 

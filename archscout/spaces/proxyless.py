@@ -134,7 +134,7 @@ class Proxyless(Graphed):
             for option, (kernel, expansion) in enumerate(BLOCKS):
                 with builder.scope(f"kernel{kernel}_expansion{expansion}"):
                     block = bottleneck(builder, x, stage.channels, kernel, expansion, stage.stride if at.place == 1 else 1)
-                terms.append((block, (rows[at], option)))
+                terms.append((block if at.place == 1 else builder.droppable(block), (rows[at], option)))
             mixture = builder.mix(terms)
             return mixture if at.place == 1 else builder.add(mixture, x)
 
@@ -218,9 +218,9 @@ class Proxyless(Graphed):
         builder, skeleton = GraphBuilder(task.shape), self._skeleton
         with builder.scope("stem"):
             x = conv_norm_relu(builder, builder.input, skeleton.stem, 3, skeleton.stride)
-        for at in self._positions:
+        for number, at in enumerate(self._positions, start=1):
             stage = skeleton.stages[at.stage - 1]
-            with builder.scope(f"stage{at.stage}.block{at.place}"):
+            with builder.scope(f"stage{at.stage}.block{at.place}", depth=number / len(self._positions)):
                 x = layer(builder, x, at, stage)
             if at.place == stage.blocks:
                 builder.mark(f"stage{at.stage}", x)

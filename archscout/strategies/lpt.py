@@ -129,10 +129,10 @@ class Lpt(GateSearch):
             found: Tensor = training.net(batch[0], logits.gates() * drop, weights=weights, execute="all")
             return found
 
-        share = step / training.steps
+        share, kept_paths = step / training.steps, training.kept_paths(step, len(train[1]))
         return Lesson(
             Losses(
-                learner=lambda weights: F.cross_entropy(learner(weights, train), train[1]),
+                learner=lambda weights: training.loss(weights, logits.gates() * drop, train, "all", kept_paths),
                 learner_tested=lambda weights: F.cross_entropy(learner(weights, bank), bank[1], reduction="none"),
                 tester=lambda weights: tester.loss(weights, train),
                 tester_tested=lambda weights: tester.losses(weights, bank),

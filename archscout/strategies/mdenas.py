@@ -46,7 +46,6 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import SharedSpace, Snapshot
 from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
-from archscout.nn.batches import Stream
 from archscout.nn.measure import acceptance, latency
 from archscout.nn.network import Network
 from archscout.nn.paths import fair_path
@@ -181,7 +180,7 @@ class Mdenas(Schedule):
                 continue
             metrics = {"loss": loss, "share": (step + 1) / training.steps}
             if trial >= rounds:
-                value = self._accuracy(training, path)
+                value = training.score(self._gates(path, net.gate_shape), _SCORED, _SCORED_BATCHES)
                 metrics |= {"accuracy": value}
                 if self.latency_target:
                     taken = max(_LEAST_MS, float(times[np.arange(len(path)), path].sum()))
@@ -192,20 +191,6 @@ class Mdenas(Schedule):
             best = answers.of(self._weights(learned, net.gate_shape))
             yield Progress(best, metrics, {"step": step + 1, "times": times, **training.state(), **learned.state()})
         return answers.of(self._weights(learned, net.gate_shape))
-
-    def _accuracy(self, training: Training, path: NDArray[np.int64]) -> float:
-        """Of a path, on the same images of the other half for every path, as they are."""
-        gates, scored = (
-            self._gates(path, training.net.gate_shape),
-            Stream(training.judged_data, _SCORED, seed=derive(training.seed, "scored")),
-        )
-        right = seen = 0
-        with torch.no_grad():
-            for number in range(min(_SCORED_BATCHES, scored.per_pass)):
-                x, y = training.batch(scored, number)
-                right += int((training.net(x, gates).argmax(1) == y).sum())
-                seen += len(y)
-        return right / seen
 
     @staticmethod
     def _gates(path: NDArray[np.int64], shape: tuple[int, int]) -> Tensor:

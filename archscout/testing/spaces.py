@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archscout.core.architecture import Architecture
 from archscout.core.draw import crossover, legal, mutate, neighbours, sample
+from archscout.core.encoding import TokenEncoding, architecture_of, encoding_of, tokens_of
 from archscout.core.errors import UserError
 from archscout.core.kinds import check_kind
 from archscout.core.problem import LANGUAGE_MODELLING, Task
@@ -115,6 +117,40 @@ def draws_by_seed(space: Space, task: Task) -> None:
         assert [space.signature(a) for a in one] == [space.signature(a) for a in other]
 
 
+def writes_tokens(space: Space, task: Task) -> None:
+    """Architectures are legal sequences of tokens that lead back to them, also where spans have changed places.
+
+    Legal sequences at random stand for architectures; a `PartialSpace` may refuse some.
+    """
+    rng = generator(0, "writes_tokens")
+    encoding, drawn = encoding_of(space), _drawn(space, 100)
+    written = np.array([tokens_of(space, architecture) for architecture in drawn])
+    for tokens in (written, encoding.swapped(written, rng), encoding.swapped(written, rng)):
+        for architecture, row in zip(drawn, tokens.tolist(), strict=True):
+            assert encoding.is_legal(row), f"{architecture} is written {row}, which is not legal"
+            assert architecture_of(space, row) == architecture, f"{row} does not lead back to {architecture}"
+    for row in random_tokens(encoding, 100, rng):
+        found = architecture_of(space, row)
+        if found is None:
+            assert isinstance(space, PartialSpace), f"{row} is legal, but stands for nothing"
+        else:
+            assert space.architecture(found.choices) == found, f"{row} gives {found}, which is not normalised"
+            assert architecture_of(space, tokens_of(space, found)) == found
+
+
+def random_tokens(encoding: TokenEncoding, count: int, rng: np.random.Generator) -> list[list[int]]:
+    """Legal sequences; every position uniform over what is legal there."""
+    found = []
+    for draws in rng.random((count, encoding.length)).tolist():
+        row: list[int] = []
+        for allowed, draw in zip(encoding.allowed, draws, strict=True):
+            after = encoding.follows.get(row[-1]) if row else None
+            choice = allowed if after is None else [token for token in allowed if token in after]
+            row.append(choice[int(draw * len(choice))])
+        found.append(row)
+    return found
+
+
 def trains(space: Space, task: Task) -> None:
     """Random networks give finite logits (B, K) or (B, L, K) and finite gradients; in evaluation nothing depends on the batch."""
     x, y = _batch(task, 8)
@@ -173,7 +209,7 @@ def executes_what_it_builds(space: Space, task: Task) -> None:
 
 
 CHECKS = (
-    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed,
+    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed, writes_tokens,
     trains, builds_by_seed, counts_what_it_builds, executes_what_it_builds,
 )  # fmt: skip
 

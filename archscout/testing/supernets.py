@@ -24,6 +24,7 @@ from archscout.core.problem import LANGUAGE_MODELLING, Task
 from archscout.core.protocols import GraphSpace, NarrowedSpace, Space
 from archscout.core.seeds import generator
 from archscout.nn import gates as gating
+from archscout.nn.dropping import factors
 from archscout.nn.measure import counts
 from archscout.nn.supernet import GraphSupernet, Supernet, supernet_of
 
@@ -178,6 +179,32 @@ def recalibration_is_that_of_a_network_alone(space: Space, task: Task) -> None:
     assert torch.allclose(found, child.eval()(batches[0]), atol=1e-9), "the recalibrated path and network should agree"
 
 
+def dropped_paths_are_those_of_a_network_alone(space: Space, task: Task) -> None:
+    """Drop-path on a path gives the logits of the extracted network with the same drops; factors of 1 are none at all.
+
+    A supernet that has nothing to drop passes.
+    """
+    net = _supernet(space, task).double()
+    if not isinstance(net, GraphSupernet) or not net.depths:
+        return
+    assert all(0 < depth <= 1 for depth in net.depths), f"depths lie above 0 and at most at 1, but {net.depths} came"
+    x, _ = _batch(task)
+    kept = factors([0.5] * len(net.depths), len(x), 0).double()
+    columns = {net.graph.operations[position].name: column for column, position in enumerate(net.graph.paths)}
+    differ = False
+    for architecture in _drawn(space, 3):
+        gates, child = net.gates(architecture).double(), net.extract(architecture)
+        own = [columns[child.graph.operations[position].name] for position in child.graph.paths]
+        path = net(x, gates, kept=kept)
+        assert torch.allclose(path, child.learn(x, kept[:, own])[0], atol=1e-9), (
+            f"{architecture} should drop what its network drops"
+        )
+        assert torch.allclose(path, net(x, gates, execute="all", kept=kept), atol=1e-9)
+        assert torch.equal(net(x, gates), net(x, gates, kept=torch.ones_like(kept))), "factors of 1 should change nothing"
+        differ |= not torch.allclose(path, net(x, gates), atol=1e-6)
+    assert differ, "of four architectures, some should have paths to drop"
+
+
 def memory_layout_does_not_matter(space: Space, task: Task) -> None:
     """Two steps of a mixture in float32: finite gradients, and equal losses, from images in either memory layout."""
     if task.kind == LANGUAGE_MODELLING:
@@ -210,6 +237,7 @@ CHECKS: Mapping[str, Callable[[Space, Task], None]] = {
         a_call_changes_nothing,
         weights_follow_from_the_seed,
         recalibration_is_that_of_a_network_alone,
+        dropped_paths_are_those_of_a_network_alone,
         memory_layout_does_not_matter,
     )
 }

@@ -82,6 +82,23 @@ def test_train_by_a_published_recipe(archscout: Command, small_data: Path, tmp_p
     assert graph["output"] == len(graph["operations"]) - 1
 
 
+@pytest.mark.parametrize(
+    ("name", "recipe", "operation_set", "dropped"),
+    [("NAO_A", "nao-cifar10", "full", [0.4, 0.2, 0.4]), ("NAO_B", "nao-cifar100", "small", [0.4, 0.4, 0.2])],
+)
+def test_released_cells_train_by_the_recipe_of_nao(
+    name: str, recipe: str, operation_set: str, dropped: list[float], small_data: Path, tmp_path: Path, call: Callable[..., str]
+) -> None:
+    words = ("train", name, "--data", small_data, "--image-size", 32, "--recipe", recipe, "--epochs", 0.01, "--json")
+    size = ("space.channels=4", "space.layers=1", f"space.operation_set={operation_set}")
+    given = [word for setting in size for word in ("--set", setting)]
+    facts = json.loads(call(*words, *given, "--out", tmp_path / "net"))
+    assert facts["recipe"]["name"] == recipe and facts["notes"] == [] and facts["epochs"] > 0
+    assert [facts["recipe"][part] for part in ("auxiliary", "drop_path", "dropout")] == dropped
+    with safe_open(facts["artifacts"]["safetensors"], "np") as file:
+        assert not any("auxiliary" in part for part in file.keys())
+
+
 def test_a_recipe_goes_without_what_the_network_cannot_have(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
     words = ("train", "nas201:3.0.0.0.0.0", "--data", small_data, "--epochs", 0.05, "--set", "space.channels=2", "--json")
     facts = json.loads(call(*words, "--set", "space.cells=1", "--recipe", "darts-cifar10", "--out", tmp_path / "net"))
@@ -113,7 +130,16 @@ def test_train_refuses(words: tuple[str, str], wanted: str, small_data: Path, tm
 
 def test_recipes_are_listed_with_their_source(call: Callable[..., str]) -> None:
     listed = json.loads(call("plugins", "recipes", "--json"))["recipes"]
-    assert list(listed) == ["default", "darts-cifar10", "darts-cifar100", "nasi-cifar10", "nasi-cifar100", "nas201"]
+    assert list(listed) == [
+        "default",
+        "darts-cifar10",
+        "darts-cifar100",
+        "nasi-cifar10",
+        "nasi-cifar100",
+        "nao-cifar10",
+        "nao-cifar100",
+        "nas201",
+    ]
     assert listed["nasi-cifar100"]["recipe"]["auxiliary"] == 0.6 and listed["nas201"]["size"] == {"channels": 16, "cells": 5}
     text = call("plugins", "recipes", "darts-cifar10")
     assert "arXiv 1806.09055" in text and "drop_path         0.2" in text and "600 epochs, 36 channels, 20 layers" in text

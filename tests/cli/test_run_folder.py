@@ -32,7 +32,10 @@ def test_show(finished: Any, call: Callable[..., str]) -> None:
     assert facts["state"] == "done" and [stage["name"] for stage in facts["stages"]] == ["screen", "compare", "finish"]
     assert all(stage["done"] for stage in facts["stages"])
     assert len(facts["stages"][0]["best"]) == 2
-    assert "compare:" in call("show", finished.folder)
+    assert facts["stages"][0]["reports"] == 0 and facts["stages"][0]["progress"] is None
+    text = call("show", finished.folder)
+    for stage in facts["stages"][:2]:
+        assert f"{stage['name']}: {stage['landed']} judged, 0 failed, done" in text, "whatever its strategy reported"
 
 
 def test_report_is_written_again(finished: Any, tmp_path: Path, call: Callable[..., str]) -> None:

@@ -20,8 +20,9 @@ from archscout.store.runs import RunStore
 
 SMALL = ("--set", "strategy.channels=2", "--set", "strategy.depth=1", "--set", "strategy.batch=8", "--workers", 1)
 SHORT = {
-    "nasi": ("steps=3", "limit_rule=quantile"), "darts": ("epochs=0.5", "order=2"), "lpt": ("epochs=0.2", "order=1"),
-    "mdenas": ("epochs=2", "rule=paper"),
+    "nasi": ("steps=3", "limit_rule=quantile"), "darts": ("epochs=0.5", "order=2", "drop_path=0.3"),
+    "lpt": ("epochs=0.2", "order=1", "drop_path=0.3"),
+    "mdenas": ("epochs=2", "rule=paper", "drop_path=0.1"),
 }  # fmt: skip
 
 
@@ -33,7 +34,14 @@ def test_a_strategy_that_owns_its_loop_screens_alone(name: str, small_data: Path
     assert summary["best"]["architecture"].startswith("nas201:"), "without --space it is the smallest space with a supernet"
     assert summary["evaluations"] == 0 and summary["stopped"] == "done"
     with RunStore.read(tmp_path / "run") as store:
-        assert store.progress("screen")
+        reports = store.progress("screen")
+        answer = store.stage("screen").answer
+    [stage] = json.loads(call("show", tmp_path / "run", "--json"))["stages"]
+    assert stage["reports"] == len(reports) > 0 and stage["landed"] == 0 and stage["best"] == []
+    assert stage["progress"] == {"architecture": str(answer), "metrics": dict(reports[-1][2].metrics)}
+    text = call("show", tmp_path / "run")
+    assert f"screen: learns by itself, {len(reports)} report" in text and f"answer  {answer}\n" in text and "judged" not in text
+    assert ("100% of its steps" in text) is (name != "nasi")
 
 
 def test_a_search_with_a_supernet_trains_its_answer(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:

@@ -18,6 +18,8 @@ from archscout.nn.recipes import RECIPES, published
         ("darts-cifar100", (0.025, 0.0), 96, 3e-4, 5.0, 0.2, 0.4, 600),
         ("nasi-cifar10", (0.025, 0.0), 96, 3e-4, 5.0, 0.2, 0.4, 600),
         ("nasi-cifar100", (0.035, 0.001), 96, 3e-4, 5.0, 0.3, 0.6, 600),
+        ("nao-cifar10", (0.025, 0.0), 128, 3e-4, 5.0, 0.2, 0.4, 600),
+        ("nao-cifar100", (0.025, 0.0), 128, 3e-4, 5.0, 0.4, 0.4, 600),
         ("nas201", (0.1, 0.0), 256, 5e-4, 0.0, 0.0, 0.0, 200),
     ],
 )
@@ -33,6 +35,13 @@ def test_numbers(
     assert recipe.batch_for(45_000) == batch
     made, _ = augmentation_of(known.augment, 32, 32, flip_by_names(["cat", "dog"]))
     assert made == Augmentation(shift=4, flip=True, cutout=0 if name == "nas201" else 16)
+
+
+def test_nao_drops_features_and_drops_paths_by_depth() -> None:
+    found = {name: (known.recipe.dropout, known.recipe.drop_path_by_depth) for name, known in RECIPES.items()}
+    assert found.pop("nao-cifar10") == (0.4, True) and found.pop("nao-cifar100") == (0.2, True)
+    assert set(found.values()) == {(0.0, False)}
+    assert published("nao-cifar10").size == {"channels": 36, "layers": 6}
 
 
 def test_the_default_is_the_recipe_that_searches_use() -> None:

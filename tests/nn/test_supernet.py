@@ -44,6 +44,12 @@ def test_the_expected_spaces_have_supernets():
     assert set(SETTINGS) == set(SHARED)
 
 
+@pytest.mark.parametrize("space", [space for space in SPACES if IMAGE_CLASSIFICATION in kinds_of(space)], ids=repr)
+def test_supernets_of_images_can_drop_paths_ever_deeper(space):
+    depths = supernet_of(space, SMALL, seed=0).depths
+    assert depths == tuple(sorted(depths)) and depths[-1] == 1 and depths[0] < depths[-1]
+
+
 def test_the_search_network_of_darts_has_its_published_size():
     task = replace(SMALL, shape=(3, 32, 32), classes=10)
     graph = catalogue.make("spaces", "darts", channels=16, layers=8).supernet(task)

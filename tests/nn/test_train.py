@@ -38,7 +38,7 @@ from archscout.testing.tasks import image_task
 QUICK = Recipe(batch=16, learning_rate=0.05)
 PUBLISHED = replace(
     QUICK, nesterov=False, decay_all=True, warm_up=0.0, schedule="cosine", last_rate=0.001, small_share=0.0, clip=0.5,
-    drop_path=0.3, auxiliary=0.4,
+    drop_path=0.3, auxiliary=0.4, drop_path_by_depth=True, dropout=0.3,
 )  # fmt: skip
 
 
@@ -221,14 +221,44 @@ def test_paths_are_dropped_ever_more_often_and_kept_in_the_mean(task: Task) -> N
     net = headed(task)
     course = ImageCourse(net, task, replace(PUBLISHED, drop_path=0.4), 0)
     for progress in (0.0, 0.5, 1.0):
-        kept = course.kept(0, progress, 20_000)
-        assert kept is not None and kept.shape == (20_000, 2)
+        kept = course.dropped(0, progress, 20_000)["kept"]
+        assert kept.shape == (20_000, 2)
         assert float((kept == 0).float().mean()) == pytest.approx(0.4 * progress, abs=0.01)
         assert float(kept.mean()) == pytest.approx(1, abs=0.02)
-    first = course.kept(0, 1.0, 50)
-    assert first is not None and not torch.equal(first, course.kept(1, 1.0, 50))  # type: ignore[arg-type]
+    first = course.dropped(0, 1.0, 50)["kept"]
+    assert not torch.equal(first, course.dropped(1, 1.0, 50)["kept"])
     assert not torch.equal(first[:, 0], first[:, 1])
-    assert ImageCourse(net, task, QUICK, 0).kept(0, 1.0, 50) is None
+    assert ImageCourse(headed(task), task, QUICK, 0).dropped(0, 1.0, 50) == {}
+
+
+def test_early_paths_are_dropped_less_often_where_depth_counts(task: Task) -> None:
+    g = GraphBuilder(task.shape)
+    x = g.relu(g.batch_norm(g.conv(g.input, 4, 3)))
+    for cell in (1, 2):
+        with g.scope(f"cell{cell}", depth=cell / 2):
+            x = g.add(g.droppable(g.batch_norm(g.conv(x, 4, 3))), x)
+    deep = Network(g.finish(g.linear(g.global_pool(x), task.classes)))
+    recipe = replace(QUICK, drop_path=0.4, drop_path_by_depth=True)
+    kept = ImageCourse(deep, task, recipe, 0).dropped(0, 0.5, 20_000)["kept"]
+    assert (kept == 0).float().mean(0).tolist() == pytest.approx([0.1, 0.2], abs=0.01)
+    assert kept.mean(0).tolist() == pytest.approx([1, 1], abs=0.01)
+    even = ImageCourse(deep, task, replace(recipe, drop_path_by_depth=False), 0).dropped(0, 0.5, 20_000)["kept"]
+    assert (even == 0).float().mean(0).tolist() == pytest.approx([0.2, 0.2], abs=0.01)
+
+
+def test_dropout_drops_features_from_the_first_step_on_and_in_training_alone(task: Task) -> None:
+    course = ImageCourse(headed(task), task, replace(QUICK, dropout=0.4), 0)
+    features = course.dropped(0, 0.0, 5_000)["features"]
+    assert features.shape == (5_000, 8), "as many as the classifier reads"
+    assert float((features == 0).float().mean()) == pytest.approx(0.4, abs=0.01)
+    assert float(features.mean()) == pytest.approx(1, abs=0.02)
+    net, x = headed(task).eval(), torch.randn(3, *task.shape, generator=torch.Generator().manual_seed(0))
+    read: list[torch.Tensor] = []
+    net.get_submodule("linear").register_forward_hook(lambda _, inputs, output: read.append(inputs[0]))
+    net(x), net.learn(x, features=features[:3])
+    assert torch.equal(read[1], read[0] * features[:3])
+    whole = fit(headed(task), task, replace(QUICK, dropout=0.4), seed=0, epochs=0.5).history[0].train_loss
+    assert whole != fit(headed(task), task, QUICK, seed=0, epochs=0.5).history[0].train_loss
 
 
 def test_a_recipe_for_another_network_is_refused(task: Task) -> None:
@@ -236,6 +266,10 @@ def test_a_recipe_for_another_network_is_refused(task: Task) -> None:
         fit(network(task), task, PUBLISHED, seed=0, epochs=1)
     with pytest.raises(UserError, match=r"drops paths, but the network has none.*recipe\.drop_path=0"):
         fit(network(task), task, replace(QUICK, drop_path=0.1), seed=0, epochs=1)
+    g = GraphBuilder(task.shape)
+    convolutional = Network(g.finish(g.global_pool(g.conv(g.input, task.classes))))
+    with pytest.raises(UserError, match=r"drops features before the classifier, but.*none.*recipe\.dropout=0"):
+        fit(convolutional, task, replace(QUICK, dropout=0.1), seed=0, epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +281,7 @@ def test_a_recipe_for_another_network_is_refused(task: Task) -> None:
         ({"weight_decay": math.nan}, "weight_decay is a number from 0 on"),
         ({"auxiliary": math.inf}, "auxiliary is a number from 0 on"),
         ({"drop_path": 1.0}, "drop_path is less than 1"),
+        ({"dropout": 1.0}, "dropout is less than 1"),
         ({"warm_up": 1.5}, "warm_up lies between 0 and 1"),
         ({"batch": 0}, "are more than 0"),
         ({"learning_rate": 0.01, "last_rate": 0.02}, "last_rate is at most its learning_rate"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archscout.core.draw import sample, size
+from archscout.core.encoding import architecture_of, encoding_of, tokens_of
 from archscout.core.errors import UserError
-from archscout.core.operations import GraphBuilder
+from archscout.core.operations import AUXILIARY, GraphBuilder
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.seeds import generator
 from archscout.nn.network import Network
@@ -101,6 +103,28 @@ def test_counts_of_a_network_by_hand():
         widths.append(5 * channels)
     stem, head = 27 * 3 * c + 2 * 3 * c, (widths[-1] + 1) * 10
     assert SMALL.operations(architecture, CIFAR).params == stem + sum(cells) + head
+
+
+# The head reads every channel of the second reduction cell, and the paths lie in 20 cells.
+@pytest.mark.parametrize(("name", "operation_set"), [("NAO_A", "full"), ("NAO_B", "small")])
+def test_counts_with_the_auxiliary_head(name, operation_set):
+    space = NaoCell(36, 6, operation_set)
+    architecture = space.from_genotype(name)
+    plain, graph = space.operations(architecture, CIFAR), space.with_auxiliary(architecture, CIFAR)
+    loose = len(set(range(7)) - set(architecture.choices[20::2]))
+    head = 128 * loose * 144 + 2 * 128 + 768 * 128 * 4 + 2 * 768 + 768 * 10 + 10
+    assert graph.params == plain.params + head
+    assert graph.without_auxiliary() == plain
+    assert set(graph.paths.values()) == {cell / 20 for cell in range(1, 21)}
+    by_name = {graph.operations[position].name.split(".")[0]: depth for position, depth in graph.paths.items()}
+    assert by_name["cell1"] == 0.05 and by_name["cell14"] == 0.7 and by_name["cell20"] == 1
+
+
+def test_small_images_leave_no_map_for_the_auxiliary_head():
+    architecture = SMALL.from_genotype("NAO_B")
+    with pytest.raises(UserError, match="auxiliary head of 'nao-cell' needs 8 x 8 pixels after the second reduction, but images"):
+        SMALL.with_auxiliary(architecture, task(28))
+    assert AUXILIARY in SMALL.with_auxiliary(architecture, task(29)).marks
 
 
 def test_the_size_of_the_space():
@@ -198,3 +222,47 @@ def test_wrong_settings_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             NaoCell(**wrong)
+
+
+# Per node both branches in the published numbers, in order.
+NAO_A_TOKENS = """
+ 1 9 16  2 11 17   2 9 16  3 9 19   1 9 14  2 9 16   1 9 19  5 9 16   1 9 16  2 7 14
+ 1 9 16  2 11 15   1 9 14  1 11 16  1 9 20  2 12 15  1 11 16 3 9 14   1 9 16  2 12 16"""
+NAO_B_TOKENS = """
+ 1 8  1 9   1 8  3 9   1 9  2 10  2 10 5 7   1 10 3 8
+ 2 7  2 8   3 8  3 11  2 7  3 10  3 9  4 8   1 9  1 9"""
+
+
+@pytest.mark.parametrize(("space", "name", "text"), [(FULL, "NAO_A", NAO_A_TOKENS), (SMALL, "NAO_B", NAO_B_TOKENS)])
+def test_known_cells_have_the_published_tokens(space, name, text):
+    tokens, known = tuple(map(int, text.split())), space.from_genotype(name)
+    assert tokens_of(space, known) == tokens
+    assert architecture_of(space, tokens) == known
+
+
+def test_the_published_sequence_is_read_in_its_own_order():
+    numbers = [int(number) for number in B.replace("|", " ").split()]
+    published = [number + (7 if place % 2 else 1) for place, number in enumerate(numbers)]
+    assert architecture_of(SMALL, published) == SMALL.from_genotype("NAO_B")
+
+
+@pytest.mark.parametrize("space", [SMALL, FULL])
+def test_the_branches_of_one_node_of_each_cell_change_places(space):
+    encoding = encoding_of(space)
+    rng = generator(0)
+    rows = np.array([tokens_of(space, sample(space, rng)) for _ in range(300)])
+    changed = (rows != encoding.swapped(rows, rng)).reshape(300, 2, 5, -1).any(-1).sum(-1)
+    assert set(changed.ravel().tolist()) == {0, 1}
+    # a half of the draws changes nothing, and so do nodes of equal branches
+    assert 0.4 < changed.mean() <= 0.5
+
+
+def test_an_operation_has_a_kernel_of_its_own_kind():
+    encoding = encoding_of(FULL)
+    assert encoding.follows == {7: (14,), 9: (14, 16, 19, 20), 11: (15, 16, 17), 12: (15, 16, 17)}
+    after = encoding.transitions()
+    assert after[7].nonzero()[0].tolist() == [14] and after[16].all() and after[1].all()
+    tokens = list(tokens_of(FULL, FULL.from_genotype("NAO_A")))
+    assert encoding.is_legal(tokens)
+    assert not encoding.is_legal([*tokens[:2], 15, *tokens[3:]]), "there is no convolution of 2 x 2"
+    assert not encoding.is_legal([tokens[0], 16, *tokens[2:]]), "a kernel in place of a kind"

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archscout.core.draw import crossover, legal, mutate, neighbours, sample
+from archscout.core.encoding import architecture_of, encoding_of, tokens_of
 from archscout.core.errors import UserError
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.nn.measure import acceptance, smallest_count
@@ -304,3 +305,38 @@ def test_the_smallest_cell_is_the_benchmarks():
     limited = Problem(SPACE, task(), {"params": 300_000})
     architecture = sample(SPACE, np.random.default_rng(0), acceptance(limited))
     assert SPACE.operations(architecture, task()).params <= 300_000
+
+
+def flat(columns):
+    return tuple(map(int, columns.replace(" ", "")))
+
+
+@pytest.mark.parametrize(
+    ("known", "columns"),
+    [
+        (INCEPTION, "23 214 2114 11124 211115 1221226"),
+        (DIRECT, "14 114 1114 11114 111114 2111116"),
+        (ONE, "24 114 1114 11114 111114 1211116"),
+    ],
+)
+def test_tokens_of_known_cells(known, columns):
+    assert tokens_of(SPACE, SPACE.of_cell(known)) == flat(columns)
+    assert architecture_of(SPACE, flat(columns)) == SPACE.of_cell(known)
+
+
+def test_tokens_are_read_as_published():
+    allowed = encoding_of(SPACE).allowed
+    assert [position for position, tokens in enumerate(allowed) if tokens != (1, 2)] == [1, 4, 8, 13, 19, 26]
+    assert {allowed[position] for position in (1, 4, 8, 13, 19)} == {(3, 4, 5)} and allowed[26] == (6,)
+    # vertex 2 leads nowhere and goes; vertex 3 takes its place
+    assert architecture_of(SPACE, flat("23 215 1213 11114 111114 1112116")) == SPACE.of_cell(
+        cell("0100 0010 0001 0000", CONV1, CONV1)
+    )
+
+
+def test_tokens_of_what_is_no_cell():
+    assert architecture_of(SPACE, flat("14 114 1114 11114 111114 1111116")) is None, "without any path"
+    assert architecture_of(SPACE, flat("24 224 2224 22224 111114 1111126")) is None, "vertex 5 has no edge into it"
+    assert architecture_of(SPACE, flat("24 224 2224 22224 111114 1111216")) is None, "11 edges"
+    assert architecture_of(SPACE, flat("24 224 2224 11214 111114 1111216")) is not None, "8 edges"
+    assert architecture_of(Nas101(subspace=1), flat("24 114 1114 11114 111114 1211116")) is None, "not of the sub-space"

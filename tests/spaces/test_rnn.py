@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from archscout.core.architecture import Architecture
 from archscout.core.draw import mutate, sample
+from archscout.core.encoding import architecture_of, tokens_of
 from archscout.core.errors import UserError
 from archscout.core.highway import ACTIVATIONS
 from archscout.core.problem import LANGUAGE_MODELLING, Task
@@ -277,3 +278,17 @@ def test_a_path_without_normalisation_is_the_network_of_the_space(architecture: 
 def test_settings_that_do_not_fit(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Rnn(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("NAO", (1, 13, 1, 13, 2, 13, 4, 12, 5, 13, 5, 13, 6, 13, 2, 13, 8, 13, 2, 13, 2, 15)),
+        ("NAO_WS", (1, 13, 2, 13, 3, 14, 2, 14, 5, 13, 5, 13, 5, 13, 8, 13, 9, 14, 2, 12, 5, 13)),
+    ],
+)
+def test_known_cells_have_the_published_tokens(name, tokens):
+    space = Rnn(nodes=11)
+    known = space.from_genotype(name)
+    assert tokens_of(space, known) == tokens
+    assert architecture_of(space, tokens) == known

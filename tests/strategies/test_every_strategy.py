@@ -21,6 +21,7 @@ SETTINGS = {
     "darts": [{"epochs": 1, "report": 1}, {"epochs": 0.5, "report": 1, "order": 2, "skip_dropout": 0.3, "most_skips": 1}],
     "lpt": [{"epochs": 0.5, "report": 1, "tester_channels": 2}],
     "mdenas": [{"epochs": 3}, {"epochs": 2, "steps_per_trial": 2, "warm_up": 1, "bookkeeping": "detrended"}],
+    "nao-ws": [{"epochs": 2, "pool": 6, "new": 3, "rounds": 2, "fits": 3, "images": 16, "report": 2}],
     "nasi": [{"steps": 4}, {"steps": 4, "estimator": "single-path", "images": "noise", "limit": 1, "limit_rule": "quantile"}],
 }
 GOLDEN = Path(__file__).parent.parent / "golden" / "strategies.json"

@@ -136,6 +136,24 @@ def test_in_first_order_meaning_is_without_effect():
     assert torch.equal(one, other)
 
 
+def test_in_first_order_the_creator_climbs_the_loss_per_test_alone():
+    small = Small(order=1, meaning=0.0)
+    test, hard = small.test(small.tester, small.creator), small.learn(small.learner, "bank").detach()
+    [wanted] = torch.autograd.grad(-(test * hard).sum() / test.sum(), [small.creator["c"]])
+    [found] = small.lesson().by_creator(small.creator)
+    assert torch.allclose(found, wanted, rtol=0, atol=1e-14)
+
+
+def test_at_rates_of_nought_the_second_order_is_the_first_to_the_bit():
+    first, second = Small(order=1), Small(order=2)
+    second.moves = second.moves._replace(learner_rate=0.0, tester_rate=0.0)
+    for one, other in (
+        (first.lesson().by_gates([first.gates]), second.lesson().by_gates([second.gates])),
+        (first.lesson().by_creator(first.creator), second.lesson().by_creator(second.creator)),
+    ):
+        assert torch.equal(one[0], other[0]) and bool(one[0].any())
+
+
 def test_an_even_test_makes_the_gates_step_that_of_darts_on_the_bank():
     small = Small()
     with torch.no_grad():

@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archscout.core.seeds import generator
+from archscout.core.draw import sample
+from archscout.core.problem import Problem
+from archscout.core.seeds import derive, generator
 from archscout.nn.paths import fair_path
+from archscout.nn.supernet import supernet_of
+from archscout.nn.supernet_training import Training
+from archscout.spaces.nas201 import Nas201
 from archscout.strategies.mdenas import Mdenas, Multinomial, moved_at_once, moved_in_turn
+from archscout.testing.tasks import image_task
 
 RULES = {"paper": moved_at_once, "code": moved_in_turn}
 
@@ -53,6 +59,19 @@ def test_the_sum_stays_one(trials, seed, rule):
     for _ in range(200):
         theta = told(rule, theta, trials, rng.integers(4, size=len(trials)) / 4)
         assert (theta >= 0).all() and theta.sum() == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_hundred_thousand_trials_keep_a_distribution(rule):
+    learned, rng = Multinomial([4], Mdenas(rule=rule, floor=0.1)), generator(0, rule)
+    moved = 0
+    for number in range(100_000):
+        before = learned.theta[0]
+        learned.tell(learned.sample(rng) if number % 10 == 0 else [int(rng.integers(4))], float(rng.random()))
+        theta = learned.theta[0]
+        moved += not np.array_equal(before, theta)
+        assert theta.min() >= 0 and abs(theta.sum() - 1) < 1e-9, f"{theta} came after {number + 1:,} trials"
+    assert learned.told == 100_000 and moved > 1_000
 
 
 @given(trials=counts, rule=st.sampled_from(list(RULES)))
@@ -128,6 +147,23 @@ def test_in_a_round_every_option_comes_once(options, seed, turn):
         assert len(found) == count and found.min() >= 1
         if count == most:
             assert found.tolist() == [1] * count
+
+
+def test_the_losses_of_paths_fall_in_the_supernet():
+    problem = Problem(Nas201(channels=2, cells=1), image_task((3, 8, 8), 3, 64))
+    rules = Mdenas(epochs=30, batch=8, learning_rate=0.05, augment=False, channels=2, depth=1)
+    moves = list(rules.search(problem, seed=0))
+    assert len(moves) == 30 and all(np.isfinite(move.metrics["loss"]) for move in moves)
+    training = Training(supernet_of(problem.space, problem.task, seed=derive(0, "weights")), problem, rules, 0)
+    paths = [training.net.gates(sample(problem.space, generator(0, "paths", number))) for number in range(20)]
+
+    def losses():
+        batches = [training.batch(training.weighed, step) for step in range(training.weighed.per_pass)]
+        return [np.mean([float(training.loss(training.weights, path, batch).detach()) for batch in batches]) for path in paths]
+
+    before = losses()
+    training.restore(moves[-1].state)
+    assert np.median(losses()) < np.median(before) - 0.2
 
 
 def test_settings_are_checked():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from archscout.core.architecture import Architecture
+from archscout.core.encoding import TokenEncoding
 from archscout.core.errors import CandidateError, UserError
 from archscout.core.evidence import Estimate
 from archscout.core.operations import GraphBuilder
@@ -56,6 +57,33 @@ class WrongHead(Nas201):
         return torch.nn.Sequential(super().build(architecture, task), torch.nn.Linear(task.classes, 2))
 
 
+class ForgetsAnEdge(Nas201):
+    encoding = TokenEncoding(6, ((1, 2, 3, 4, 5),) * 6)
+
+    def tokens(self, architecture):
+        return (*(1 + choice for choice in architecture.choices[:-1]), 1)
+
+    def from_tokens(self, tokens):
+        return self.architecture([token - 1 for token in tokens])
+
+
+class SwapsWhatMatters(ForgetsAnEdge):
+    encoding = TokenEncoding(6, ((1, 2, 3, 4, 5),) * 6, swaps=(((0, 1, 1),),))
+
+    def tokens(self, architecture):
+        return tuple(1 + choice for choice in architecture.choices)
+
+
+class ReadsNoSkips(SwapsWhatMatters):
+    encoding = ForgetsAnEdge.encoding
+
+    def sample(self, rng):
+        return self.architecture([0, *rng.integers(5, size=5).tolist()])
+
+    def from_tokens(self, tokens):
+        return None if tokens[0] == 2 else super().from_tokens(tokens)
+
+
 class WithoutSeed(Nas201):
     def build(self, architecture, task):
         torch.random.seed()
@@ -79,6 +107,9 @@ class OtherGraph(Nas201):
         (NothingGoes, spaces.normalises_once),
         (AnythingGoes, spaces.refuses_illegal_choices),
         (AlwaysTheSame, spaces.mutates),
+        (ForgetsAnEdge, spaces.writes_tokens),
+        (SwapsWhatMatters, spaces.writes_tokens),
+        (ReadsNoSkips, spaces.writes_tokens),
         (WrongHead, spaces.trains),
         (WithoutSeed, spaces.builds_by_seed),
         (OtherGraph, spaces.counts_what_it_builds),

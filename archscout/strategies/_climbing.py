@@ -1,0 +1,130 @@
+"""Shared by NAO's strategies: new architectures from those known, by climbing in the space of a controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.draw import Accept
+from archscout.core.encoding import architecture_of
+from archscout.core.protocols import SignatureSpace, Space
+from archscout.core.seeds import derive
+from archscout.nn.controller import ControllerSettings, Trained, written
+from archscout.strategies._aging import child
+
+_MUTATIONS = 200
+"""Of every seed at the most."""
+
+
+@dataclass(frozen=True)
+class ClimbSettings(ControllerSettings):
+    """How a controller is trained, and how new architectures are made with it.
+
+    seeds: the best known architectures, from which it climbs. moves: "gradient"; "random", directions of the same lengths; or
+    "mutation", which climbs not at all, changes tokens and has them scored.
+    increment: by which the step grows from pass to pass. furthest: passes. relative: the mean row of a gradient counts as 1.
+    rescore: make `surplus` times as many as are wanted, and keep those of the best prediction when they are encoded again.
+    """
+
+    seeds: int = 100
+    moves: Literal["gradient", "random", "mutation"] = "gradient"
+    increment: float = 0.25
+    relative: bool = True
+    furthest: int = 20
+    rescore: bool = True
+    surplus: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.moves not in ("gradient", "random", "mutation"):
+            raise ValueError(f"moves is gradient, random or mutation, but '{self.moves}' came")
+        for name in ("seeds", "furthest", "surplus"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, but {getattr(self, name)} came")
+        if not self.increment > 0:
+            raise ValueError(f"increment is above 0, but {self.increment} came")
+
+
+class Known:
+    """Which architectures were met, up to isomorphism where the space knows it."""
+
+    def __init__(self, space: Space, met: Iterable[Architecture] = ()) -> None:
+        self._space = space
+        self._met: set[str] = set()
+        for architecture in met:
+            self.is_new(architecture)
+
+    def is_new(self, architecture: Architecture) -> bool:
+        """Whether it is met for the first time."""
+        name = self._space.signature(architecture) if isinstance(self._space, SignatureSpace) else str(architecture)
+        if name in self._met:
+            return False
+        self._met.add(name)
+        return True
+
+    def copy(self) -> Known:
+        """Another one that has met the same."""
+        found = Known(self._space)
+        found._met = set(self._met)
+        return found
+
+
+def climbed(
+    space: Space,
+    trained: Trained,
+    best: Sequence[Architecture],
+    wanted: int,
+    known: Known,
+    accept: Accept | None,
+    settings: ClimbSettings,
+    seed: int,
+) -> list[Architecture]:
+    """Up to `wanted` new architectures, from the best ones (best first); fewer where no more are found.
+
+    With `rescore` those of the highest prediction, else those that were found first: of the shortest steps.
+    """
+    met, found = known.copy(), list[Architecture]()
+    enough = wanted * settings.surplus if settings.rescore else wanted
+    makers: dict[str, Callable[[], Iterator[Architecture]]] = {
+        "mutation": lambda: _mutated(space, best, accept, seed),
+        "gradient": lambda: _decoded(space, trained, best, settings, seed),
+        "random": lambda: _decoded(space, trained, best, settings, seed),
+    }
+    for architecture in makers[settings.moves]():
+        if (accept is None or accept(architecture)) and met.is_new(architecture):
+            found.append(architecture)
+        if len(found) >= enough:
+            break
+    if settings.rescore and found:
+        order = np.argsort(-trained.predict(written(space, found)), kind="stable")
+        found = [found[int(place)] for place in order]
+    return found[:wanted]
+
+
+def _decoded(
+    space: Space, trained: Trained, best: Sequence[Architecture], settings: ClimbSettings, seed: int
+) -> Iterator[Architecture]:
+    tokens = written(space, best)
+    direction: Literal["gradient", "random"] = "random" if settings.moves == "random" else "gradient"
+    for number in range(settings.furthest):
+        step = settings.increment * (number + 1)
+        written_again = trained.climb(tokens, [step], direction, relative=settings.relative, seed=derive(seed, number))
+        for row in dict.fromkeys(map(tuple, written_again.tolist())):
+            architecture = architecture_of(space, row)
+            if architecture is not None:
+                yield architecture
+
+
+def _mutated(space: Space, best: Sequence[Architecture], accept: Accept | None, seed: int) -> Iterator[Architecture]:
+    rng = np.random.default_rng(derive(seed, "mutations"))
+    for _ in range(_MUTATIONS * ceil(100 / len(best))):
+        for parent in best:
+            found = parent
+            for _ in range(int(rng.integers(1, 4))):
+                found = child(space, found, rng, accept)
+            yield found

@@ -1,0 +1,166 @@
+"""NAO: architectures made continuous; climb a prediction's gradient from the best known ones and read what is there.
+
+Luo, Tian, Qin, Chen and Liu 2018 (arXiv 1808.07233). Random architectures are judged. A controller (`learners/nao.py`) learns to
+encode, predict and decode them. From the encodings h of the best known ones it steps along the gradient of the prediction f,
+
+    h' = normalised(h + step * df/dh),        step = increment, 2 increment, ...
+
+and decodes; what is new is judged, and the controller learns again from all that is known.
+
+Published: 600 random architectures, then 2 rounds of 200 from the 100 best; no scoring of what was decoded; targets "min-max".
+
+Deviations: rounds are smaller and more, since judges here are cheap or budgets small. Decoded candidates are encoded again, and
+those of the best prediction are kept (`rescore`). Steps are measured in rows of the mean gradient (`relative`), whose own length
+differs from one training to the next. Controllers learn the rank of a value (`targets`). Where climbing finds too few new
+architectures, random ones fill the round. Architectures that could not be judged teach nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.encoding import encoding_of
+from archscout.core.evidence import Observation
+from archscout.core.moves import Progress, Search
+from archscout.core.problem import Problem
+from archscout.core.protocols import Snapshot
+from archscout.core.seeds import derive, generator
+from archscout.nn.controller import Controller, Fit, Trained, learned
+from archscout.nn.measure import acceptance
+from archscout.nn.supernet_training import kept, put_back
+from archscout.nn.threads import torch_threads
+from archscout.strategies._climbing import ClimbSettings, Known, climbed
+from archscout.strategies._desk import Desk
+from archscout.strategies._fresh import fresh
+
+_SHOWN = ("epochs", "reconstructed", "pairs", "held_out_pairs")
+
+
+@dataclass(frozen=True)
+class Nao(ClimbSettings):
+    """Neural architecture optimization.
+
+    initial: random architectures that are judged first. new: architectures of a round.
+    refresh: epochs of the controller's training after the first round, from the weights it has; 0 trains a new one every time.
+    """
+
+    initial: int = 50
+    new: int = 25
+    refresh: int = 30
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("initial", 2), ("new", 1), ("refresh", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is at least {least}, but {getattr(self, name)} came")
+
+    def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
+        """Climb until the budget is spent or nothing new is found; the best observation is the answer."""
+        pool = _Pool(problem) if state is None else _Pool.restored(problem, state)
+        trained = None if state is None else _restored(problem, self, state)
+        turn = 0 if state is None else int(state["turn"])
+        members: Sequence[Controller] = ()
+        desk = Desk()
+        while len(pool.values) < 2:
+            drawn = list(islice(pool.random(generator(seed, "start", len(pool.met))), self.initial - len(pool.values)))
+            if not drawn:
+                return None
+            pool.extend((yield from desk.judge_all(drawn)))
+        while True:
+            if trained is None:
+                again = replace(self, epochs=self.refresh) if members and self.refresh else self
+                trained = _learned(problem, pool, again, derive(seed, "controller", turn), members if self.refresh else ())
+                yield Progress(None, {"turn": turn, **_metrics(trained.fits)}, {"turn": turn, **pool.state(), **_kept(trained)})
+            members, rng = trained.members, generator(seed, "turn", turn)
+            best = pool.best(self.seeds)
+            found = climbed(problem.space, trained, best, self.new, pool.known, pool.accept, self, derive(seed, "climb", turn))
+            for architecture in found:
+                pool.known.is_new(architecture)
+            found += islice(pool.random(rng), self.new - len(found))
+            if not found:
+                return None
+            pool.extend((yield from desk.judge_all(found)))
+            trained, turn = None, turn + 1
+
+
+class _Pool:
+    """What was proposed, and what came of it."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.space, self.accept, self.known = problem.space, acceptance(problem), Known(problem.space)
+        self.met: dict[Architecture, float] = {}
+
+    @property
+    def values(self) -> dict[Architecture, float]:
+        """Of those that could be judged."""
+        return {architecture: value for architecture, value in self.met.items() if np.isfinite(value)}
+
+    def random(self, rng: np.random.Generator) -> Iterator[Architecture]:
+        """Random architectures that are new; each counts as met."""
+        drawn = dict(self.met)
+        for architecture in fresh(self.space, rng, self.accept, drawn):
+            drawn[architecture] = 0.0
+            if self.known.is_new(architecture):
+                yield architecture
+
+    def best(self, count: int) -> list[Architecture]:
+        """Those of the highest values, best first."""
+        values = self.values
+        return sorted(values, key=lambda architecture: -values[architecture])[:count]
+
+    def extend(self, landed: Sequence[Observation]) -> None:
+        """Take in what landed; a failure is only met."""
+        for seen in landed:
+            self.met[seen.architecture] = seen.estimate.value if seen.estimate else float("nan")
+            self.known.is_new(seen.architecture)
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {"architectures": " ".join(map(str, self.met)), "values": np.array(list(self.met.values()))}
+
+    @classmethod
+    def restored(cls, problem: Problem, state: Snapshot) -> _Pool:
+        """Back from a snapshot."""
+        pool = cls(problem)
+        texts = state["architectures"].split()
+        for text, value in zip(texts, np.asarray(state["values"]).tolist(), strict=True):
+            architecture = problem.space.architecture(Architecture.parse(text).choices)
+            pool.met[architecture] = value
+            pool.known.is_new(architecture)
+        return pool
+
+
+def _learned(problem: Problem, pool: _Pool, settings: Nao, seed: int, before: Sequence[Controller]) -> Trained:
+    values = pool.values
+    with torch_threads(1):
+        return learned(problem.space, list(values), list(values.values()), settings, seed, start=before)
+
+
+def _metrics(fits: Sequence[Fit]) -> dict[str, float]:
+    """Means over the controllers, without what was not measured."""
+    means = {name: float(np.mean([getattr(fit, name) for fit in fits])) for name in _SHOWN}
+    return {name.replace("_", " "): value for name, value in means.items() if np.isfinite(value)}
+
+
+def _kept(trained: Trained) -> dict[str, Any]:
+    return {
+        name: part
+        for number, member in enumerate(trained.members)
+        for name, part in kept(member.state_dict(), f"{number}.").items()
+    }
+
+
+def _restored(problem: Problem, settings: Nao, state: Snapshot) -> Trained:
+    """The controllers of a snapshot; how their training went is not in it."""
+    members = []
+    for number in range(settings.members):
+        member = Controller(encoding_of(problem.space), settings).eval()
+        put_back(dict(member.named_parameters()), state, f"{number}.")
+        members.append(member)
+    return Trained(members, ())

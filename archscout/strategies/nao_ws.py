@@ -1,0 +1,214 @@
+"""NAO with weight sharing: one supernet, trained on a pool of architectures, judges them; a controller renews the pool.
+
+Luo, Tian, Qin, Chen and Liu 2018 (arXiv 1808.07233). A pool of random architectures; every step trains the path of one of them,
+drawn at random, in a supernet of the space. In rounds, all of the pool are scored with the shared weights, NAO's controller
+(`learners/nao.py`) learns from the scores, climbs from the best (`strategies/nao.py`), and what it finds takes the places of the
+worst. After the last round nothing is renewed, and the best of the pool is the answer.
+
+Published: for images a pool of 600, 300 new ones a round, 5 rounds of 30 epochs, 20 channels and 3 cells a stage; for texts a pool
+of 1,000, 300 climbed and 50 random new ones a round, 5 rounds of 200 epochs.
+
+Deviations: all of a pool are scored on the same batches, with the statistics of each (the released code scores every architecture
+on a batch of its own, and for texts reads a 35th of the validation part only), so that scores differ by architecture alone. The
+pool, and its new part, are smaller: budgets are minutes. The controller is trained as in `nao`. The answer is not re-ranked by
+short trainings here: the run's comparison trains it beside others. Scores of different rounds are of different weights, so the
+controller learns from those of the last alone.
+
+Such scores are known to rank badly (Yu, Sciuto, Jaggi, Musat and Salzmann 2020, arXiv 1902.08142: in a small space NAO's pick was
+from its random start), see `learners/weight_sharing.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from time import monotonic
+from typing import Any, Literal
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.draw import sample
+from archscout.core.moves import Progress, Search
+from archscout.core.problem import Problem
+from archscout.core.protocols import Snapshot
+from archscout.core.seeds import derive, generator
+from archscout.nn.controller import learned
+from archscout.nn.measure import acceptance
+from archscout.nn.supernet import activations, supernet_of
+from archscout.nn.supernet_training import Schedule, Training
+from archscout.nn.threads import torch_threads
+from archscout.strategies._climbing import ClimbSettings, Known, climbed
+from archscout.strategies._fresh import fresh
+
+_TIMED = 3
+_SCORED = 256
+"""Images in a batch that scores a path, whose statistics normalise it."""
+_SCORING, _LEAST_POOL = 0.3, 20
+"""Share of the time that scoring and the controller may take before the pool is made smaller, and how small it may become."""
+_REPORT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class NaoWs(Schedule):
+    """NAO on a supernet.
+
+    pool: architectures that are trained together. rounds: scorings of the pool. new: how many climbed ones a round brings.
+    images: of the other share of the data, on which all are scored alike.
+    seeds, moves, increment, rescore, members: as in `nao`. fits: epochs of the controller's training in a round.
+    epochs, batch, ...: of the supernet. channels, depth: its size; 0 for that of the space's published searches, which is large.
+    report: steps between two reports, each with a snapshot.
+    """
+
+    epochs: float = 150.0
+    share: float = 0.9
+    pool: int = 100
+    rounds: int = 5
+    new: int = 50
+    images: int = 1024
+    seeds: int = 50
+    moves: Literal["gradient", "random", "mutation"] = "gradient"
+    increment: float = 0.25
+    rescore: bool = True
+    members: int = 1
+    fits: int = 60
+    channels: int = 8
+    depth: int = 1
+    report: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("pool", 2), ("rounds", 1), ("new", 1), ("images", 2), ("report", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is at least {least}, but {getattr(self, name)} came")
+        if self.new > self.pool:
+            raise ValueError(f"new ones take places of the pool, {self.pool}, but {self.new} came; make new smaller")
+        _ = self._climb
+
+    @property
+    def owns_loop(self) -> bool:
+        """Always."""
+        return True
+
+    def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
+        """As many epochs as fit beside the scoring of the pool, which becomes smaller where that takes too long."""
+        training = self._training(problem, seed)
+        rng = generator(seed, "timed")
+        some = [sample(problem.space, rng) for _ in range(_TIMED)]
+        ranked = [float(number) for number in range(_TIMED)]
+
+        def learn(number: int) -> None:
+            training.learn(training.net.gates(some[number]), training.batch(training.weighed, number), number)
+
+        step = _seconds(learn)
+        score = _seconds(lambda number: self._score(training, some[number]))
+        fit = _seconds(lambda number: learned(problem.space, some, ranked, replace(self._climb, epochs=2), seed)) / 2 * self.fits
+        pool = self.pool
+        while pool > _LEAST_POOL and self.rounds * (pool * score + fit * pool / self.pool) > _SCORING * seconds:
+            pool = max(_LEAST_POOL, pool // 2)
+        steps = max(self.rounds, (seconds - self.rounds * (pool * score + fit)) / step)
+        epochs = min(self.epochs, steps / training.weighed.per_pass)
+        report = max(1, min(self.report, round(_REPORT_SECONDS / step)))
+        return {"epochs": float(f"{epochs:.4g}"), "pool": pool, "new": min(self.new, max(1, pool // 2)), "report": report}
+
+    def memory(self, problem: Problem) -> int:
+        """The results of the largest of the paths that take one option everywhere."""
+        return activations(problem.space, problem.task, self.batch, self.channels, self.depth, path=True)
+
+    def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
+        """Train and score in turn, `rounds` times in all."""
+        training = self._training(problem, seed)
+        first, pool = 0, [*islice(_drawn(problem, generator(seed, "pool")), self.pool)]
+        best: Architecture | None = None
+        if state is not None:
+            first = int(state["step"])
+            training.restore(state)
+            pool = _parsed(problem, state["pool"])
+            best = pool[0] if state["scored"] else None
+        met = dict.fromkeys(pool if state is None else _parsed(problem, state["met"]))
+        ends = {round(training.steps * (number + 1) / self.rounds): number for number in range(self.rounds)}
+        for step in range(first, training.steps):
+            one = pool[int(generator(seed, "path", step).integers(len(pool)))]
+            loss = training.learn(training.net.gates(one), training.batch(training.weighed, step), step)
+            metrics = {"loss": loss, "share": (step + 1) / training.steps}
+            turn = ends.get(step + 1)
+            if turn is None and (step + 1) % self.report:
+                continue
+            if turn is not None:
+                pool, found = self._renewed(problem, training, pool, met, turn, seed)
+                best = pool[0]
+                metrics |= found
+                met |= dict.fromkeys(pool)
+            kept = {"step": step + 1, "pool": _text(pool), "met": _text(met), "scored": best is not None}
+            yield Progress(best, metrics, {**kept, **training.state()})
+        return best
+
+    def _renewed(
+        self, problem: Problem, training: Training, pool: list[Architecture], met: Iterable[Architecture], turn: int, seed: int
+    ) -> tuple[list[Architecture], dict[str, float]]:
+        """The pool, best first, with new ones for the worst except after the last round; and numbers of the round."""
+        scores = {architecture: self._score(training, architecture) for architecture in pool}
+        ranked = sorted(pool, key=lambda architecture: -scores[architecture])
+        values = [scores[architecture] for architecture in ranked]
+        metrics = {"round": turn + 1.0, "best": values[0], "mean": float(np.mean(values)), "worst": values[-1]}
+        if turn + 1 == self.rounds:
+            return ranked, metrics
+        with torch_threads(1):
+            trained = learned(problem.space, ranked, values, self._climb, derive(seed, "controller", turn))
+        known, accept = Known(problem.space, met), acceptance(problem)
+        found = climbed(
+            problem.space, trained, ranked[: self.seeds], self.new, known, accept, self._climb, derive(seed, "climb", turn)
+        )
+        found = found or [*islice(_drawn(problem, generator(seed, "others", turn), met), self.new)]
+        pairs = float(np.mean([fit.pairs for fit in trained.fits]))
+        metrics |= {"new": float(len(found))} | ({"pairs": pairs} if np.isfinite(pairs) else {})
+        return [*ranked[: len(pool) - len(found)], *found], metrics
+
+    def _score(self, training: Training, architecture: Architecture) -> float:
+        size = min(self.images, _SCORED)
+        return training.score(training.net.gates(architecture), size, max(1, self.images // size))
+
+    @property
+    def _climb(self) -> ClimbSettings:
+        return ClimbSettings(
+            epochs=self.fits,
+            seeds=self.seeds,
+            moves=self.moves,
+            increment=self.increment,
+            rescore=self.rescore,
+            members=self.members,
+        )
+
+    def _training(self, problem: Problem, seed: int) -> Training:
+        net = supernet_of(problem.space, problem.task, seed=derive(seed, "weights"), channels=self.channels, depth=self.depth)
+        return Training(net.to(problem.device), problem, self, seed)
+
+
+def _drawn(problem: Problem, rng: np.random.Generator, met: Iterable[Architecture] = ()) -> Iterator[Architecture]:
+    """Random architectures within the limits, each once, also up to isomorphism."""
+    known = Known(problem.space, met)
+    drawn: dict[Architecture, None] = {}
+    for architecture in fresh(problem.space, rng, acceptance(problem), drawn):
+        drawn[architecture] = None
+        if known.is_new(architecture):
+            yield architecture
+
+
+def _text(architectures: Iterable[Architecture]) -> str:
+    """For a snapshot."""
+    return " ".join(map(str, architectures))
+
+
+def _parsed(problem: Problem, text: str) -> list[Architecture]:
+    """Back from a snapshot."""
+    return [problem.space.architecture(Architecture.parse(each).choices) for each in text.split()]
+
+
+def _seconds(work: Callable[[int], object]) -> float:
+    """Of one piece of work, after a first that does not count."""
+    work(0)
+    begun = monotonic()
+    for number in range(1, _TIMED):
+        work(number)
+    return max((monotonic() - begun) / (_TIMED - 1), 1e-6)
