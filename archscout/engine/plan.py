@@ -53,8 +53,8 @@ _LEAST_VALID = 200
 """Validation items that are used at the least, where not all are."""
 _TRIED_RATES = (0.5e9, 8e9)
 """Work per second for which the small and the large network are sized that are timed."""
-_MOST_ADDED = 3.0
-"""Times the large network's rate at which work may seem to be added: two timings are noisy."""
+_LEAST_ADDED, _MOST_ADDED = 1e9, 3.0
+"""Work per second that any core adds, and times the large network's rate at which it may seem to be added: timings are noisy."""
 _TYPICAL, _ROOM = 15, 1.2
 """How many networks say what is typical for a size, and how many times their median work others may cost."""
 _REFERENCE_RATE = 30e9
@@ -342,7 +342,7 @@ def _measured_in_space(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
         architecture = sample(space, generator(job.request.seed, "depth"))
         with torch_threads(threads):
             network = new_network(space, architecture, job.task, seed=0).to(job.device)
-            seconds = step_seconds(network, job.task, recipe, steps=2, lanes=lanes)
+            seconds = step_seconds(network, job.task, recipe, steps=4, lanes=lanes)
         return float(counts(space, architecture, job.task)["work"]) * batch, seconds
 
     if not _scalable(job):
@@ -356,7 +356,7 @@ def _measured_in_space(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
 
     (small, quick), (large, slow) = (timed(sized(rate)[0]) for rate in _TRIED_RATES)
     added = max((large - small) / max(slow - quick, 1e-9), large / slow) if large > small else large / slow
-    space, settings = sized(min(added, _MOST_ADDED * large / slow))
+    space, settings = sized(max(_LEAST_ADDED, min(added, _MOST_ADDED * large / slow)))
     work = float(counts(space, sample(space, generator(job.request.seed, "depth")), job.task)["work"]) * batch
     between = (work - small) / (large - small) if large > small else 1.0
     return recipe, work / max(0.5 * quick, quick + between * (slow - quick)), settings
