@@ -118,6 +118,7 @@ class _Training:
     ) -> None:
         self.network, self.task, self.recipe, self.seed, self.deadline = network, task, recipe, seed, deadline
         self.evaluated = len(task.splits["valid"]) + reserve
+        self.most_evaluation = 0.0 if deadline is None else 0.5 * max(0.0, deadline - monotonic())
         self.device = next(network.parameters()).device
         self.course = course_of(network, task, recipe, seed)
         self.per_epoch = self.course.per_epoch
@@ -161,11 +162,11 @@ class _Training:
             self.remarks.append(f"{found}; the training went on from the weights of the best validation before.")
         if self.deadline is None or self.step >= self.pace.total:
             return
-        # The evaluations at the end (about a third of a step's work per image) and 2 % in hand come off what is left, but at most
-        # half of it: a slow moment must not end a training that has hardly begun.
-        left = (self.deadline - monotonic()) * 0.98
-        evaluation = min(self.evaluated / self.course.items / 3 * self.clock.seconds(full=True), 0.5 * left)
-        steps = max(0, int((left - evaluation) / self.clock.mean(self.pace.at(self.step))))
+        # The evaluations at the end (about a third of a step's work per image) and 2 % in hand come off what is left; but at most
+        # half of the time that there was, so that a slow moment does not end a training that has hardly begun.
+        evaluation = min(self.evaluated / self.course.items / 3 * self.clock.seconds(full=True), self.most_evaluation)
+        left = (self.deadline - monotonic()) * 0.98 - evaluation
+        steps = max(0, int(left / self.clock.mean(self.pace.at(self.step))))
         total = min(self.asked, self.step + steps)
         if total < self.pace.total * 0.995 or total > self.pace.total * 1.02:
             self.pace.turn(self.step, total)
