@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archscout.data._opened import DataRequest, OpenedData
+    from archscout.nn.course import AnyRecipe
     from archscout.nn.recipe import Recipe
 
 
@@ -205,6 +206,8 @@ def _data_request(request: Request) -> DataRequest:
         Path(request.labels) if request.labels else None,
         request.augment,
         settings=tuple((k.removeprefix("data."), v) for k, v in request.settings.items() if k.startswith("data.")),
+        task=request.task,
+        vocabulary=request.vocabulary,
     )
 
 
@@ -328,6 +331,8 @@ def train_one(
     data_dir: str | Path | None = None,
     image_size: str = "auto",
     augment: str | None = None,
+    task: str = "auto",
+    vocabulary: str = "auto",
     device: str = "auto",
     seed: int = 0,
     out: str | Path | None = None,
@@ -337,43 +342,56 @@ def train_one(
 
     recipe: a name of `nn.recipes`; epochs, augment and settings (`recipe.NAME`, `space.NAME`) go before what it says.
     """
-    from archscout.analysis.intervals import wilson
+    from archscout.engine.customs import customs_of
     from archscout.engine.machine import cores, device_of
     from archscout.engine.request import settings_of
     from archscout.engine.resolve import with_settings
     from archscout.export.folder import save_model
-    from archscout.nn.evaluate import accuracy
     from archscout.nn.lanes import lanes_for
+    from archscout.nn.marks import marks_of
     from archscout.nn.network import without_auxiliary
     from archscout.nn.recipe import Recipe, new_network
     from archscout.nn.recipes import published
-    from archscout.nn.train import fit
+    from archscout.nn.train import default_recipe, fit
+    from archscout.report.metric import METRICS
     from archscout.store.files import checked_folder
 
     known = published(recipe)
     epochs = known.epochs if epochs is None else epochs
     request = Request(
         data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment or known.augment,
-        device=device, seed=seed, settings=dict(settings or {}),
+        device=device, seed=seed, settings=dict(settings or {}), task=task, vocabulary=vocabulary,
     )  # fmt: skip
     request.check()
-    owner, found = resolve(architecture, space, request.settings)
-    size = {f"space.{name}": str(value) for name, value in known.size.items()} if owner.name == known.space else {}
-    owner, found = with_settings(owner, found, {**size, **request.settings})
+    size = {f"space.{name}": str(value) for name, value in known.size.items()}
+    if known.space and known.space in (space, architecture.partition(":")[0]):  # its size may decide what the architecture means
+        owner, found = resolve(architecture, space, {**size, **request.settings})
+    else:
+        owner, found = resolve(architecture, space, request.settings)
+        owner, found = with_settings(owner, found, {**(size if owner.name == known.space else {}), **request.settings})
     device = device_of(device)
-    asked = settings_of("recipe", request.settings, Recipe)
-    half: dict[str, Any] = {"precision": "bf16"} if device != "cpu" and known.space else {}
-    wanted = replace(known.recipe, **{**half, **asked})
     named = "" if recipe == "default" else f"-{recipe}"
-    folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}{named}")
     opened = open_request(request, progress=True)
     check_kind(opened.task, owner, f"the space '{owner.name}'")
-    wanted, notes = _feasible(wanted, asked, owner, found, opened.task)
+    kind = opened.task.kind
+    made = customs_of(kind).recipe
+    plain = default_recipe(kind) if recipe == "default" else known.recipe
+    if not isinstance(plain, made):
+        raise UserError(f"the recipe '{recipe}' does not train networks for {kind.name}; leave it out, or choose another one")
+    asked = settings_of("recipe", request.settings, made)
+    half: dict[str, Any] = {"precision": "bf16"} if device != "cpu" and known.space else {}
+    wanted: AnyRecipe = replace(plain, **{**half, **asked})
+    notes: list[str] = []
+    if isinstance(wanted, Recipe):
+        wanted, notes = _feasible(wanted, asked, owner, found, opened.task)
     for note in notes:
         _tell(note)
-    network = new_network(owner, found, opened.task, seed=seed, auxiliary=wanted.auxiliary > 0).to(device)
+    folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}{named}")
+    auxiliary = isinstance(wanted, Recipe) and wanted.auxiliary > 0
+    network = new_network(owner, found, opened.task, seed=seed, auxiliary=auxiliary).to(device)
     keep_memory()
-    lanes = lanes_for(wanted.batch_for(len(opened.task.splits["train"])), cores()) if device == "cpu" else 1
+    shared = device == "cpu" and isinstance(wanted, Recipe)
+    lanes = lanes_for(wanted.batch_for(len(opened.task.splits["train"])), cores()) if shared else 1
     with torch_threads(cores() // lanes):
         result = fit(
             network, opened.task, wanted, seed=seed, epochs=epochs,
@@ -381,18 +399,22 @@ def train_one(
             on_epoch=lambda r: _tell(f"epoch {r.epoch:.4g} of {epochs:g}: loss {r.train_loss:.4f}, {r.seconds:.0f} s"),
         )  # fmt: skip
         network = without_auxiliary(network)
-        right, total = accuracy(network, opened.test, wanted.precision) if opened.test is not None else (0, 0)
-    files = save_model(folder, network, owner, found, opened.task, opened.classes, opened.preprocessing, note=_tell)
+        marks = marks_of(network, opened.test, wanted.precision) if opened.test is not None else None
+    metric = METRICS[kind.metric]
+    files = save_model(
+        folder, network, owner, found, opened.task, opened.classes, opened.preprocessing, note=_tell, vocabulary=opened.vocabulary
+    )
     return {
         "architecture": str(found),
         "genotype": genotype_of(owner, found),
         **_size(owner, found, opened.task),
         "recipe": {"name": recipe, **asdict(wanted)},
         "notes": notes,
-        "valid_value": result.valid_value,
-        "test_value": right / total if total else None,
-        "test_interval": list(wilson(right, total)) if total else None,
-        "test_images": total,
+        "metric": metric.name,
+        "valid_value": metric.number(result.valid_value),
+        "test_value": metric.number(float(marks.mean())) if marks is not None else None,
+        "test_interval": metric.numbers(metric.interval(marks)) if marks is not None else None,
+        f"test_{kind.item}s": len(marks) if marks is not None else 0,
         "epochs": result.epochs_done,
         "seconds": result.seconds,
         "folder": str(folder),
@@ -438,12 +460,17 @@ def _now_and_then() -> Callable[[str, int, int], None]:
 def predict(
     folder: str | Path, data: str | Path, top: int = 1, space: str | None = None
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """What the trained network of a run says of new images: rows with file and labels, and the files that were skipped."""
+    """What the trained network of a run says of new images: rows with file and labels, and the files that were skipped.
+
+    Of a language model and texts: rows with file, tokens, unknown ones, and perplexity.
+    """
     from archscout.data._opened import prepare_files
     from archscout.export.predictions import predict_arrays
 
     load_own_space(space)
     folder, path = Path(folder), Path(data)
+    if (folder / "vocabulary.json").is_file():
+        return _predict_texts(folder, path), []
     if not path.exists():
         raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
@@ -454,6 +481,29 @@ def predict(
         why = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "it is empty"
         raise UserError(f"no image could be read from '{path}'; {why}")
     return predict_arrays(folder, images, names, top), skipped
+
+
+def _predict_texts(folder: Path, path: Path) -> list[dict[str, Any]]:
+    from archscout.data._text import is_text, read_text
+    from archscout.export.texts import measured_texts
+
+    if not path.exists():
+        raise UserError(f"there is no text or folder '{path}'; give the path to a text or to a folder of texts")
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and is_text(p))
+    if not files:
+        raise UserError(f"the folder '{path}' holds no texts; give .txt files, perhaps packed as .xz or .gz")
+    return measured_texts(folder, {str(file): read_text(file) for file in files})
+
+
+def sample(
+    folder: str | Path, length: int = 100, *, start: str = "", temperature: float = 0.8, seed: int = 0, space: str | None = None
+) -> str:
+    """The text of so many tokens that the language model of a run writes after `start`."""
+    from archscout.export.texts import written_text
+
+    load_own_space(space)
+    _preprocessing(Path(folder))
+    return written_text(Path(folder), length, start, temperature, seed)
 
 
 def _preprocessing(folder: Path) -> dict[str, Any]:

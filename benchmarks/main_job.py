@@ -64,7 +64,7 @@ def one_run(asked: argparse.Namespace, data: str, seed: int) -> None:
     tail = {"command": " ".join(["archscout", *words]), "seed": seed, "commit": commit(), "machine": used}
     rows = []
     for trained in verified(folder):
-        low, high = wilson(int(trained.test_correct.sum()), len(trained.test_correct))
+        low, high = wilson(int(trained.test_marks.sum()), len(trained.test_marks))
         claim = f"{data}, {asked.budget}: test accuracy of {trained.role}"
         rows.append(
             {"claim": claim, "ours": trained.test_value, "low": low, "high": high, "seconds": round(trained.seconds, 1), **tail}

@@ -1,7 +1,8 @@
-"""How sure a counted accuracy is: intervals from sampling alone.
+"""How sure a counted accuracy or a mean over a text is: intervals from sampling alone.
 
 One proportion: Wilson (1927). Two proportions: the hybrid score intervals of Newcombe 1998 (Statistics in Medicine 17, 873-890
-for independent samples, method 10; 17, 2635-2650 for paired ones, method 10). No bootstrap, so nothing here is random.
+for independent samples, method 10; 17, 2635-2650 for paired ones, method 10). Series whose neighbours are alike, such as the
+windows of a text: t intervals over the means of long pieces (batch means). No bootstrap, so nothing here is random.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
+
+from archscout.nn.language import batch_means
+
+_Series = NDArray[np.bool_] | NDArray[np.float64]
 
 
 class Difference(NamedTuple):
@@ -63,6 +68,24 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     data = np.asarray(values, dtype=float)
     half = float(t.ppf((1 + level) / 2, len(data) - 1)) * float(data.std(ddof=1)) / sqrt(len(data))
     return float(data.mean()) - half, float(data.mean()) + half
+
+
+def series_interval(values: _Series, level: float = 0.95) -> tuple[float, float]:
+    """The interval of the mean of a series whose neighbours are alike, (N,). Of fewer than two values, the mean itself twice."""
+    mean, means = float(np.mean(values)), batch_means(values)
+    if len(means) < 2:
+        return mean, mean
+    low, high = mean_interval(means.tolist(), level)
+    half = (high - low) / 2
+    return mean - half, mean + half
+
+
+def series_difference(first: _Series, second: _Series, level: float = 0.95) -> Difference:
+    """The mean of first less second, two series (N,) over the same windows, with its interval: paired, so narrower than apart."""
+    if first.shape != second.shape:
+        raise ValueError(f"paired series need one entry per window in both, but {len(first)} and {len(second)} entries came")
+    gap = first.astype(np.float64) - second.astype(np.float64)
+    return Difference(float(gap.mean()), *series_interval(gap, level))
 
 
 def _vector(values: ArrayLike) -> NDArray[np.bool_]:

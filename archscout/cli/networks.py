@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Settings, Signals, given
+from archscout.cli.options import DataDir, Json, Settings, Signals, TaskName, Vocabulary, given
 from archscout.core.errors import UserError
 
 
@@ -105,7 +105,7 @@ def _score_all(
 
 def train(
     architecture: Annotated[str, typer.Argument(help="text form or published form")],
-    data: Annotated[str, typer.Option(help="the images")],
+    data: Annotated[str, typer.Option(help="the images, or the text")],
     recipe: Annotated[str, typer.Option(help="a published way to train (archscout plugins recipes)")] = "default",
     epochs: Annotated[
         float | None,
@@ -117,6 +117,8 @@ def train(
     augment: Annotated[
         str | None, typer.Option(help="auto, none, or a list such as shift=2,flip,cutout=8; else the recipe's", show_default=False)
     ] = None,
+    task: TaskName = "auto",
+    vocabulary: Vocabulary = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the trained network; an interrupted training goes on there")] = None,
@@ -130,7 +132,8 @@ def train(
         raise UserError(f"--out takes a folder, but '{out}' is a file")
     facts = api.train_one(
         architecture, data=data, recipe=recipe, epochs=epochs, space=space, data_dir=data_dir, image_size=image_size,
-        augment=augment, device=device, seed=seed, out=out, settings=given(settings, owners=("recipe", "space", "data")),
+        augment=augment, task=task, vocabulary=vocabulary, device=device, seed=seed, out=out,
+        settings=given(settings, owners=("recipe", "space", "data")),
     )  # fmt: skip
     if as_json:
         print(json.dumps(facts, indent=1))
@@ -140,5 +143,8 @@ def train(
     else:
         low, high = facts["test_interval"]
         interval = f"95 % interval {low:.2%} to {high:.2%}"
-        print(f"{facts['test_value']:.2%} of {facts['test_images']:,} test images ({interval})", flush=True)
+        if facts["metric"] == "perplexity":
+            print(f"test perplexity {facts['test_value']:.2f} (95 % interval {low:.2f} to {high:.2f})", flush=True)
+        else:
+            print(f"{facts['test_value']:.2%} of {facts['test_images']:,} test images ({interval})", flush=True)
     print(f"files in {facts['folder']}", file=sys.stdout)

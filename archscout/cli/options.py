@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
+Vocabulary = Annotated[str, typer.Option(help="of a text: word, byte, or auto for what suits its length")]
+TaskName = Annotated[str, typer.Option("--task", help="image-classification or language-modelling; auto for what the data are")]
 DataDir = Annotated[Path | None, typer.Option(help="where named data sets lie; also $ARCHSCOUT_DATA")]
 TableName = Annotated[str, typer.Option(help="a recorded benchmark (archscout plugins tables)")]
 Dataset = Annotated[str, typer.Option(help="the recorded data set")]

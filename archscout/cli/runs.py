@@ -1,4 +1,4 @@
-"""`archscout runs`, `show`, `report`, `export`, `predict`, `repair`: what is done with a run folder."""
+"""`archscout runs`, `show`, `report`, `export`, `predict`, `sample`, `repair`: what is done with a run folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Space = Annotated[str | None, typer.Option(help="the .py file of the network's s
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (runs, show, report, export, predict, repair):
+    for command in (runs, show, report, export, predict, sample, repair):
         app.command()(command)
 
 
@@ -35,7 +35,8 @@ def runs(folder: Annotated[Path, typer.Argument(help="where the run folders lie"
     if not rows:
         print(f"no runs in '{folder}'; start one with: archscout search --data bundled")
     for row in rows:
-        value = "" if row["test_value"] is None else f"{row['test_value']:.2%}"
+        form = ".2%" if row["metric"] == "accuracy" else ".2f"
+        value = "" if row["test_value"] is None else format(row["test_value"], form)
         print(f"{row['run']:40}{row['task']:20}{row['state']:12}{value:>8}  {row['architecture'] or ''}")
 
 
@@ -57,7 +58,8 @@ def show(run: Run, top: Annotated[int, typer.Option(help="architectures to list"
         if learnt is not None and learnt["architecture"]:
             print(f"  {'answer' if stage['done'] else 'so far':>12}  {learnt['architecture']}")
         for row in stage["best"]:
-            print(f"  {row['value']:12.4f}  {row['architecture']}")
+            shown = f"{row['value']:12.4f}" if "perplexity" not in row else f"perplexity {row['perplexity']:.2f}"
+            print(f"  {shown}  {row['architecture']}")
 
 
 def _learnt(reports: int, last: Mapping[str, Any]) -> str:
@@ -97,12 +99,12 @@ def export(
 
 def predict(
     run: Run,
-    data: Annotated[Path, typer.Option(help="an image, or a folder of images")],
+    data: Annotated[Path, typer.Option(help="an image or a text, or a folder of them")],
     top: Annotated[int, typer.Option(help="classes to give with their probabilities", min=1)] = 1,
     space: Space = None,
     as_json: Json = False,
 ) -> None:
-    """Use the trained network on new files; prints CSV (file, label, probability) or JSON."""
+    """Use the trained network on new files; prints CSV (file, label, probability; of texts file, tokens, perplexity) or JSON."""
     from archscout import api
 
     rows, skipped = api.predict(run, data, top=top, space=space)
@@ -112,10 +114,30 @@ def predict(
         print(json.dumps(rows, indent=1))
         return
     writer = csv.writer(sys.stdout, lineterminator="\n")
+    if rows and "perplexity" in rows[0]:
+        writer.writerow(rows[0])
+        writer.writerows([row["file"], row["tokens"], row["unknown"], f"{row['perplexity']:.4f}"] for row in rows)
+        return
     writer.writerow(["file", "label", "probability"])
     for row in rows:
         for guess in row["labels"]:
             writer.writerow([row["file"], guess["label"], f"{guess['probability']:.4f}"])
+
+
+def sample(
+    run: Run,
+    length: Annotated[int, typer.Option(help="words or bytes to write", min=1)] = 100,
+    start: Annotated[str, typer.Option(help="what the text goes on from")] = "",
+    temperature: Annotated[float, typer.Option(help="below 1 for likelier tokens, 0 for the likeliest", min=0)] = 0.8,
+    seed: Annotated[int, typer.Option(help="of the draws")] = 0,
+    space: Space = None,
+    as_json: Json = False,
+) -> None:
+    """Let the language model of a run write a text."""
+    from archscout import api
+
+    text = api.sample(run, length, start=start, temperature=temperature, seed=seed, space=space)
+    print(json.dumps({"run": str(run), "start": start, "text": text}, indent=1) if as_json else text)
 
 
 def repair(run: Run, as_json: Json = False) -> None:

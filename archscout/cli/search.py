@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Settings, Signals, given
+from archscout.cli.options import DataDir, Json, Settings, Signals, TaskName, Vocabulary, given
 from archscout.core.errors import UserError
 
 
@@ -20,8 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    data: Annotated[str, typer.Option(help="a folder of images, an .npz, a .csv of labels, or a name (archscout plugins data)")],
+    data: Annotated[
+        str, typer.Option(help="a folder of images, an .npz, a .csv of labels, a text (.txt), or a name (archscout plugins data)")
+    ],
     budget: Annotated[str, typer.Option(help="time for everything (10m, 90s, 1h30m), or a number of evaluations (200)")] = "10m",
+    task: TaskName = "auto",
+    vocabulary: Vocabulary = "auto",
     space: Annotated[str, typer.Option(help="search space: a name (archscout plugins spaces) or a .py file")] = "auto",
     strategy: Annotated[str, typer.Option(help="search strategy of the screening")] = "auto",
     estimator: Annotated[str, typer.Option(help="judge of the screening; auto is the default blend")] = "auto",
@@ -50,7 +54,7 @@ def search(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Find, train and export a small network for your images."""
+    """Find, train and export a small network for your images, or a language model for your text."""
     begun = monotonic()  # before torch is loaded
     from archscout.engine.request import SETTING_OWNERS, Request, parse_count, parse_milliseconds
 
@@ -65,7 +69,8 @@ def search(
         raise UserError("--verify trains networks and --screen-only trains none; leave one of them out")
     request = Request(
         data=data, data_dir=_text(data_dir), labels=_text(labels), image_size=image_size, channels=channels, augment=augment,
-        space=space, strategy=strategy, estimator=estimator, budget=budget, limits=limits, workers=workers,
+        task=task, vocabulary=vocabulary, space=space, strategy=strategy, estimator=estimator, budget=budget, limits=limits,
+        workers=workers,
         candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, epochs=epochs, device=device, seed=seed,
         verify=verify, screen_only=screen_only, cache=cache, allowed_failures=allowed_failures, formats=formats,
         settings=given(settings, signals, SETTING_OWNERS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,28 @@ COUNTED = ("params", "macs", "work")
 
 @dataclass(frozen=True, slots=True)
 class TaskKind:
-    """What differs between kinds of task: the name of the metric and its direction."""
+    """What differs between kinds of task: the metric, its direction, and what a split consists of.
+
+    A value, as judges and trainings give it, is higher for better networks: accuracy itself, or for perplexity its negative
+    logarithm, which is the mean log-likelihood of a token.
+    """
 
     name: str
     metric: str
     higher_is_better: bool = True
+    item: str = "image"
+
+    def measured(self, value: float) -> float:
+        """The metric that a value stands for."""
+        return value if self.higher_is_better else math.exp(min(-value, 700.0))
+
+    def told(self, value: float) -> str:
+        """The metric as a person reads it: 92.30 %, or 84.21."""
+        return f"{value:.2%}" if self.higher_is_better else f"{self.measured(value):.2f}"
 
 
 IMAGE_CLASSIFICATION = TaskKind("image-classification", "accuracy")
-LANGUAGE_MODELLING = TaskKind("language-modelling", "perplexity", higher_is_better=False)
+LANGUAGE_MODELLING = TaskKind("language-modelling", "perplexity", higher_is_better=False, item="window")
 TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION, LANGUAGE_MODELLING)}
 
 

@@ -196,6 +196,15 @@ class SharedSpace(Protocol):
 
 
 @runtime_checkable
+class ScaledSpace(Protocol):
+    """A space whose networks all have one size, a setting, which a plan may choose so that they can be trained in time."""
+
+    def fitted(self, task: Task, limits: Mapping[str, float]) -> Space:
+        """The same space with networks as large as `limits` (`params`, `macs`, `work`) allow, at most as large as they are here."""
+        ...
+
+
+@runtime_checkable
 class NarrowedSpace(Protocol):
     """A `SharedSpace` where some paths of the supernet have layers of other sizes than the networks that they stand for."""
 

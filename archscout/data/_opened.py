@@ -1,10 +1,10 @@
-"""The door to data: a folder, a file, a named set, arrays or a map-style Dataset becomes an image-classification task."""
+"""The door to data: a folder, a file, a named set, arrays or a map-style Dataset becomes a task, of images or of text."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +13,16 @@ import numpy as np
 from archscout import catalogue
 from archscout.core.errors import DataError, UnknownName, suggestion
 from archscout.core.places import cache_folder
-from archscout.core.problem import IMAGE_CLASSIFICATION, Task
+from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Task
+from archscout.core.vocabulary import Vocabulary
 from archscout.data._augment import augmentation_of, flip_by_names
 from archscout.data._contents import SPLITS, FlipRule, Found, Place, Progress, Rows, digest
-from archscout.data._decode import decode, prepare_files
+from archscout.data._decode import SUFFIXES, decode, prepare_files
 from archscout.data._form import checked_size
 from archscout.data._prepared import Prepared, open_split, prepare, split_rows
+from archscout.data._text import TextSource, is_text, open_text, settings_record
 from archscout.nn.batches import Augmentation, ImageSplit
+from archscout.nn.tokens import TokenSplit
 
 __all__ = ["DataRequest", "OpenedData", "decode", "open_arrays", "open_data", "open_dataset", "prepare_files"]
 
@@ -34,7 +37,8 @@ class DataRequest:
     $ARCHSCOUT_DATA). image_size: "auto" or pixels, 8 to 256. seed: of the splits that are drawn. labels: a CSV file with the
     columns file, label and perhaps split, for images in a folder. augment: "auto", "none" or a list such as
     "shift=2,flip,cutout=8". limit_per_class: of each class at most so many images in each split. settings: of the data
-    plug-in, such as (("alphabet", "Greek"),).
+    plug-in, such as (("alphabet", "Greek"),). task: the kind of task that the data must be of; "auto" for what they are.
+    vocabulary: of a text, "auto", "word" or "byte".
     """
 
     source: str
@@ -46,6 +50,8 @@ class DataRequest:
     augment: str = "auto"
     limit_per_class: int | None = None
     settings: tuple[tuple[str, str], ...] = ()
+    task: str = "auto"
+    vocabulary: str = "auto"
 
 
 _ARRAYS, _DATASET = DataRequest("arrays"), DataRequest("dataset")
@@ -55,12 +61,13 @@ _ARRAYS, _DATASET = DataRequest("arrays"), DataRequest("dataset")
 class OpenedData:
     """A task, and what a report and a user of the network need to know about its data.
 
-    test: the split that only the engine opens, once. preprocessing: how a new image is prepared (JSON). counts: images by split
-    and class. skipped: (path, reason). notes: plain sentences. bytes: of the prepared images. fingerprint: as of the task.
+    test: the split that only the engine opens, once. preprocessing: how a new image or text is prepared (JSON). counts: images by
+    split and class, or tokens by split and whether the vocabulary knows them. skipped: (path, reason). notes: plain sentences.
+    bytes: of the prepared images or tokens. fingerprint: as of the task. vocabulary: of a text.
     """
 
     task: Task
-    test: ImageSplit | None
+    test: ImageSplit | TokenSplit | None
     classes: tuple[str, ...]
     preprocessing: dict[str, Any]
     augmentation: Augmentation
@@ -69,6 +76,7 @@ class OpenedData:
     notes: list[str]
     bytes: int
     fingerprint: str
+    vocabulary: Vocabulary | None = None
 
 
 def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedData:
@@ -76,7 +84,13 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedD
     checked_size(request.image_size)
     plugin = _plugin(request)
     place = Place(cache_folder(), _data_dir(request), progress)
-    return open_found(plugin.find(place), request, progress)
+    found = plugin.find(place)
+    kind = LANGUAGE_MODELLING if isinstance(found, TextSource) else IMAGE_CLASSIFICATION
+    if request.task not in ("auto", kind.name):
+        raise DataError(f"the data '{request.source}' make a task of {kind.name}, but {request.task} was asked for")
+    if isinstance(found, TextSource):
+        return _opened_text(found)
+    return open_found(found, request, progress)
 
 
 def open_arrays(
@@ -147,9 +161,37 @@ def open_found(found: Found, request: DataRequest, progress: Progress | None = N
     )
 
 
+def _opened_text(source: TextSource) -> OpenedData:
+    opened = open_text(source)
+    return OpenedData(
+        opened.task, opened.test, opened.vocabulary.labels(), settings_record(opened.vocabulary, source.window), Augmentation(),
+        opened.counts, [], opened.notes, opened.bytes, opened.task.fingerprint, opened.vocabulary,
+    )  # fmt: skip
+
+
+def _reads_as_text(path: Path, task: str) -> bool:
+    """Whether a file or folder is a text: by what is asked for, else by the names of the files."""
+    if task != "auto":
+        return task == LANGUAGE_MODELLING.name and path.exists()
+    if path.is_dir():
+        files = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+        return any(map(is_text, files)) and not any(entry.is_dir() or entry.suffix.lower() in SUFFIXES for entry in files)
+    return path.is_file() and is_text(path)
+
+
 def _plugin(request: DataRequest) -> Any:
     source, path = request.source, Path(request.source).expanduser()
     settings: dict[str, Any] = dict(request.settings)
+    named = [name for name in catalogue.names("data") if name not in ("folder", "arrays", "text")]
+    if request.vocabulary != "auto":
+        settings["vocabulary"] = request.vocabulary
+        known = source in named and "vocabulary" in {field.name for field in fields(catalogue.plugin("data", source))}
+        if not known and not _reads_as_text(path, request.task) and (path.exists() or source in named):
+            raise DataError(
+                f"a vocabulary goes with a text, but '{source}' is none; leave it out, or give --task language-modelling"
+            )
+    if _reads_as_text(path, request.task):
+        return catalogue.make("data", "text", path=path, **settings)
     if path.is_dir():
         return catalogue.make("data", "folder", path=path, labels=request.labels, **settings)
     if path.is_file() and path.suffix.lower() == ".csv":
@@ -159,12 +201,12 @@ def _plugin(request: DataRequest) -> Any:
     if path.is_file() and path.suffix.lower() == ".npz":
         return catalogue.make("data", "arrays", path=path, **settings)
     if path.is_file() and path.suffix.lower() != ".py":
-        raise DataError(f"'{source}' is neither a folder of images nor an .npz or .csv file; give one of these")
-    named = [name for name in catalogue.names("data") if name not in ("folder", "arrays")]
+        raise DataError(f"'{source}' is neither a folder of images nor an .npz or .csv file; give one of these, or a .txt file")
     if source in named or source.endswith(".py"):
         return catalogue.make("data", source, **settings)
-    if source in ("folder", "arrays"):
-        raise DataError(f"'{source}' needs a path: give the {'folder of images' if source == 'folder' else '.npz file'} itself")
+    if source in ("folder", "arrays", "text"):
+        what = {"folder": "folder of images", "arrays": ".npz file", "text": "text file"}[source]
+        raise DataError(f"'{source}' needs a path: give the {what} itself")
     hint = suggestion(source, named)
     if len(path.parts) > 1 or path.suffix or source.startswith((".", "~")):
         raise DataError(f"there is no folder or file '{source}'; give an existing one, or a data set; {hint}")

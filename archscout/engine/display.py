@@ -7,6 +7,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from archscout.core.evidence import Observation
 from archscout.core.moves import Progress as Reported
 from archscout.engine.drive import Event
 from archscout.engine.job import Job
@@ -61,7 +62,7 @@ class Display:
             self._line(text)
 
     def _count(self, stage: str, event: Event) -> None:
-        best = f", best {event.best.value:.4g}" if event.best else ""
+        best = f", best {_told(event.best)}" if event.best else ""
         failed = f", {event.failed} failed" if event.failed else ""
         done = f"{event.landed} judged{failed}{best}"
         self._progress = event.progress or self._progress
@@ -99,6 +100,12 @@ class Display:
             return ""
         left = max(0, job.evaluations - len(job.store.observations()))
         return f"about {_spoken(event.seconds / event.landed * left)} left, and the final training"
+
+
+def _told(observation: Observation) -> str:
+    """The value of a judgement; of a training on a text, its perplexity."""
+    perplexity = observation.estimate.metrics.get("perplexity") if observation.estimate else None
+    return f"{observation.value:.4g}" if perplexity is None else f"perplexity {perplexity:.4g}"
 
 
 def _spoken(seconds: float) -> str:

@@ -20,12 +20,15 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, NotFinite, StorageError
 from archscout.core.seeds import derive
 from archscout.engine.job import Job
-from archscout.engine.plan import Plan, closing_seconds, most_epochs
+from archscout.engine.plan import Plan, closing_seconds, recipe_of
 from archscout.engine.stages import SEARCHED, Contest, Contestant
 from archscout.nn import checkpoint
+from archscout.nn.course import AnyRecipe, Marks
 from archscout.nn.evaluate import predictions
-from archscout.nn.recipe import Recipe, new_network
+from archscout.nn.marks import marks_of
+from archscout.nn.recipe import new_network
 from archscout.nn.threads import torch_threads
+from archscout.nn.tokens import TokenSplit
 from archscout.nn.train import EpochReport, fit, step_seconds
 from archscout.store.results import write_results
 
@@ -35,15 +38,18 @@ _LEAST_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Trained:
-    """One full training. `valid_correct`, `test_correct`: which images were right; the latter is empty without a test split.
+    """One full training.
+
+    valid_marks, test_marks: how each item fared (`nn.course.Marks`); the latter is empty without a test split. confusion: of
+    images.
 
     shortened: the clock ended it before the epochs asked for.
     """
 
     role: str
     architecture: Architecture
-    valid_correct: NDArray[np.bool_]
-    test_correct: NDArray[np.bool_]
+    valid_marks: Marks
+    test_marks: Marks
     confusion: NDArray[np.int64]
     history: tuple[EpochReport, ...]
     epochs: float
@@ -53,21 +59,21 @@ class Trained:
 
     @property
     def valid_value(self) -> float:
-        """Validation accuracy."""
-        return float(self.valid_correct.mean())
+        """The value on the validation split."""
+        return float(self.valid_marks.mean())
 
     @property
     def test_value(self) -> float | None:
-        """Test accuracy, or None without a test split."""
-        return float(self.test_correct.mean()) if len(self.test_correct) else None
+        """The value on the test split, or None without one."""
+        return float(self.test_marks.mean()) if len(self.test_marks) else None
 
     def record(self) -> dict[str, Any]:
         """JSON-able."""
         return {
             "role": self.role,
             "architecture": str(self.architecture),
-            "valid_correct": _packed(self.valid_correct),
-            "test_correct": _packed(self.test_correct),
+            "valid_correct": packed(self.valid_marks),
+            "test_correct": packed(self.test_marks),
             "confusion": self.confusion.tolist(),
             "history": [asdict(report) for report in self.history],
             "epochs": self.epochs,
@@ -80,8 +86,8 @@ class Trained:
     def from_record(cls, record: Mapping[str, Any]) -> Trained:
         """From the store."""
         return cls(
-            record["role"], Architecture.parse(record["architecture"]), _unpacked(record["valid_correct"]),
-            _unpacked(record["test_correct"]), np.array(record["confusion"], dtype=np.int64),
+            record["role"], Architecture.parse(record["architecture"]), unpacked(record["valid_correct"]),
+            unpacked(record["test_correct"]), np.array(record["confusion"], dtype=np.int64),
             tuple(EpochReport(**report) for report in record["history"]), record["epochs"], record["seconds"],
             tuple(record["remarks"]), record.get("shortened", False),
         )  # fmt: skip
@@ -143,7 +149,7 @@ def train_fully(
     if key in job.store.meta:
         # One architecture may stand in two roles: the random one may be one that the search found as well.
         return replace(Trained.from_record(job.store.meta[key]), role=contestant.role)
-    recipe = Recipe(**plan.recipe)
+    recipe = recipe_of(job, plan)
     seed = derive(job.request.seed, "finish", contestant.architecture)
     network = new_network(job.arena, contestant.architecture, job.task, seed=seed).to(job.device)
     with torch_threads(plan.threads):
@@ -152,7 +158,8 @@ def train_fully(
 
         def on_epoch(report: EpochReport) -> None:
             job.store.tick()
-            value = "" if report.valid_value is None else f", validation accuracy {report.valid_value:.2%}"
+            kind = job.task.kind
+            value = "" if report.valid_value is None else f", validation {kind.metric} {kind.told(report.valid_value)}"
             job.progress(stage, f"{contestant.role}: epoch {report.epoch:.4g} of {epochs:.4g}, loss {report.train_loss:.3f}{value}")
 
         try:
@@ -162,11 +169,9 @@ def train_fully(
             )  # fmt: skip
         except OSError as error:  # of a checkpoint: a full disk above all
             raise StorageError(f"{error}; what was saved before is kept: mend it, then 'archscout resume {job.folder}'") from error
-        test, confusion = np.zeros(0, bool), np.zeros((0, 0), np.int64)
-        if job.opened.test is not None:
-            test, confusion = _tested(job, network, recipe)
+        test, confusion = _tested(job, network, recipe)
     trained = Trained(
-        contestant.role, contestant.architecture, result.valid_correct, test, confusion, tuple(result.history),
+        contestant.role, contestant.architecture, result.valid_marks, test, confusion, tuple(result.history),
         result.epochs_done, result.seconds, result.remarks, result.stopped_early,
     )  # fmt: skip
     job.store.meta[key] = trained.record()
@@ -174,12 +179,12 @@ def train_fully(
 
 
 def _after(job: Job) -> int:
-    """How many images are evaluated once the winner is trained: of the test, and two rivals on the validation split."""
+    """How many items are evaluated once the winner is trained: of the test, and two rivals on the validation split."""
     return (len(job.opened.test) if job.opened.test is not None else 0) + 2 * len(job.task.splits["valid"])
 
 
 def _epochs(
-    job: Job, plan: Plan, network: nn.Module, recipe: Recipe, contestant: Contestant, seconds: Callable[[nn.Module], float]
+    job: Job, plan: Plan, network: nn.Module, recipe: AnyRecipe, contestant: Contestant, seconds: Callable[[nn.Module], float]
 ) -> float:
     """How many epochs to ask for: the plan's, or as many as fit, measured once and stored."""
     if plan.finish_epochs:
@@ -190,7 +195,8 @@ def _epochs(
         batch = recipe.batch_for(count)
         epoch_seconds = step_seconds(network, job.task, recipe, steps=8, lanes=plan.lanes) * max(1, count // batch)
         # Asks for a little more than fits: the training shortens its schedule to the deadline, but never lengthens it.
-        job.store.meta[key] = min(most_epochs(count), 1.15 * max(_LEAST_SECONDS, seconds(network)) / epoch_seconds)
+        most = job.customs.most_epochs(job.task, count)
+        job.store.meta[key] = min(most, 1.15 * max(_LEAST_SECONDS, seconds(network)) / epoch_seconds)
     return float(job.store.meta[key])
 
 
@@ -199,10 +205,13 @@ def _seconds_trained(path: Path) -> float:
     return float(found[1]["seconds"]) if found is not None else 0.0
 
 
-def _tested(job: Job, network: Any, recipe: Recipe) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which test images are right, and the confusion matrix (true class in rows)."""
-    test = job.opened.test
-    assert test is not None
+def _tested(job: Job, network: nn.Module, recipe: AnyRecipe) -> tuple[Marks, NDArray[np.int64]]:
+    """How each test item fared, and the confusion matrix of images (true class in rows); empty without a test split."""
+    test, nothing = job.opened.test, np.zeros((0, 0), np.int64)
+    if test is None:
+        return np.zeros(0, bool), nothing
+    if isinstance(test, TokenSplit):
+        return marks_of(network, test, recipe.precision), nothing
     guessed = predictions(network, test, precision=recipe.precision)
     truth = test.labels[test.rows]
     confusion = np.zeros((job.task.classes, job.task.classes), np.int64)
@@ -220,10 +229,16 @@ def save_results(job: Job) -> None:
     write_results(job.store, job.folder / "results.csv")
 
 
-def _packed(flags: NDArray[np.bool_]) -> dict[str, Any]:
-    return {"count": len(flags), "bits": np.packbits(flags).tobytes().hex()}
+def packed(marks: Marks) -> dict[str, Any]:
+    """Marks as JSON, to the last bit."""
+    if marks.dtype == np.bool_:
+        return {"count": len(marks), "bits": np.packbits(marks.astype(bool)).tobytes().hex()}
+    return {"count": len(marks), "float64": marks.astype("<f8").tobytes().hex()}
 
 
-def _unpacked(record: Mapping[str, Any]) -> NDArray[np.bool_]:
+def unpacked(record: Mapping[str, Any]) -> Marks:
+    """The marks that `packed` wrote."""
+    if "float64" in record:
+        return np.frombuffer(bytes.fromhex(record["float64"]), "<f8").astype(np.float64)
     bits = np.frombuffer(bytes.fromhex(record["bits"]), dtype=np.uint8)
     return np.unpackbits(bits, count=record["count"]).astype(bool)

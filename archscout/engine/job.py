@@ -21,13 +21,16 @@ from archscout.core.places import cache_folder
 from archscout.core.problem import Problem, Task
 from archscout.core.protocols import Estimator, LoopOwner, RefusingEstimator, Space, Strategy
 from archscout.core.seeds import generator
+from archscout.core.vocabulary import Vocabulary
 from archscout.engine.budget import parse_budget
 from archscout.engine.cache import Cached
+from archscout.engine.customs import Customs, customs_of
 from archscout.engine.drive import Event
 from archscout.engine.executors import Executor, Pool
 from archscout.engine.machine import cores, device_of
 from archscout.engine.request import Request, settings_of
 from archscout.nn.batches import Augmentation, ImageSplit
+from archscout.nn.tokens import TokenSplit
 from archscout.store.runs import RunStore
 
 
@@ -40,8 +43,8 @@ class Opened(Protocol):
         ...
 
     @property
-    def test(self) -> ImageSplit | None:
-        """The images that only the finish opens."""
+    def test(self) -> ImageSplit | TokenSplit | None:
+        """The images or the text that only the finish opens."""
         ...
 
     @property
@@ -51,7 +54,7 @@ class Opened(Protocol):
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
-        """How a new image is prepared."""
+        """How a new image or text is prepared."""
         ...
 
     @property
@@ -66,12 +69,17 @@ class Opened(Protocol):
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Images by split and class."""
+        """Images by split and class, or tokens by split."""
         ...
 
     @property
     def augmentation(self) -> Augmentation:
         """What is varied in training images."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """Of a text."""
         ...
 
 
@@ -93,11 +101,16 @@ class Job:
     notify: Notify = silent
     verify_replay: bool = True
     space: Space = field(init=False)
+    task: Task = field(init=False)
+    """Without its test split."""
 
     def __post_init__(self) -> None:
+        self.task = self.opened.task
         self.space = self._space()
         check_kind(self.task, self.space, f"the space '{self.space.name}'")
         self.strategy()
+        if self.owns_loop:  # it trains by itself, so that the kind of the task matters to it
+            check_kind(self.task, self.strategy(), f"the strategy '{self.strategy_name}'")
         if self.request.estimator != "auto":
             judge = self.estimator(self.request.estimator)  # wrong settings are to be told of before anything is spent
             check_kind(self.task, judge, f"the judge '{self.request.estimator}'")
@@ -108,9 +121,18 @@ class Job:
         self.evaluations: int | None = evaluations
 
     @property
-    def task(self) -> Task:
-        """The task without its test split."""
-        return self.opened.task
+    def customs(self) -> Customs:
+        """What a search does differently for this kind of task."""
+        return customs_of(self.opened.task.kind)
+
+    def adopt(self, space: Mapping[str, Any], valid_items: int) -> None:
+        """Take up what the plan chose: settings of the space, and how much of the validation split is used (0: all)."""
+        if space:
+            self.space = cast(Space, replace(cast(Any, self.space), **space))
+            self.__dict__.pop("arena", None)
+        valid = self.opened.task.splits["valid"]
+        if valid_items and isinstance(valid, TokenSplit):
+            self.task = replace(self.opened.task, splits={**self.opened.task.splits, "valid": valid.first(valid_items)})
 
     @property
     def folder(self) -> Path:
@@ -130,7 +152,7 @@ class Job:
     @cached_property
     def handmade(self) -> Any:
         """The space of the hand-made baselines."""
-        return catalogue.make("spaces", "handmade")
+        return catalogue.make("spaces", self.customs.handmade)
 
     @cached_property
     def arena(self) -> JointSpace:
@@ -147,7 +169,8 @@ class Job:
         """The screening's strategy: as asked for; else evolution, but plain draws for the rough default judge (decision 004)."""
         if self.request.strategy != "auto":
             return self.request.strategy
-        steered = self.request.estimator != "auto" or any(name.startswith("strategy.") for name in self.request.settings)
+        judged = self.request.estimator != "auto" or self.customs.screens_by_training
+        steered = judged or any(name.startswith("strategy.") for name in self.request.settings)
         return "regularized-evolution" if steered else "random"
 
     def strategy(self, changes: Mapping[str, Any] | None = None) -> Strategy:
@@ -162,12 +185,12 @@ class Job:
         return isinstance(strategy, LoopOwner) and strategy.owns_loop
 
     def _space(self) -> Space:
-        """The space: as asked for; else `mobile`, or NAS-Bench-201's with a cell a stage for strategies that need a supernet."""
+        """The space: as asked for, else the customary one, for strategies that need a supernet too."""
         request, name = self.request, self.request.space
         if name == "auto":
-            name = "nas201" if self.owns_loop else "mobile"
+            name = self.customs.loop_space if self.owns_loop else self.customs.space
             if self.owns_loop:
-                request = replace(request, settings={"space.cells": "1", **request.settings})
+                request = replace(request, settings={**self.customs.loop_settings, **request.settings})
         made: Space = make(request, "space", "spaces", name)
         return made
 

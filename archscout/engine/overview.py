@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import ArchscoutError
+from archscout.core.evidence import Observation
 from archscout.core.moves import Progress
 from archscout.store.contents import DATABASE
 from archscout.store.runs import RunStore
@@ -21,7 +22,7 @@ def overview(folder: Path) -> list[dict[str, Any]]:
             with RunStore.read(run) as store:
                 rows.append({"run": str(run), "created": store.created, **_state(store)})
         except ArchscoutError as error:
-            unknown = {"created": "", "task": "?", "architecture": None, "test_value": None}
+            unknown = {"created": "", "task": "?", "architecture": None, "test_value": None, "metric": None}
             rows.append({"run": str(run), **unknown, "state": str(error)})
     return sorted(rows, key=lambda row: str(row["created"]))
 
@@ -43,7 +44,10 @@ def details(run: Path, top: int) -> dict[str, Any]:
                     "done": store.stage_finished(name),
                     "landed": len(landed),
                     "failed": sum(o.failure is not None for o in landed),
-                    "best": [{"architecture": str(o.architecture), "value": o.value, "fidelity": o.fidelity} for o in judged],
+                    "best": [
+                        {"architecture": str(o.architecture), "value": o.value, "fidelity": o.fidelity, **_perplexity(o)}
+                        for o in judged
+                    ],
                     "reports": len(reports),
                     "progress": _progress(reports[-1]) if reports else None,
                 }
@@ -58,6 +62,12 @@ def details(run: Path, top: int) -> dict[str, Any]:
         }
 
 
+def _perplexity(observation: Observation) -> dict[str, float]:
+    """Of a training on a text; nothing of other judgements."""
+    found = observation.estimate.metrics.get("perplexity") if observation.estimate else None
+    return {} if found is None else {"perplexity": found}
+
+
 def _progress(report: Progress) -> dict[str, Any]:
     best = None if report.best is None else str(report.best)
     return {"architecture": best, "metrics": dict(report.metrics)}
@@ -70,6 +80,7 @@ def _state(store: RunStore) -> dict[str, Any]:
         "state": "done" if summary else (store.stages[-1] if store.stages else "planned"),
         "architecture": summary["best"]["architecture"] if summary else None,
         "test_value": summary["test_value"] if summary else None,
+        "metric": summary["metric"] if summary else None,
     }
 
 

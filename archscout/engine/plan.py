@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from statistics import median
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.errors import LimitError, UserError
-from archscout.core.protocols import Learner, LoopOwner
+from archscout.core.protocols import Learner, LoopOwner, ScaledSpace, Space
 from archscout.core.seeds import derive, generator, seeded
+from archscout.engine.customs import Customs, pixels
 from archscout.engine.job import Job
 from archscout.engine.machine import cores, free_memory
 from archscout.engine.request import settings_of
 from archscout.export.folder import seconds_to_save
+from archscout.nn.course import AnyRecipe
 from archscout.nn.lanes import lanes_for
 from archscout.nn.measure import acceptance, counts, latency, smallest_by, smallest_count
-from archscout.nn.recipe import Recipe, new_network
+from archscout.nn.recipe import new_network
+from archscout.nn.text_recipe import TextRecipe
 from archscout.nn.threads import torch_threads
 from archscout.nn.train import step_seconds
 
@@ -46,7 +49,14 @@ _SHARE_LOOP, _SHARE_LOOP_COMPARE = 0.4, 0.25
 """Of a strategy that learns on a supernet of its own; it leaves few networks to be compared."""
 _PACED_TO = 0.9
 """Of its time, what such a strategy is made to need."""
-_WORK = 7.0
+_LEAST_VALID = 200
+"""Validation items that are used at the least, where not all are."""
+_TRIED_RATES = (0.5e9, 8e9)
+"""Work per second for which the small and the large network are sized that are timed."""
+_LEAST_ADDED, _MOST_ADDED = 1e9, 3.0
+"""Work per second that any core adds, and times the large network's rate at which it may seem to be added: timings are noisy."""
+_TYPICAL, _ROOM = 15, 1.2
+"""How many networks say what is typical for a size, and how many times their median work others may cost."""
 _REFERENCE_RATE = 30e9
 """Work per second that a training is assumed to do where nothing is timed."""
 
@@ -69,6 +79,10 @@ class Plan:
     sentences: tuple[str, ...]
     strategy: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the strategy that the plan chose, so that it ends in time."""
+    space: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the space that the plan chose, so that its networks can be trained in time."""
+    valid_items: int = 0
+    """How much of the validation split the search uses; 0 for all."""
 
     def as_dict(self) -> dict[str, Any]:
         """For the store."""
@@ -83,24 +97,30 @@ class Plan:
 def plan_of(job: Job) -> Plan:
     """The stored plan of this run, or a new one, stored."""
     if "plan" in job.store.meta:
-        return Plan.from_dict(job.store.meta["plan"])
+        plan = Plan.from_dict(job.store.meta["plan"])
+        job.adopt(plan.space, plan.valid_items)
+        return plan
     check_limits(job)
     if job.request.screen_only:
         plan = _screened(job)
     else:
         plan = _timed(job) if job.seconds is not None else _counted(job)
     job.store.meta["plan"] = plan.as_dict()
+    job.adopt(plan.space, plan.valid_items)
     return plan
 
 
 def check_limits(job: Job) -> None:
     """Raises LimitError, naming the smallest possible, where nothing in the space meets the limits."""
     problem = job.problem(job.request.limits)
+    if _scalable(job):  # the plan will choose a size that meets them, if one does
+        space, _ = _sized(job, job.request.limits)
+        problem = job.problem(job.request.limits, space)
     acceptance(problem)
     if "latency_ms" in problem.limits:
         lightest, _ = smallest_by(problem, "work")
         with torch_threads(1), seeded(0):
-            times = latency(job.space.build(lightest, job.task), job.task, device=job.device)
+            times = latency(problem.space.build(lightest, job.task), job.task, device=job.device)
         # The lightest network is not always the quickest and timing is noisy, so a bound near what it takes is let through.
         if times[0] > 2 * problem.limits["latency_ms"]:
             raise LimitError(
@@ -109,26 +129,15 @@ def check_limits(job: Job) -> None:
             )
 
 
-def bound_on_work(job: Job, total: float) -> float:
-    """The work per image and step that a network may cost, where the final training can do `total` work in all.
-
-    It grows with the square root of the total, so that a longer budget buys larger networks and more passes alike, and with the
-    side of the images. The constant fits what trained best in 30 to 480 CPU seconds at 28 and 32 pixels (decision 004); it is an
-    upper bound, and the comparison at equal cost finds what is best below it.
-    """
-    return float(_WORK * (total * _pixels(job) / 1024) ** 0.5)
-
-
-def most_epochs(count: int) -> float:
-    """Past this many passes a longer training stops paying: 30 of a large set, up to 200 of a small one."""
-    return float(min(200.0, max(30.0, 600_000.0 / count)))
-
-
 def _screened(job: Job) -> Plan:
     """A plan without trainings: the strategy and its judge get everything, within the limits asked for and no others."""
     recipe = wanted_recipe(job)
     what = f"{job.evaluations} evaluations" if job.seconds is None else f"{job.seconds:.0f} s"
     limits = dict(job.request.limits)
+    if job.customs.screens_by_training and job.request.estimator == "auto" and not job.owns_loop:
+        raise UserError(
+            f"--screen-only trains nothing, but tasks of {job.task.kind.name} are screened by training; name an --estimator"
+        )
     pace = _pace(job, limits, None if job.seconds is None else job.seconds - job.store.spent_seconds)
     sentences = (f"Screen for {what} with '{job.strategy_name}'; nothing is trained at the end.", *_paced_sentence(pace))
     seconds = job.left() if job.owns_loop and job.seconds is not None else job.seconds
@@ -162,7 +171,7 @@ def _paced_sentence(pace: Mapping[str, Any]) -> tuple[str, ...]:
 def _timed(job: Job) -> Plan:
     total = job.seconds
     assert total is not None
-    recipe, rate = _measured_rate(job)
+    recipe, rate, sized = _measured_rate(job)
     count = len(job.task.splits["train"])
     spent, closing = job.store.spent_seconds, closing_seconds(job, _drawn_network(job))
     usable = total - spent - closing
@@ -172,35 +181,40 @@ def _timed(job: Job) -> Plan:
             f"report will take about {closing:.0f} s; give at least {10 * math.ceil((spent + closing + _LEAST_USABLE) / 10)}s"
         )
     chosen = job.request.estimator != "auto"
-    share, compared = _SHARE_CHOSEN_SCREEN if chosen else _SHARE_SCREEN, _SHARE_COMPARE
+    slow = chosen or job.customs.screens_by_training
+    share, compared = _SHARE_CHOSEN_SCREEN if slow else _SHARE_SCREEN, _SHARE_COMPARE
     if job.owns_loop or (chosen and isinstance(job.estimator(job.request.estimator), Learner)):
         share, compared = _SHARE_LOOP, _SHARE_LOOP_COMPARE
     screen, compare = max(5.0, share * usable), compared * usable
     finish = usable - screen - compare
-    limits, size_sentence = _limited(job, bound_on_work(job, rate * finish))
+    limits, sized, size_sentence = _limited(job, job.customs.bound_on_work(job.task, rate * finish), sized)
     # In the comparison every worker trains with one thread; together they do about as much as one training with all threads.
     share = min(1.0, job.workers / cores()) if job.device == "cpu" else 1.0
     affordable = 0.8 * share * rate * compare / limits["work"]
-    finalists, first = _contest(affordable, count)
+    finalists, first = _contest(job.customs, affordable, count)
+    valid_items = _valid_items(job, first)
     rungs = tuple(round(first * RUNG_FACTOR**n / count, 4) for n in range(2))
     epochs = job.request.epochs
     begun = monotonic()
     pace = _pace(job, limits, screen)
     screen -= min(0.5 * screen, monotonic() - begun)  # what trying out took is time of the strategy
-    search = f"Learn for {screen:.0f} s with '{job.strategy_name}'" if pace else f"Screen up to {screen:.0f} s without training"
+    judge = "by short trainings" if job.customs.screens_by_training and not chosen else "without training"
+    search = f"Learn for {screen:.0f} s with '{job.strategy_name}'" if pace else f"Screen up to {screen:.0f} s {judge}"
     where = f"{cores()} cores" if job.device == "cpu" else job.device
     sentences = (
-        f"{count:,} training images of {'x'.join(map(str, job.task.shape))}, {job.task.classes} classes; "
+        f"{job.customs.about(job.task, count)}; "
         f"training here does {rate / 1e9:.1f} billion multiply-accumulates a second ({recipe.precision}, {where}).",
         size_sentence,
-        f"{search}; compare {finalists} finalists, two hand-made networks and a random one in "
+        f"{search}; compare {finalists} finalists, {job.customs.rivals} and a random one in "
         f"about {compare:.0f} s ({' then '.join(f'{rung:.2g}' for rung in rungs)} epochs, one third of the finalists going on); "
         f"train the best for about {finish:.0f} s" + (f" or {epochs:g} epochs." if epochs else "."),
         *_paced_sentence(pace),
+        *_valid_sentence(job, valid_items),
     )
-    most = None if chosen else 500  # what the default judge leaves of its time goes to the comparison and the finish
+    most = None if slow else 500  # what the default judge leaves of its time goes to the comparison and the finish
     return Plan(
-        limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences, pace
+        limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences, pace,
+        sized, valid_items,
     )  # fmt: skip
 
 
@@ -225,8 +239,8 @@ def _counted(job: Job) -> Plan:
         )
     count = len(job.task.splits["train"])
     total_work = _REFERENCE_RATE * 240
-    limits, size_sentence = _limited(job, bound_on_work(job, total_work))
-    epochs = job.request.epochs or min(most_epochs(count), total_work / limits["work"] / count)
+    limits, sized, size_sentence = _limited(job, job.customs.bound_on_work(job.task, total_work))
+    epochs = job.request.epochs or min(job.customs.most_epochs(job.task, count), total_work / limits["work"] / count)
     finalists = 1
     rungs: tuple[float, ...] = (epochs / RUNG_FACTOR,)
     if total >= 2 * FEWEST_EVALUATIONS:
@@ -234,20 +248,27 @@ def _counted(job: Job) -> Plan:
         rungs = (epochs / RUNG_FACTOR**2, epochs / RUNG_FACTOR)
     spent = finalists + FIXED_CONTESTANTS + (len(rungs) - 1) * (_going_on(finalists) + FIXED_CONTESTANTS)
     screen = total - spent
+    valid_items = _valid_items(job, rungs[0] * count)
     recipe = wanted_recipe(job)
     _pace(job, limits, None)  # says what memory a supernet takes
     sentences = (
-        f"{count:,} training images of {'x'.join(map(str, job.task.shape))}, {job.task.classes} classes.",
+        f"{job.customs.about(job.task, count)}.",
         size_sentence,
         f"{_searching(job, screen)}, {spent} short trainings ({finalists} finalists, two hand-made, one random; "
         f"{' then '.join(f'{rung:.2g}' for rung in rungs)} epochs); then {epochs:.3g} epochs of the best.",
+        *_valid_sentence(job, valid_items),
     )
-    return Plan(limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe), *computing(job, recipe), sentences)
+    return Plan(
+        limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe), *computing(job, recipe), sentences, {}, sized,
+        valid_items,
+    )  # fmt: skip
 
 
 def _searching(job: Job, evaluations: int) -> str:
     if job.owns_loop:
         return f"'{job.strategy_name}' at the length of its own settings (a budget in time would choose it)"
+    if job.customs.screens_by_training and job.request.estimator == "auto":
+        return f"{evaluations} evaluations by short training"
     return f"{evaluations} evaluations without training"
 
 
@@ -256,22 +277,41 @@ def _going_on(finalists: int) -> int:
     return max(1, finalists // RUNG_FACTOR)
 
 
-def _contest(affordable: float, count: int) -> tuple[int, float]:
-    """How many finalists, and how many images the first rung shows each, for so many image trainings in all."""
+def _contest(customs: Customs, affordable: float, count: int) -> tuple[int, float]:
+    """How many finalists, and how many items the first rung shows each, for so many item trainings in all."""
     for finalists in (9, 6, 4, 3, 2):
         in_first, in_second = finalists + FIXED_CONTESTANTS, _going_on(finalists) + FIXED_CONTESTANTS
         first = affordable / (in_first + RUNG_FACTOR * in_second)
-        if first >= min(6_000.0, 3.0 * count):
+        if first >= min(customs.enough, 3.0 * count):
             break
-    return finalists, max(first, 512.0)
+    return finalists, max(first, customs.least)
 
 
-def _measured_rate(job: Job) -> tuple[Recipe, float]:
-    """The recipe in the faster precision, and work (`OperationGraph.work`) per second of training with all cores."""
+def _valid_items(job: Job, first: float) -> int:
+    """How much of the validation split is used, where the first rung shows each network `first` items; 0 for all."""
+    share, count = job.customs.valid_share, len(job.task.splits["valid"])
+    items = max(_LEAST_VALID, round(share * first))
+    return items if share and items < count else 0
+
+
+def _valid_sentence(job: Job, items: int) -> tuple[str, ...]:
+    if not items:
+        return ()
+    count, kind = len(job.task.splits["valid"]), job.task.kind
+    return (f"Validation takes the first {items:,} of {count:,} validation {kind.item}s, so that it costs little beside training.",)
+
+
+def _measured_rate(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
+    """The recipe in the faster precision, and work (`OperationGraph.work`) per second of training with all cores.
+
+    The last value: where networks of the searched space itself were timed, the settings that gave them their size.
+    """
+    if _scalable(job) or job.customs.equal_parameters:
+        return _measured_in_space(job)
     reference = _reference(job)
     work = counts(job.handmade, reference, job.task)["work"]
-    best: tuple[float, Recipe] | None = None
-    precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+    best: tuple[float, AnyRecipe] | None = None
+    precisions = job.customs.precisions
     if "recipe.precision" in job.request.settings:
         precisions = (wanted_recipe(job).precision,)
     lanes, threads = computing(job, wanted_recipe(job))
@@ -285,22 +325,71 @@ def _measured_rate(job: Job) -> tuple[Recipe, float]:
             if best is None or rate > 1.2 * best[0]:
                 best = (rate, recipe)
     assert best is not None
-    return best[1], best[0]
+    return best[1], best[0], {}
 
 
-def computing(job: Job, recipe: Recipe) -> tuple[int, int]:
+def _measured_in_space(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
+    """The rate of networks of the searched space, whose steps cost more than those of hand-made layers.
+
+    Where the plan chooses their size, a small and a large one are timed: what a step costs besides its multiplications hardly grows
+    with the network, so the size follows from the rate at which work is added, and the rate at that size from both.
+    """
+    recipe = wanted_recipe(job)
+    lanes, threads = computing(job, recipe)
+    batch = recipe.batch_for(len(job.task.splits["train"]))
+
+    def timed(space: Space) -> tuple[float, float]:
+        architecture = sample(space, generator(job.request.seed, "depth"))
+        with torch_threads(threads):
+            network = new_network(space, architecture, job.task, seed=0).to(job.device)
+            seconds = step_seconds(network, job.task, recipe, steps=4, lanes=lanes)
+        return float(counts(space, architecture, job.task)["work"]) * batch, seconds
+
+    if not _scalable(job):
+        work, seconds = timed(job.space)
+        return recipe, work / seconds, {}
+    assert job.seconds is not None
+    finish = (1 - _SHARE_CHOSEN_SCREEN - _SHARE_COMPARE) * job.seconds
+
+    def sized(rate: float) -> tuple[Space, dict[str, Any]]:
+        return _sized(job, {**job.request.limits, "work": job.customs.bound_on_work(job.task, rate * finish)})
+
+    (small, quick), (large, slow) = (timed(sized(rate)[0]) for rate in _TRIED_RATES)
+    added = max((large - small) / max(slow - quick, 1e-9), large / slow) if large > small else large / slow
+    space, settings = sized(max(_LEAST_ADDED, min(added, _MOST_ADDED * large / slow)))
+    work = float(counts(space, sample(space, generator(job.request.seed, "depth")), job.task)["work"]) * batch
+    between = (work - small) / (large - small) if large > small else 1.0
+    return recipe, work / max(0.5 * quick, quick + between * (slow - quick)), settings
+
+
+def _scalable(job: Job) -> bool:
+    """Whether the plan chooses the size of the space's networks: the space can be sized, and the user did not do it."""
+    sizes = ("size", "hidden", "embedding", "layers")
+    return isinstance(job.space, ScaledSpace) and not any(f"space.{name}" in job.request.settings for name in sizes)
+
+
+def _sized(job: Job, limits: Mapping[str, float]) -> tuple[Space, dict[str, Any]]:
+    """The space with networks as large as these limits allow, and the settings that it takes."""
+    assert isinstance(job.space, ScaledSpace)
+    made: Any = job.space.fitted(job.task, limits)
+    before: Any = job.space
+    return made, {f.name: getattr(made, f.name) for f in fields(made) if getattr(made, f.name) != getattr(before, f.name)}
+
+
+def computing(job: Job, recipe: AnyRecipe) -> tuple[int, int]:
     """How many lanes a full training has, and how many threads an operation in each."""
-    if job.device != "cpu":
+    if job.device != "cpu" or job.customs.recipe is TextRecipe:  # a text's steps are not shared between lanes
         return 1, cores()
     lanes = lanes_for(recipe.batch_for(len(job.task.splits["train"])), cores())
     return lanes, cores() // lanes
 
 
-def wanted_recipe(job: Job) -> Recipe:
+def wanted_recipe(job: Job) -> AnyRecipe:
     """The recipe with the request's `--set recipe.NAME=VALUE`. Raises UserError for one that hand-made networks cannot have."""
-    recipe = Recipe(**settings_of("recipe", job.request.settings, Recipe))
+    made = job.customs.recipe
+    recipe: AnyRecipe = made(**settings_of("recipe", job.request.settings, made))
     for name in ("auxiliary", "drop_path"):
-        if getattr(recipe, name):
+        if getattr(recipe, name, 0):
             raise UserError(
                 f"a search trains hand-made networks beside its own, and those cannot have recipe.{name}; leave it out here, and "
                 "train what the search found once more with archscout train"
@@ -308,25 +397,50 @@ def wanted_recipe(job: Job) -> Recipe:
     return recipe
 
 
+def recipe_of(job: Job, plan: Plan) -> AnyRecipe:
+    """The recipe that a plan recorded."""
+    return job.customs.recipe(**plan.recipe)
+
+
 def _reference(job: Job) -> Architecture:
     """The hand-made network whose steps are timed: of middle size."""
-    (_, architecture), *_ = job.handmade.baselines(job.problem({"work": 20e6 * _pixels(job) / 1024}, job.handmade))
+    (_, architecture), *_ = job.handmade.baselines(job.problem({"work": 20e6 * pixels(job.task) / 1024}, job.handmade))
     assert isinstance(architecture, Architecture)
     return architecture
 
 
-def _pixels(job: Job) -> float:
-    """Pixels of an image, at least those of 32 x 32 and at most those of 64 x 64, where networks halve what is larger."""
-    return float(np.clip(job.task.shape[-1] * job.task.shape[-2], 1024, 64 * 64))
+def _limited(job: Job, work: float, sized: Mapping[str, Any] | None = None) -> tuple[dict[str, float], Mapping[str, Any], str]:
+    """The user's limits, with the work that the finish can train as a further bound; and a sentence about it.
 
-
-def _limited(job: Job, work: float) -> tuple[dict[str, float], str]:
-    """The user's limits, with the work that the finish can train as a further bound; and a sentence about it."""
+    Between them: the settings that give the networks their size, where the plan chooses it. sized: it did already.
+    """
     limits = dict(job.request.limits)
+    if isinstance(job.space, ScaledSpace):  # whose networks all have one size, so that this says what they cost
+        if not sized and _scalable(job):
+            _, sized = _sized(job, {**limits, "work": work})
+        sized = sized or {}
+        space: Any = replace(cast(Any, job.space), **sized)
+        rng = generator(job.request.seed, "typical")
+        drawn = [counts(space, sample(space, rng), job.task) for _ in range(_TYPICAL)]
+        typical = {name: int(median(each[name] for each in drawn)) for name in ("params", "work")}
+        limits["work"] = float(f"{_ROOM * typical['work']:.3g}")
+        chosen = ", ".join(f"{name} {value}" for name, value in sized.items())
+        why = f"({chosen}) with about {typical['params']:,} parameters, so that the final training sees enough text"
+        if not chosen:
+            why = f"of the size asked for, about {typical['params']:,} parameters"
+        return (
+            limits,
+            sized,
+            f"Networks of '{space.name}' {why}.",
+        )
     smallest = smallest_count(job.problem({}), "work")
     limits["work"] = float(f"{max(work, 2.0 * smallest):.3g}")
     extra = " and within the limits asked for," if job.request.limits else ""
-    return limits, (
-        f"Networks whose training step costs at most as much as {limits['work'] / 1e6:.1f} million multiply-accumulates per image,"
-        f"{extra} so that the final training sees enough images."
+    return (
+        limits,
+        {},
+        (
+            f"Networks whose training step costs at most as much as {limits['work'] / 1e6:.1f} million multiply-accumulates per "
+            f"{job.task.kind.item},{extra} so that the final training sees enough {job.customs.items}."
+        ),
     )

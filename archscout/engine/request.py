@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import UnknownName, UserError, suggestion
-from archscout.core.problem import LIMITS
+from archscout.core.problem import LIMITS, TASK_KINDS
 from archscout.core.signals import pinned
 
 FORMATS = ("safetensors", "pt2", "onnx")
 SETTING_OWNERS = ("space", "strategy", "estimator", "proxy", "data", "recipe")
+VOCABULARIES = ("auto", "word", "byte")
 IN_MEMORY = "arrays"
 """What `Request.data` says of data that were handed over in Python."""
 _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
@@ -29,6 +30,8 @@ class Request:
     image_size: str = "auto"
     channels: str = "auto"
     augment: str = "auto"
+    task: str = "auto"
+    vocabulary: str = "auto"
     space: str = "auto"
     strategy: str = "auto"
     estimator: str = "auto"
@@ -66,6 +69,10 @@ class Request:
                 raise UserError(f"the limit on {name} must be more than 0, but {bound:g} came")
         if re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is None:
             raise UserError(f"--device takes auto, cpu, cuda or cuda:1, but '{self.device}' came")
+        if self.task not in ("auto", *TASK_KINDS):
+            raise UnknownName(f"there is no task '{self.task}'; {suggestion(self.task, ('auto', *TASK_KINDS))}")
+        if self.vocabulary not in VOCABULARIES:
+            raise UnknownName(f"there is no vocabulary '{self.vocabulary}'; {suggestion(self.vocabulary, VOCABULARIES)}")
         if self.channels not in ("auto", "1", "3"):
             raise UserError(f"--channels takes 1, 3 or auto, but '{self.channels}' came")
         for format in self.format_names():

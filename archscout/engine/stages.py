@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from archscout import catalogue
 from archscout.core import fitting
@@ -29,7 +30,7 @@ from archscout.engine.executors import Inline
 from archscout.engine.job import Job
 from archscout.engine.limits import Gate
 from archscout.engine.plan import RUNG_FACTOR, Plan
-from archscout.nn.measure import acceptance
+from archscout.nn.measure import acceptance, counts
 
 SEARCHED, RANDOM = "searched", "random architecture"
 _LEARNING, _LEAST_SCREEN = 0.7, 5.0
@@ -58,7 +59,7 @@ class Contest:
     last: dict[Architecture, Observation]
 
     def value(self, contestant: Contestant) -> float | None:
-        """Validation accuracy on the rung that decides."""
+        """The value on the validation split on the rung that decides."""
         found = self.judged.get(contestant.architecture)
         return found.value if found is not None and found.estimate else None
 
@@ -83,14 +84,15 @@ def screen(job: Job, plan: Plan) -> Screened:
     """Judge many architectures without training, or let the strategy learn on a supernet."""
     problem = job.problem(plan.limits)
     begun = monotonic()
-    main = fitted(job, plan, screening_judge(job), problem)
+    main = fitted(job, plan, screening_judge(job, plan), problem)
     seconds = None if plan.screen_seconds is None else max(_LEAST_SCREEN, plan.screen_seconds - (monotonic() - begun))
     judges = {"main": main}
     if job.strategy_name == "assisted-evolution":
         judges["proxy"] = job.estimator("naswot", "proxy")
     log = job.store.stage("screen")
     # The default judge only counts: that is done here before a worker has started.
-    with Inline() if job.request.estimator == "auto" or job.owns_loop else job.pool() as executor:
+    counted = job.request.estimator == "auto" and not job.customs.screens_by_training
+    with Inline() if counted or job.owns_loop else job.pool() as executor:
         drive(
             job.strategy(plan.strategy), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
             budget=Budget(seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
@@ -113,6 +115,9 @@ def screen(job: Job, plan: Plan) -> Screened:
             judged[observation.architecture] = observation
     if not judged:
         reasons = {o.failure.message for o in log.observations if o.failure}
+        if not log.observations and not counted and job.request.estimator == "auto":
+            job.say("screen", "Not one short training was done in time; random networks go on to the comparison.")
+            return Screened(_unjudged(job, plan, problem))
         if not log.observations:
             raise UserError(f"--budget {job.request.budget} was up before the first architecture was judged; give a longer one")
         if all(o.failure and o.failure.kind == "over_limit" for o in log.observations):
@@ -126,14 +131,26 @@ def screen(job: Job, plan: Plan) -> Screened:
     return Screened(tuple(o.architecture for o in best_first), best_first)
 
 
+def _unjudged(job: Job, plan: Plan, problem: Problem) -> tuple[Architecture, ...]:
+    """Finalists of a screening that judged none: random ones."""
+    rng, accept = generator(job.request.seed, "unjudged"), acceptance(problem)
+    return tuple(dict.fromkeys(sample(job.space, rng, accept) for _ in range(plan.finalists)))
+
+
 def _fidelity(observation: Observation) -> float:
     return observation.fidelity or 0.0
 
 
-def screening_judge(job: Job) -> Estimator:
-    """The judge that the request names, or the default."""
+def screening_judge(job: Job, plan: Plan) -> Estimator:
+    """The judge that the request names, or the default: a formula of counts, or a training of a third of the first rung."""
     if job.request.estimator != "auto":
         return job.estimator(job.request.estimator)
+    if job.customs.screens_by_training and not job.owns_loop:
+        least = min(plan.rungs[0], job.customs.least_screened / len(job.task.splits["train"]))
+        shortest = round(max(plan.rungs[0] / RUNG_FACTOR, least), 5)
+        return cast(Estimator, catalogue.make(
+            "estimators", "train", epochs=shortest, recipe=dict(plan.recipe), work=plan.limits["work"]
+        ))  # fmt: skip
     judge: Estimator = catalogue.make("estimators", "blend", terms=_DEFAULT_TERMS)
     return judge
 
@@ -152,7 +169,7 @@ def fitted(job: Job, plan: Plan, judge: Estimator, problem: Problem) -> Estimato
 
 def contestants(job: Job, plan: Plan, screened: Screened) -> tuple[Contestant, ...]:
     """The finalists of the screening, the hand-made baselines at the same limits, and a random architecture."""
-    rough = bool(screened.judged) and job.request.estimator == "auto"
+    rough = bool(screened.judged) and job.request.estimator == "auto" and not job.customs.screens_by_training
     found = [Contestant(SEARCHED, a) for a in _spread(screened.ranked, plan.finalists, rough=rough)]
     problem = job.problem(plan.limits)
     try:
@@ -160,9 +177,17 @@ def contestants(job: Job, plan: Plan, screened: Screened) -> tuple[Contestant, .
         found.append(Contestant(RANDOM, drawn))
     except LimitError:
         job.say("compare", "No random architecture met the limits; the comparison goes without.")
-    for name, architecture in job.handmade.baselines(job.problem(plan.limits, job.handmade)):
+    for name, architecture in job.handmade.baselines(job.problem(_of_rivals(job, plan, found), job.handmade)):
         found.append(Contestant(name, architecture))
     return tuple(found)
+
+
+def _of_rivals(job: Job, plan: Plan, found: Sequence[Contestant]) -> dict[str, float]:
+    """The limits of the hand-made networks: the plan's, and where that is the custom, no more parameters than the best finalist."""
+    limits = dict(plan.limits)
+    if job.customs.equal_parameters and found:
+        limits["params"] = min(limits.get("params", inf), counts(job.space, found[0].architecture, job.task)["params"])
+    return limits
 
 
 def _spread(ranked: Sequence[Architecture], count: int, *, rough: bool) -> list[Architecture]:

@@ -2,10 +2,12 @@
 
 architecture.json    what the network is: text form, space and its settings, published form, counts, and the whole graph
 labels.json          class names in the order of the logits
-preprocessing.json   how an image file becomes the network's input
+preprocessing.json   how an image file or a text becomes the network's input
+vocabulary.json      of a language model; language_model.py beside it computes perplexities and samples without archscout
 model.safetensors    weights          model.pt2    torch.export program          model.onnx    ONNX
 
-All three models take normalised float32 images (B, C, H, W); decoding, resizing and normalising are stated in
+A language model carries its hidden state from token to token, so it is exported as weights and language_model.py alone. All three
+models of images take normalised float32 images (B, C, H, W); decoding, resizing and normalising are stated in
 preprocessing.json, and not part of them.
 """
 
@@ -24,31 +26,39 @@ from archscout import catalogue
 from archscout.core.architecture import Architecture
 from archscout.core.errors import RunError, StorageError, UserError
 from archscout.core.joint import member_space
-from archscout.core.problem import TASK_KINDS, Task
+from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, TASK_KINDS, Task
 from archscout.core.protocols import PublishedSpace, Space
 from archscout.core.seeds import seeded
+from archscout.core.vocabulary import Vocabulary
 from archscout.export import graph as graphs
+from archscout.export import language_model
 from archscout.export.onnx import save_onnx
 from archscout.export.program import save_program
 from archscout.export.ready import ready
 from archscout.export.weights import DIGEST, load_weights, save_weights
 from archscout.nn.measure import counts
 from archscout.nn.network import Network
-from archscout.store.files import write_json
+from archscout.nn.recurrent import Described, Recurrent
+from archscout.store.files import write_atomic, write_json
 
 VERSION = 1
 FORMATS = ("safetensors", "pt2", "onnx")
+PROGRAM = "language_model.py"
+TOKENS = "tokens (B, L) int64, the numbers of vocabulary.json; the hidden state goes on from window to window"
+_NO_GRAPH = "its hidden state is carried from token to token, which these formats of one pass do not hold"
 INPUT = "normalised float32 images (B, C, H, W), channels first; see preprocessing.json"
 
 
 def save_model(
     folder: Path, network: nn.Module, space: Space, architecture: Architecture, task: Task, labels: Sequence[str],
     preprocessing: Mapping[str, Any], formats: Iterable[str] = FORMATS, note: Callable[[str], None] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> dict[str, Path | None]:  # fmt: skip
     """Write the model files, each whole or not at all; gives their paths by name, None for what was not written.
 
     labels: class names in the order of the logits. formats: of safetensors, pt2, onnx. note: told, in one sentence, why pt2 or
-    ONNX could not be written. Raises StorageError where the files that matter most (JSON, safetensors) cannot be written.
+    ONNX could not be written. vocabulary: of a language model. Raises StorageError where the files that matter most (JSON,
+    safetensors) cannot be written.
     """
     wanted = set(formats)
     if strange := sorted(wanted - set(FORMATS)):
@@ -58,11 +68,18 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     copy = ready(network)
     written: dict[str, Path | None] = dict.fromkeys(("architecture", "labels", "preprocessing", *FORMATS))
-    records = {
+    records: dict[str, Any] = {
         "architecture": describe(copy, space, architecture, task),
         "labels": list(labels),
         "preprocessing": dict(preprocessing),
     }
+    if vocabulary is not None:
+        records["vocabulary"] = vocabulary.record()
+        write_atomic(folder / PROGRAM, Path(language_model.__file__).read_text("utf8"))
+        written["program"] = folder / PROGRAM
+        if wanted - {"safetensors"} and note is not None:
+            note(f"{' and '.join(sorted(wanted - {'safetensors'}))} were not written: {_NO_GRAPH}.")
+        wanted &= {"safetensors"}
     for name, record in records.items():
         write_json(folder / f"{name}.json", record)
         written[name] = folder / f"{name}.json"
@@ -76,7 +93,7 @@ def _write(
     name: str, network: nn.Module, architecture: Architecture, task: Task, path: Path, note: Callable[[str], None] | None
 ) -> Path | None:
     if name == "safetensors":
-        save_weights(network, path, {"format": "pt", "architecture": str(architecture), "input": INPUT})
+        save_weights(network, path, {"format": "pt", "architecture": str(architecture), "input": _input(task)})
         return path
     try:
         (save_program if name == "pt2" else save_onnx)(network, task.shape, path)
@@ -91,6 +108,8 @@ def _write(
 
 def seconds_to_save(network: nn.Module, formats: Iterable[str]) -> float:
     """About what `save_model` takes on one core, with what it imports; measured for 18 to 815 layers."""
+    if isinstance(network, Recurrent):
+        return 0.5
     graph = isinstance(network, Network)
     layers = len(network.graph.operations) if isinstance(network, Network) else len(list(network.modules()))
     costs = {"pt2": 2.0 + 0.022 * layers, "onnx": 0.3 + 0.002 * layers if graph else 2.5 + 0.045 * layers}
@@ -113,12 +132,17 @@ def describe(network: nn.Module, space: Space, architecture: Architecture, task:
             "classes": task.classes,
             "fingerprint": task.fingerprint,
         },
-        "input": INPUT,
-        "output": "logits (B, K), one per class in the order of labels.json",
+        "input": _input(task),
+        "output": f"logits ({'B' if task.kind == IMAGE_CLASSIFICATION else 'B, L'}, K), one per class in the order of labels.json",
         "params": found["params"],
         "macs": found["macs"],
         "graph": graphs.to_record(network.graph) if isinstance(network, Network) else None,
+        "network": network.description() if isinstance(network, Described) else None,
     }
+
+
+def _input(task: Task) -> str:
+    return INPUT if task.kind == IMAGE_CLASSIFICATION else TOKENS
 
 
 def plugin_name(space: Space) -> str | None:
@@ -149,6 +173,7 @@ def load_model(folder: Path, space: Space | None = None) -> tuple[nn.Module, dic
         )
     info["labels"] = _read_json(folder / "labels.json", list)
     info["preprocessing"] = _read_json(folder / "preprocessing.json", dict)
+    info["vocabulary"] = _read_json(folder / "vocabulary.json", dict) if _is_text(info) else None
     network = _rebuild(info, folder, space)
     info["metadata"] = load_weights(network, folder / "model.safetensors")
     return network.eval(), info
@@ -159,6 +184,8 @@ def export_as(folder: Path, format: str, out: Path | None = None) -> Path:
     if format not in FORMATS:
         raise UserError(f"networks are exported as {', '.join(FORMATS)}, but '{format}' came")
     network, info = load_model(folder)
+    if _is_text(info) and format != "safetensors":
+        raise UserError(f"a language model is not exported as {format}: {_NO_GRAPH}; use {PROGRAM} beside model.safetensors")
     path = out or folder / f"model.{format}"
     if not path.parent.is_dir():
         raise UserError(f"there is no folder '{path.parent}' to export into; make it first")
@@ -170,6 +197,10 @@ def export_as(folder: Path, format: str, out: Path | None = None) -> Path:
         case _:
             save_onnx(network, info["task"]["shape"], path)
     return path
+
+
+def _is_text(info: Mapping[str, Any]) -> bool:
+    return isinstance(info.get("task"), dict) and info["task"].get("kind") == LANGUAGE_MODELLING.name
 
 
 def _rebuild(info: Mapping[str, Any], folder: Path, space: Space | None) -> nn.Module:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from archscout.core.highway import Dropouts, HighwayNetwork, averaged
 from archscout.nn.network import place
-from archscout.nn.recurrent import State
+from archscout.nn.recurrent import Outputs, State
 
 Step = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """The next state (B, D), from the states so far and from the same as matrices read them, which is behind the mask."""
@@ -59,7 +60,21 @@ def unrolled(
     weights: Mapping[str, Tensor], tokens: Tensor, states: Sequence[State] | None, steps: Sequence[Step], outputs: Sequence[int],
     *, dropouts: Dropouts = NO_DROPOUT, generator: torch.Generator | None = None, normalised: bool = False,
 ) -> tuple[Tensor, list[State]]:  # fmt: skip
-    """The logits (B, L, V) of the tokens that follow tokens (B, L), and the hidden state after the last.
+    """The logits (B, L, V) of the tokens that follow tokens (B, L), and the hidden state after the last; else as `passed`."""
+    _, result, ends = passed(weights, tokens, states, steps, outputs, dropouts=dropouts, generator=generator, normalised=normalised)
+    return decoded(weights, result), ends
+
+
+def decoded(weights: Mapping[str, Tensor], outputs: Tensor) -> Tensor:
+    """The logits (B, L, V) of a cell's outputs (B, L, D)."""
+    return F.linear(outputs, weights["embedding.weight"], weights["bias"])
+
+
+def passed(
+    weights: Mapping[str, Tensor], tokens: Tensor, states: Sequence[State] | None, steps: Sequence[Step], outputs: Sequence[int],
+    *, dropouts: Dropouts = NO_DROPOUT, generator: torch.Generator | None = None, normalised: bool = False,
+) -> Outputs:  # fmt: skip
+    """What stands before the decoder: the cell's outputs (B, L, D) for tokens (B, L), without and with the dropout.
 
     states: one layer of one (B, D), nought by default. steps: one for each node. outputs: the nodes whose mean the output is.
     generator: of the masks; the global one by default. normalised: each state of a cell by its mean and variance over the batch.
@@ -79,8 +94,8 @@ def unrolled(
             read.append(_read(found[-1], mask))
         h = reduce(torch.add, [found[node] for node in outputs]) / len(outputs)
         means.append(h)
-    result = _dropped(torch.stack(means, 1), dropouts.output, generator)
-    return F.linear(result, weights["embedding.weight"], weights["bias"]), [(h,)]
+    raw = torch.stack(means, 1)
+    return raw, _dropped(raw, dropouts.output, generator), [(h,)]
 
 
 def _kept(state: Tensor, normalised: bool) -> Tensor:
@@ -131,7 +146,21 @@ class HighwayModel(nn.Module):
 
     def run(self, tokens: Tensor, states: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """The logits (B, L, V), and the hidden state after the last token: one layer of one (B, D)."""
+        _, outputs, ends = self.outputs(tokens, states)
+        return self.decoded(outputs), ends
+
+    def outputs(self, tokens: Tensor, states: Sequence[State] | None = None) -> Outputs:
+        """What stands before the decoder, for tokens (B, L)."""
         weights = dict(self.named_parameters())
         steps = [single(*node, weights[name]) for node, name in zip(self.nodes, self._names, strict=True)]
         dropouts = self.network.dropouts if self.training else NO_DROPOUT
-        return unrolled(weights, tokens, states, steps, self._outputs, dropouts=dropouts, normalised=self.normalised)
+        return passed(weights, tokens, states, steps, self._outputs, dropouts=dropouts, normalised=self.normalised)
+
+    def description(self) -> dict[str, Any]:
+        """What another program must know, besides the weights, to compute the same."""
+        outputs, names = list(self._outputs), list(self._names)
+        return {"kind": "highway", "nodes": [list(node) for node in self.nodes], "names": names, "outputs": outputs}
+
+    def decoded(self, outputs: Tensor) -> Tensor:
+        """The logits (B, L, V) of outputs (B, L, D)."""
+        return decoded(dict(self.named_parameters()), outputs)

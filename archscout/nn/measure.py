@@ -6,7 +6,7 @@ device.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -30,7 +30,7 @@ def counts(space: Space, architecture: Architecture, task: Task) -> Mapping[str,
     return _counts.__wrapped__(space, architecture, task)
 
 
-_UNKNOWN_WORK = 3
+UNKNOWN_WORK = 3
 """Work per MAC where no graph tells the operations apart: about what the networks of our own spaces have in the mean."""
 
 
@@ -40,7 +40,7 @@ def _counts(space: Space, architecture: Architecture, task: Task) -> Mapping[str
         graph = space.operations(architecture, task)
         return {"params": graph.params, "macs": graph.macs, "work": graph.work}
     found = space.counts(architecture, task) if isinstance(space, CountedSpace) else _built_counts(space, architecture, task)
-    return {**found, "work": _UNKNOWN_WORK * found["macs"]}
+    return {**found, "work": UNKNOWN_WORK * found["macs"]}
 
 
 def _built_counts(space: Space, architecture: Architecture, task: Task) -> Mapping[str, int]:
@@ -142,3 +142,21 @@ def smallest_by(problem: Problem, name: str) -> tuple[Architecture, int]:
                 if trial is not None and (found := count(trial)) < best:
                     best, smallest, improved = found, trial, True
     return smallest, best
+
+
+def largest(most: int, count: Callable[[int], Mapping[str, float]], limits: Mapping[str, float]) -> int:
+    """The largest size in 1 .. `most` of which no count exceeds its limit (1 where all do); counts grow with the size.
+
+    count: `params` and `macs` of a size. limits: on these or on `work`; others are left out.
+    """
+
+    def fits(size: int) -> bool:
+        found = count(size)
+        found = {**found, "work": UNKNOWN_WORK * found["macs"]}
+        return all(found[name] <= bound for name, bound in limits.items() if name in found)
+
+    low, high = 1, most + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from archscout.nn.recipe import Recipe
+from archscout.nn.course import AnyRecipe
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Pace:
 class Clock:
     """What a step costs, from those made so far: apart for shrunk and for whole images."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: AnyRecipe) -> None:
         self._recipe = recipe
         self._times: dict[bool, deque[float]] = {True: deque(maxlen=40), False: deque(maxlen=40)}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from math import sqrt
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,40 @@ Node = tuple[str, tuple[int, ...]]
 """An operation and the numbers of its inputs: 0 the input x, 1 to S the S previous hidden states, then the nodes in their order."""
 State = tuple[Tensor, ...]
 """The S hidden states of a layer, each (B, H)."""
+Outputs = tuple[Tensor, Tensor, list[State]]
+"""The last layer's outputs (B, L, H), the same behind the dropout, and the hidden states of every layer after the last token."""
 _SLOPE = 0.01
+
+
+@runtime_checkable
+class Recurrent(Protocol):
+    """A language model whose hidden state can be carried from one window of a text to the next."""
+
+    def outputs(self, tokens: Tensor, states: Sequence[State] | None = None) -> Outputs:
+        """What stands before the decoder, for tokens (B, L). states: of every layer; nought by default."""
+        ...
+
+    def decoded(self, outputs: Tensor) -> Tensor:
+        """The logits (B, L, V) of outputs (B, L, H)."""
+        ...
+
+
+@runtime_checkable
+class WeightDropped(Protocol):
+    """A network that says which of its weights may be dropped in training (Merity et al. 2017, arXiv 1708.02182)."""
+
+    def recurrent_weights(self) -> dict[str, Tensor]:
+        """By the name of every weight that reads previous hidden states: which of its columns do, (columns,) bool."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A language model that another program can compute, from its weights and a few facts (`export.language_model`)."""
+
+    def description(self) -> dict[str, Any]:
+        """What another program must know, besides the weights, to compute the same."""
+        ...
 
 
 class RecurrentCell(nn.Module):
@@ -113,6 +147,7 @@ class LanguageModel(nn.Module):
         dropouts: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> None:  # fmt: skip
         super().__init__()
+        self._nodes, self._hidden, self._sizes = tuple(nodes), tuple(hidden), tuple(sizes)
         self.embedding = nn.Embedding(vocabulary, sizes[0][0])
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.cells = nn.ModuleList(RecurrentCell(nodes, hidden, inputs, size) for inputs, size in sizes)
@@ -128,11 +163,23 @@ class LanguageModel(nn.Module):
 
     def run(self, tokens: Tensor, states: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """The logits (B, L, V), and the hidden states of every layer after the last token."""
-        outputs, ends = self.hidden(self.embedding(tokens), states)
-        return F.linear(outputs, self.embedding.weight, self.bias), ends
+        _, outputs, ends = self.outputs(tokens, states)
+        return self.decoded(outputs), ends
+
+    def outputs(self, tokens: Tensor, states: Sequence[State] | None = None) -> Outputs:
+        """What stands before the decoder, for tokens (B, L)."""
+        return self._outputs(self.embedding(tokens), states)
+
+    def decoded(self, outputs: Tensor) -> Tensor:
+        """The logits (B, L, V) of outputs (B, L, H)."""
+        return F.linear(outputs, self.embedding.weight, self.bias)
 
     def hidden(self, x: Tensor, states: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """The part between embedding and decoder: (B, L, I) -> the last layer's outputs (B, L, H), and all hidden states."""
+        _, outputs, ends = self._outputs(x, states)
+        return outputs, ends
+
+    def _outputs(self, x: Tensor, states: Sequence[State] | None) -> Outputs:
         embedded, between, last = self.dropouts
         x = embedded(x)
         ends: list[State] = []
@@ -144,9 +191,14 @@ class LanguageModel(nn.Module):
                 state = cell(step, state)
                 outputs.append(state[0])
             ends.append(state)
-            x = torch.stack(outputs, 1)
-            x = between(x) if number < len(self.cells) - 1 else last(x)
-        return x, ends
+            raw = torch.stack(outputs, 1)
+            x = between(raw) if number < len(self.cells) - 1 else last(raw)
+        return raw, x, ends
+
+    def description(self) -> dict[str, Any]:
+        """What another program must know, besides the weights, to compute the same."""
+        nodes = [[operation, list(sources)] for operation, sources in self._nodes]
+        return {"kind": "recurrent", "nodes": nodes, "hidden": list(self._hidden), "sizes": [list(pair) for pair in self._sizes]}
 
     def recurrent_weights(self) -> dict[str, Tensor]:
         """By the name of every weight that reads previous hidden states: which of its columns do, (columns,) bool."""

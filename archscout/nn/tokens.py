@@ -1,11 +1,12 @@
 """Tokens as batches: (task, split, size, seed) -> x (B, L) int64, y (B, L) int64, where y is x one token later.
 
-A text is one long row of token numbers, cut into windows of L tokens; a window is what an image is elsewhere.
+A text is one long row of token numbers, cut into windows of L tokens; a window is what an image is elsewhere. Where a network
+carries its hidden state from window to window, the text is laid in columns that are read side by side (`TokenStream`, `in_order`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +47,88 @@ class TokenSplit:
         places = positions[:, None] * self.length + np.arange(self.length)
         return torch.from_numpy(self.ids[places]), torch.from_numpy(self.ids[places + 1])
 
+    def first(self, windows: int) -> TokenSplit:
+        """So many windows from the beginning; all where there are not more."""
+        if windows >= len(self):
+            return self
+        source = None if self.source is None else (_first, (*self.source, windows))
+        return TokenSplit(self.ids[: windows * self.length + 1], self.length, source)
+
+
+def _first(opened: Callable[..., TokenSplit], arguments: tuple[Any, ...], windows: int) -> TokenSplit:
+    return opened(*arguments).first(windows)
+
 
 def one_token_batch(task: Task, split: str, size: int, *, seed: int) -> tuple[Tensor, Tensor]:
     """The same random windows for every caller with this seed; fewer where the split is smaller."""
     data: TokenSplit = task.splits[split]
     return data.take(np.random.default_rng(derive(seed, "batch", split)).permutation(len(data))[:size])
+
+
+LEAST_LENGTH = 5
+_HALVED, _DEVIATION, _MOST_LONGER = 0.05, 5.0, 20
+"""Of drawn lengths (Merity et al. 2017, arXiv 1708.02182): how often the mean is halved, the deviation, how much longer at most."""
+
+
+def drawn_length(length: int, rng: np.random.Generator) -> int:
+    """The tokens of one window of training: about L, seldom about half of it; at least 5 and at most L + 20 (L below 5: L)."""
+    mean = length / 2 if rng.random() < _HALVED else length
+    return int(min(max(min(LEAST_LENGTH, length), rng.normal(mean, _DEVIATION)), length + _MOST_LONGER))
+
+
+class TokenStream:
+    """A text for training, by the number of the step: x, y (B, l) int64 of the tokens that follow those of the step before.
+
+    The text lies in `columns` pieces of equal length, which are read side by side; a pass ends where they do, and the next begins
+    anew. What is left over, fewer tokens than columns, is not read. varied: the lengths l are drawn for each pass anew
+    (`drawn_length`); else they are L, but for the last of a pass. A step follows from seed and number alone.
+    """
+
+    def __init__(self, data: TokenSplit, columns: int, *, seed: int, varied: bool = False) -> None:
+        self.columns = max(1, min(columns, (len(data.ids) - 1) // data.length))
+        self._rows = (len(data.ids) - 1) // self.columns
+        used = self.columns * self._rows
+        self._x = torch.from_numpy(np.ascontiguousarray(data.ids[:used])).view(self.columns, self._rows)
+        self._y = torch.from_numpy(np.ascontiguousarray(data.ids[1 : used + 1])).view(self.columns, self._rows)
+        self._length, self._seed, self._varied = data.length, seed, varied
+        mean = data.length * (1 - _HALVED / 2) if varied else data.length
+        self.per_pass = max(1, round(self._rows / mean) if varied else -(-self._rows // data.length))
+        self._first, self._pass, self._edges = 0, 0, self._cut(0)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor, bool]:
+        """x and y of a step, and whether a pass begins with it."""
+        if step < self._first:
+            self._first, self._pass, self._edges = 0, 0, self._cut(0)
+        while step >= self._first + len(self._edges) - 1:
+            self._first += len(self._edges) - 1
+            self._pass += 1
+            self._edges = self._cut(self._pass)
+        number = step - self._first
+        start, stop = self._edges[number : number + 2]
+        return self._x[:, start:stop], self._y[:, start:stop], number == 0
+
+    def _cut(self, number: int) -> list[int]:
+        """Where the windows of a pass begin, and the end."""
+        if not self._varied:
+            return [*range(0, self._rows, self._length), self._rows]
+        rng, edges = np.random.default_rng(derive(self._seed, "lengths", number)), [0]
+        while edges[-1] < self._rows:
+            edges.append(min(self._rows, edges[-1] + drawn_length(self._length, rng)))
+        return edges
+
+
+_LONG, _MOST_COLUMNS = 40, 32
+"""For evaluation a column has about so many windows, in which the hidden state is carried on; and there are at most so many."""
+
+
+def in_order(data: TokenSplit) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """All windows of a split in columns side by side, each in the order of the text: positions (C,), x and y (C, L).
+
+    Where the columns do not come out even, the last window fills up; it is then given more than once.
+    """
+    count = len(data)
+    columns = max(1, min(_MOST_COLUMNS, count // _LONG))
+    rows = -(-count // columns)
+    for row in range(rows):
+        positions = np.minimum(np.arange(columns) * rows + row, count - 1)
+        yield positions, *data.take(positions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archscout.report.facts import ReportFacts
+from archscout.report.metric import METRICS
 from archscout.report.words import count, duration, percent
 
 SMALL_VALIDATION = 1000
@@ -16,28 +17,29 @@ def caveats(facts: ReportFacts) -> list[tuple[str, str]]:
 
 
 def _about_test(facts: ReportFacts) -> list[tuple[str, str]]:
-    answer = facts.answer
+    answer, metric = facts.answer, METRICS[facts.metric]
+    items = "images" if metric.name == "accuracy" else "texts"
     if answer is None or answer.valid_value is None:
-        return [("No network was trained", "This run ranked architectures without training them; a rank is not an accuracy.")]
+        return [("No network was trained", f"This run ranked architectures without training them; a rank is no {metric.name}.")]
     if answer.test_value is None:
         return [
-            ("There is no test accuracy", "No test images were kept or no training ended, so nothing here is an unbiased measure.")
+            (f"There is no test {metric.name}", f"No test {items} were kept or no training ended, so nothing here is unbiased.")
         ]
     found = [
         (
             "The interval covers sampling only",
-            f"It says how far the accuracy could move with other test images of the same kind ({answer.test_count:,} were used). "
-            "It knows nothing of other seeds, other cameras, or data that differ from these.",
+            f"It says how far the {metric.name} could move with other test {items} of the same kind ({answer.test_count:,} "
+            f"{metric.items} were used). It knows nothing of {metric.elsewhere}.",
         )
     ]
     if facts.comparison is None or not facts.comparison.verified:
         found.append(
-            ("The test images were opened once", "They chose nothing: one network was tested, after everything was decided.")
+            (f"The test {items} were opened once", "They chose nothing: one network was tested, after everything was decided.")
         )
     else:
         found.append(
             (
-                "The test images were opened once per compared network",
+                f"The test {items} were opened once per compared network",
                 "With --verify every compared network is tested. The choice was made before, on validation; to pick another "
                 "network by these test values would make its value too good.",
             )
@@ -47,19 +49,20 @@ def _about_test(facts: ReportFacts) -> list[tuple[str, str]]:
 
 def _about_choice(facts: ReportFacts) -> list[tuple[str, str]]:
     found = []
-    answer, comparison = facts.answer, facts.comparison
+    answer, comparison, metric = facts.answer, facts.comparison, METRICS[facts.metric]
     if answer is not None and answer.valid_value is not None:
         more = ""
         if answer.test_value is not None:
-            more = f" Here: {percent(answer.valid_value)} on validation, {percent(answer.test_value)} on test."
+            more = f" Here: {metric.shown(answer.valid_value)} on validation, {metric.shown(answer.test_value)} on test."
         found.append(
             (
-                "The winner's validation accuracy is optimistic",
-                "The winner was chosen by its accuracy on these very images, so part of it is luck. "
-                f"Trust the test accuracy instead.{more}",
+                f"The winner's validation {metric.name} is optimistic",
+                f"The winner was chosen by its {metric.name} on these very {metric.items}, so part of it is luck. "
+                f"Trust the test {metric.name} instead.{more}",
             )
         )
-    if comparison is not None and 0 < comparison.count < SMALL_VALIDATION and comparison.split == "validation":
+    small = metric.name == "accuracy" and comparison is not None
+    if small and comparison is not None and 0 < comparison.count < SMALL_VALIDATION and comparison.split == "validation":
         found.append(
             (
                 "The validation set is small",
@@ -96,6 +99,8 @@ def _about_choice(facts: ReportFacts) -> list[tuple[str, str]]:
 
 
 def _about_data(facts: ReportFacts) -> list[tuple[str, str]]:
+    if facts.metric != "accuracy":
+        return _about_text(facts)
     found = []
     small = sorted(
         {
@@ -130,6 +135,28 @@ def _about_data(facts: ReportFacts) -> list[tuple[str, str]]:
     return found
 
 
+def _about_text(facts: ReportFacts) -> list[tuple[str, str]]:
+    """What a perplexity depends on besides the network."""
+    counts = facts.data.counts.get("test") or facts.data.counts.get("valid", {})
+    unknown, total = counts.get("unknown", 0), max(1, sum(counts.values()))
+    found = [
+        (
+            "A perplexity belongs to its vocabulary",
+            f"{percent(unknown / total, 2)} of the tokens are unknown and count as one and the same. With another vocabulary the "
+            "same network would have another perplexity; published ones are of other vocabularies and of hours of training.",
+        )
+    ]
+    if facts.comparison is not None:
+        found.append(
+            (
+                "Equal cost is counted in multiplications",
+                "PyTorch's LSTM and GRU layers do theirs faster than the searched cells, which are computed node by node; where "
+                "time decides, the full trainings of --verify are the ones to compare.",
+            )
+        )
+    return found
+
+
 def _about_machine(facts: ReportFacts) -> list[tuple[str, str]]:
     found = []
     answer = facts.answer
@@ -145,7 +172,8 @@ def _about_machine(facts: ReportFacts) -> list[tuple[str, str]]:
         found.append(
             (
                 "Latency is of this machine",
-                "It was timed here, for one image at a time; on a phone or a GPU even the order may differ.",
+                f"It was timed here, for one {METRICS[facts.metric].item} at a time; on a phone or a GPU "
+                "even the order may differ.",
             )
         )
     failed = sum(trial.failure is not None for trial in facts.trials)

@@ -1,7 +1,8 @@
 """Everything that the report page shows, as plain values: `report.json` in the run folder, from which the page is made again.
 
-Values and accuracies are fractions 0..1, durations seconds, sizes bytes, latencies milliseconds for one image. A tuple that is
-empty, or a part that is None, leaves its section out or says that there is nothing. Roles are "searched", "baseline", "random".
+Values are as trainings give them (`core.problem.TaskKind`): accuracies are fractions 0..1, of a perplexity there is minus its
+logarithm. Durations are seconds, sizes bytes, latencies milliseconds for one image or window. A tuple that is empty, or a part that
+is None, leaves its section out or says that there is nothing. Roles are "searched", "baseline", "random".
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ VERSION = 1
 class Answer:
     """The network that was trained in full and exported.
 
-    test_correct of test_count images of the test split were right (None and 0 without a test split or a full training);
-    files: what ("report", "safetensors", "pt2", "onnx", ...) -> file name in the run folder.
+    test_correct of test_count images of the test split were right (None and 0 without a test split or a full training); of a text
+    test_count windows were read. files: what ("report", "safetensors", "pt2", "onnx", ...) -> file name in the run folder.
     """
 
     name: str
@@ -216,6 +217,7 @@ class ReportFacts:
     """The whole page. created: a date in words. limits: bound by name (params, macs, latency_ms). stopped: why the run ended.
 
     notes: remarks of the run itself, such as a format that could not be exported; they stand under "what not to believe".
+    sample: what a language model wrote.
     """
 
     run: str
@@ -238,6 +240,8 @@ class ReportFacts:
     limits: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seeds: int = 1
+    metric: str = "accuracy"
+    sample: str = ""
     version: int = VERSION
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archscout.analysis.intervals import wilson
 from archscout.core.architecture import Architecture
 from archscout.core.joint import member_space
 from archscout.core.protocols import GraphSpace
@@ -18,7 +17,8 @@ from archscout.engine.request import IN_MEMORY
 from archscout.engine.run import Finding
 from archscout.engine.stages import RANDOM, SEARCHED
 from archscout.nn import checkpoint
-from archscout.nn.batches import batches_of
+from archscout.nn.batches import ImageSplit, batches_of
+from archscout.nn.language import sampled
 from archscout.nn.measure import counts
 from archscout.nn.recipe import new_network
 from archscout.report.drawing import blocks
@@ -37,6 +37,7 @@ from archscout.report.facts import (
     Trial,
 )  # fmt: skip
 from archscout.report.learning import learning_notes
+from archscout.report.metric import METRICS
 from archscout.report.pictures import png
 from archscout.report.signals import signals_of
 
@@ -44,9 +45,10 @@ if TYPE_CHECKING:
     from archscout.report.outcome import Verdict
 
 _MOST_TRIALS, _MISTAKES = 400, 12
+_SAMPLED = {"word": 120, "byte": 600}
+"""Tokens of the text that the report shows."""
 _LEARNED = "a supernet learned, and was asked for its answer"
 _WHAT = {
-    "screen": "architectures judged without training",
     "compare": "short trainings, hand-made and random networks among them",
     "finish": "the full training and the test",
     "verify": "the others trained as long",
@@ -76,6 +78,8 @@ def gather(
         trials=_trials(job, finding),
         curves=tuple(_curve(t, "finish" if t is finding.finished else "verify") for t in _trained(finding)),
         errors=_errors(job, finding.finished) if finding.finished else None,
+        metric=job.task.kind.metric,
+        sample=_sample(job, finding.finished) if finding.finished else "",
         signals=signals_of(job.estimator(job.request.estimator), job.task) if job.request.estimator != "auto" else None,
         stages=_stages(job, finding),
         plan=finding.plan.sentences,
@@ -106,7 +110,10 @@ def _answer(job: Job, finding: Finding, summary: dict[str, Any], speed: tuple[fl
             files=files,
         )
     weights = job.folder / "model.safetensors"
-    names = ("model.safetensors", "model.pt2", "model.onnx", "architecture.json", "labels.json", "preprocessing.json")
+    names = (
+        "model.safetensors", "model.pt2", "model.onnx", "architecture.json", "labels.json", "preprocessing.json", "vocabulary.json",
+        "language_model.py",
+    )  # fmt: skip
     files |= {name.removeprefix("model."): name for name in names if (job.folder / name).exists()}
     return Answer(
         name=done.role if done.role != SEARCHED else "searched network",
@@ -117,11 +124,11 @@ def _answer(job: Job, finding: Finding, summary: dict[str, Any], speed: tuple[fl
         metric=job.task.kind.metric,
         genotype=best["genotype"],
         test_value=done.test_value,
-        test_interval=tuple(summary["test_interval"]) if summary["test_interval"] else None,
-        test_correct=int(done.test_correct.sum()),
-        test_count=len(done.test_correct),
+        test_interval=METRICS[job.task.kind.metric].interval(done.test_marks) if len(done.test_marks) else None,
+        test_correct=int(done.test_marks.sum()) if done.test_marks.dtype == np.bool_ else 0,
+        test_count=len(done.test_marks),
         valid_value=done.valid_value,
-        valid_count=len(done.valid_correct),
+        valid_count=len(done.valid_marks),
         latency_ms=speed[0],
         latency_p95_ms=speed[1],
         epochs=done.epochs,
@@ -136,6 +143,7 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
     if contest is None:
         return None
     tested = {t.architecture: t for t in finding.verified}
+    metric = METRICS[job.task.kind.metric]
     count = len(job.task.splits["valid"])
     rows = []
     number = 0
@@ -153,11 +161,11 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
                 params=measured["params"],
                 macs=measured["macs"],
                 valid_value=value,
-                valid_interval=wilson(round(value * count), count) if value is not None else None,
-                test_value=full.test_value if full else None,
-                test_interval=wilson(int(full.test_correct.sum()), len(full.test_correct))
-                if full and len(full.test_correct)
+                valid_interval=metric.of_estimate(value, reached.estimate.metrics, count)
+                if reached and reached.estimate and value is not None
                 else None,
+                test_value=full.test_value if full else None,
+                test_interval=metric.interval(full.test_marks) if full and len(full.test_marks) else None,
                 epochs=reached.estimate.metrics.get("epochs", 0.0) if reached and reached.estimate else 0.0,
                 chosen=finding.finished is not None and c.architecture == finding.finished.architecture,
             )
@@ -181,10 +189,6 @@ def _comparison(job: Job, finding: Finding, verdict: Verdict | None) -> Comparis
     )
 
 
-def _tested(full: Trained) -> tuple[float, float] | None:
-    return wilson(int(full.test_correct.sum()), len(full.test_correct)) if len(full.test_correct) else None
-
-
 def _trials(job: Job, finding: Finding) -> tuple[Trial, ...]:
     """The best of each stage and every failure; the page counts them from the stages."""
     roles = {c.architecture: c.role for c in finding.contest.contestants} if finding.contest else {}
@@ -193,6 +197,7 @@ def _trials(job: Job, finding: Finding) -> tuple[Trial, ...]:
         rows = sorted(job.store.observations(stage), key=lambda row: -row.observation.value)
         # A screening may hold thousands: the best, and the rest thinned evenly, show the same cloud.
         kept = rows if len(rows) <= _MOST_TRIALS else rows[:100] + rows[100 :: max(1, len(rows) // 300)]
+        trained = stage == "screen" and _screens_by_training(job)
         for row in kept:
             o = row.observation
             role = roles.get(o.architecture, SEARCHED) if stage == "compare" else SEARCHED
@@ -202,7 +207,7 @@ def _trials(job: Job, finding: Finding) -> tuple[Trial, ...]:
                 Trial(
                     architecture=str(o.architecture),
                     stage=stage,
-                    judge=o.judge if stage == "screen" else "train",
+                    judge="train" if trained or stage != "screen" else o.judge,
                     value=o.estimate.value if o.estimate else None,
                     fidelity=o.fidelity,
                     role=_role(role),
@@ -231,7 +236,7 @@ def _curve(trained: Trained, stage: str) -> Curve:
 
 
 def _errors(job: Job, done: Trained) -> Errors | None:
-    if not len(done.test_correct):
+    if not done.confusion.size:
         return None
     matrix = tuple(tuple(int(n) for n in row) for row in done.confusion)
     return Errors(job.opened.classes, matrix, tuple(_mistakes(job, done)))
@@ -242,8 +247,8 @@ def _mistakes(job: Job, done: Trained) -> list[Mistake]:
     import torch
 
     test = job.opened.test
-    assert test is not None
-    wrong = np.flatnonzero(~done.test_correct)[:256]
+    assert isinstance(test, ImageSplit)
+    wrong = np.flatnonzero(done.test_marks == 0)[:256]
     if not len(wrong):
         return []
     network = new_network(job.arena, done.architecture, job.task, seed=0)
@@ -260,6 +265,15 @@ def _mistakes(job: Job, done: Trained) -> list[Mistake]:
     return found
 
 
+def _screens_by_training(job: Job) -> bool:
+    asked = job.request.estimator
+    return asked == "train" or (asked == "auto" and job.customs.screens_by_training)
+
+
+def _screened_by(job: Job) -> str:
+    return f"architectures judged {'by very short trainings' if _screens_by_training(job) else 'without training'}"
+
+
 def _stages(job: Job, finding: Finding) -> tuple[StageTime, ...]:
     found = []
     for name in job.store.stages:
@@ -268,7 +282,7 @@ def _stages(job: Job, finding: Finding) -> tuple[StageTime, ...]:
         if name in ("finish", "verify"):
             seconds = sum(t.seconds for t in _trained(finding) if (t is finding.finished) == (name == "finish"))
         failed = sum(row.observation.failure is not None for row in rows)
-        what = _LEARNED if name == "screen" and job.owns_loop else _WHAT.get(name, "")
+        what = _LEARNED if name == "screen" and job.owns_loop else _WHAT.get(name, _screened_by(job))
         found.append(StageTime(name, seconds, len(rows), failed, what))
     return tuple(found)
 
@@ -281,10 +295,36 @@ def _data(job: Job) -> Data:
         fingerprint=job.task.fingerprint,
         counts=opened.counts,
         resizing=str(opened.preprocessing.get("resize", "")),
-        augmentation=str(opened.augmentation),
+        augmentation=str(opened.augmentation) if opened.vocabulary is None else "",
         skipped=tuple(Skipped(str(file), reason) for file, reason in opened.skipped),
         notes=tuple(opened.notes),
     )
+
+
+def _uses(job: Job, folder: str) -> tuple[tuple[str, str], ...]:
+    if job.opened.vocabulary is not None:
+        return (
+            (f"archscout predict {folder} --data PATH", "the perplexity of other texts"),
+            (f"archscout sample {folder} --start 'Once'", "text that the network writes"),
+            ("python language_model.py --sample 100", "the same without archscout, in the run folder"),
+        )
+    return (
+        (f"archscout predict {folder} --data PATH", "label new images"),
+        (f"archscout export {folder} --format onnx", "the network in another format"),
+    )
+
+
+def _sample(job: Job, done: Trained) -> str:
+    """What the trained network writes; empty for other tasks."""
+    vocabulary = job.opened.vocabulary
+    if vocabulary is None:
+        return ""
+    network = new_network(job.arena, done.architecture, job.task, seed=0)
+    network.load_state_dict(checkpoint.weights(checkpoint_of(job.folder, done.architecture)))
+    start = job.task.splits["valid"].ids[: job.task.shape[0]].tolist()
+    count = _SAMPLED[vocabulary.level]
+    written = sampled(network, start, count, temperature=0.8, seed=job.request.seed, never=vocabulary.unwritten)
+    return vocabulary.text(written)
 
 
 def _repeat(job: Job) -> Repeat:
@@ -303,8 +343,7 @@ def _repeat(job: Job) -> Repeat:
     again = ((shlex.join(words), "the same search again"),) if job.request.data != IN_MEMORY else ()
     commands = (
         *again,
-        (f"archscout predict {folder} --data PATH", "label new images"),
-        (f"archscout export {folder} --format onnx", "the network in another format"),
+        *_uses(job, folder),
     )
     machine = {name: str(value) for name, value in describe().items()}
     settings = {name: str(value) for name, value in {**job.store.meta["plan"]["recipe"]}.items()}

@@ -15,6 +15,7 @@ from archscout.report import words
 from archscout.report.caveats import caveats
 from archscout.report.drawing import draw, fold
 from archscout.report.facts import Comparison, Contestant, Errors, ReportFacts, Trial
+from archscout.report.metric import METRICS, Metric
 from archscout.report.plots import Bar, Dot, Line, bars, confusion, curves, scatter
 
 TRIED = 30
@@ -57,10 +58,11 @@ def render(facts: ReportFacts) -> str:
         facts=facts,
         answer=facts.answer,
         comparison=facts.comparison,
-        verdict=verdict(facts.comparison),
+        verdict=verdict(facts.comparison, METRICS[facts.metric]),
+        metric=METRICS[facts.metric],
         drawing=draw(facts.network) if facts.network else Markup(""),
         folded=len(fold(facts.network)) < len(facts.network),
-        whiskers=_whiskers(facts.comparison),
+        whiskers=_whiskers(facts.comparison, METRICS[facts.metric]),
         sizes=_sizes(facts, group),
         group=group[0] if group else None,
         curves=_curves(facts),
@@ -69,7 +71,7 @@ def render(facts: ReportFacts) -> str:
         mistakes=facts.errors.mistakes[:MISTAKES] if facts.errors else (),
         tried=best_first(facts.trials)[:TRIED],
         judged=sum(trial.value is not None for trial in facts.trials),
-        screened=_screened(facts.trials),
+        screened=_screened(facts.trials, METRICS[facts.metric]),
         failures=failures(facts.trials),
         labels=_labels(facts),
         caveats=caveats(facts),
@@ -86,25 +88,26 @@ def _template() -> Template:
     return environment.from_string((Path(__file__).parent / "template.html").read_text("utf8"))
 
 
-def verdict(comparison: Comparison | None) -> Verdict:
+def verdict(comparison: Comparison | None, metric: Metric = METRICS["accuracy"]) -> Verdict:
     """Whether search helped, in words."""
     if comparison is None or comparison.difference is None:
         return Verdict(
             "Not compared", "No searched network and no other network were trained alike, so there is no saying.", "open"
         )
-    points = words.points(comparison.difference).lstrip("+−")
-    where = f"on the {comparison.count:,} {comparison.split} images, after {comparison.cost}"
+    gap, accuracy = metric.gap(comparison.difference), metric.name == "accuracy"
+    points = gap.lstrip("+−") if accuracy else f"{gap.rsplit(' ', 1)[0]} of perplexity"
+    where = f"on the {comparison.count:,} {comparison.split} {metric.items}, after {comparison.cost}"
     if comparison.search_won is None:
         return Verdict(
             "Undecided",
-            f"{comparison.searched} and {comparison.against} differ by {points} points {where}; the interval holds nought, "
+            f"{comparison.searched} and {comparison.against} differ by {points} {where}; the interval holds nought, "
             "so either may be the better one.",
             "open",
         )
     way = "better" if comparison.search_won else "worse"
     return Verdict(
         "Yes" if comparison.search_won else "No",
-        f"{comparison.searched} is {points} points {way} than the best network that took no search ({comparison.against}) {where}.",
+        f"{comparison.searched} is {points} {way} than the best network that took no search ({comparison.against}) {where}.",
         "good" if comparison.search_won else "bad",
     )
 
@@ -160,10 +163,12 @@ def _matrix(errors: Errors | None) -> Markup:
     return confusion(errors.labels, errors.confusion)
 
 
-def _whiskers(comparison: Comparison | None) -> Markup:
+def _whiskers(comparison: Comparison | None, metric: Metric) -> Markup:
     if comparison is None:
         return Markup("")
-    return bars([_bar(c) for c in comparison.contestants if c.valid_value is not None and c.valid_interval is not None])
+    return bars(
+        [_bar(c) for c in comparison.contestants if c.valid_value is not None and c.valid_interval is not None], form=metric.shown
+    )
 
 
 def _bar(contestant: Contestant) -> Bar:
@@ -178,30 +183,41 @@ def _sizes(facts: ReportFacts, group: Sequence[Trial]) -> list[Markup]:
     trained = group[0].stage != "screen"
     chosen = facts.answer.architecture if facts.answer else None
     found = []
-    for label, name in (("parameters", "params"), ("MACs per image", "macs"), ("latency, ms", "latency_ms")):
+    metric = METRICS[facts.metric]
+    for label, name in (("parameters", "params"), (f"MACs per {metric.item}", "macs"), ("latency, ms", "latency_ms")):
         dots = [
-            Dot(float(getattr(t, name)), t.value, t.role, f"{t.name or t.architecture}: {_value(t)}", t.architecture == chosen)
+            Dot(
+                float(getattr(t, name)),
+                t.value,
+                t.role,
+                f"{t.name or t.architecture}: {_value(t, metric)}",
+                t.architecture == chosen,
+            )
             for t in group
             if getattr(t, name) is not None and t.value is not None
         ]
         if len(dots) > 1:
-            form = words.percent if trained else words.short
-            found.append(scatter(dots, label, "validation accuracy" if trained else f"score ({group[0].judge})", y_format=form))
+            form = metric.shown if trained else words.short
+            found.append(
+                scatter(dots, label, f"validation {metric.name}" if trained else f"score ({group[0].judge})", y_format=form)
+            )
     return found
 
 
-def _value(trial: Trial) -> str:
+def _value(trial: Trial, metric: Metric) -> str:
     value = trial.value or 0.0
-    return words.short(value) if trial.stage == "screen" else words.percent(value)
+    return words.short(value) if trial.stage == "screen" else metric.shown(value)
 
 
-def _screened(trials: Iterable[Trial]) -> Markup:
+def _screened(trials: Iterable[Trial], metric: Metric) -> Markup:
     """The scores of the screening against MACs."""
     group = compared(trial for trial in trials if trial.stage == "screen")
     dots = [Dot(float(t.macs), t.value, t.role, t.architecture) for t in group if t.macs is not None and t.value is not None]
     if len(dots) < 2:
         return Markup("")
-    return scatter(dots, "MACs per image", f"score ({group[0].judge})", y_format=words.short)
+    trained = group[0].judge == "train"
+    label = f"validation {metric.name}" if trained else f"score ({group[0].judge})"
+    return scatter(dots, f"MACs per {metric.item}", label, y_format=metric.shown if trained else words.short)
 
 
 def _curves(facts: ReportFacts) -> list[tuple[str, Markup]]:
@@ -217,7 +233,9 @@ def _curves(facts: ReportFacts) -> list[tuple[str, Markup]]:
             for c, s in zip(group, strong, strict=True)
         ]
         found.append((f"{title}: training loss", curves(loss, "epoch", "training loss", y_format=words.short)))
-        found.append((f"{title}: validation accuracy", curves(valid, "epoch", "validation accuracy")))
+        metric = METRICS[facts.metric]
+        label = f"validation {metric.name}"
+        found.append((f"{title}: {label}", curves(valid, "epoch", label, y_format=metric.shown)))
     return [(title, plot) for title, plot in found if plot]
 
 

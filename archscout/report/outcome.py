@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from archscout.analysis.intervals import Difference, difference, wilson
+from archscout.analysis.intervals import Difference
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Observation
 from archscout.core.joint import member_space
-from archscout.engine.finish import Trained, checkpoint_of
+from archscout.engine.finish import Trained, checkpoint_of, packed, unpacked
 from archscout.engine.job import Job
 from archscout.engine.machine import describe, versions
+from archscout.engine.plan import recipe_of
 from archscout.engine.resolve import genotype_of
 from archscout.engine.run import Finding
 from archscout.engine.stages import RANDOM, SEARCHED, Contest, Contestant, kept_weights, weights_folder
 from archscout.export.folder import FORMATS, load_model, save_model
 from archscout.nn import checkpoint
-from archscout.nn.evaluate import evaluate
+from archscout.nn.course import Marks
+from archscout.nn.marks import marks_of
 from archscout.nn.measure import counts, latency
-from archscout.nn.recipe import Recipe, new_network
+from archscout.nn.recipe import new_network
 from archscout.nn.threads import torch_threads
 from archscout.report import page
 from archscout.report.gather import gather
+from archscout.report.metric import METRICS, Metric
 from archscout.store.files import write_json
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether search helped: the best searched network less the best other one, and on which images that was measured."""
+    """Whether search helped: the best searched network less the best other one, and on which items that was measured."""
 
     won: bool | None
     gain: Difference
@@ -53,6 +53,7 @@ def write_outcome(job: Job, finding: Finding) -> dict[str, Any]:
         files, speed = _export(job, finding.finished, notes)
     if finding.contest is not None:
         notes += missing(finding.contest)
+    metric = METRICS[job.task.kind.metric]
     verdict = judge(job, finding)
     best = finding.finished.architecture if finding.finished else _screened_best(job, finding)
     summary = {
@@ -60,8 +61,8 @@ def write_outcome(job: Job, finding: Finding) -> dict[str, Any]:
         "task": job.task.name,
         "metric": job.task.kind.metric,
         "best": {**facts_of(job, best), "latency_ms": speed[0]},
-        "test_value": finding.finished.test_value if finding.finished else None,
-        "test_interval": _interval(finding.finished.test_correct) if finding.finished else None,
+        "test_value": _number(metric, finding.finished.test_value if finding.finished else None),
+        "test_interval": _interval(metric, finding.finished.test_marks) if finding.finished else None,
         "baselines": _baselines(job, finding),
         "search_won": verdict.won if verdict else None,
         "pareto": _pareto(job, finding),
@@ -110,28 +111,29 @@ def facts_of(job: Job, architecture: Architecture) -> dict[str, Any]:
 
 
 def judge(job: Job, finding: Finding) -> Verdict | None:
-    """The best searched network against the best other one: by test images after `--verify`, else by validation images."""
+    """The best searched network against the best other one: by the test split after `--verify`, else by the validation split."""
+    metric = METRICS[job.task.kind.metric]
     if finding.contest is None:
         return None
-    if len(finding.verified) > 1 and len(finding.verified[0].test_correct):
+    if len(finding.verified) > 1 and len(finding.verified[0].test_marks):
         searched = [t for t in finding.verified if t.role == SEARCHED]
         others = [t for t in finding.verified if t.role != SEARCHED]
         if searched and others:
-            # Which one represents its side is chosen on validation images, so that the test images only measure.
+            # Which one represents its side is chosen on the validation split, so that the test split only measures.
             mine, theirs = (max(group, key=lambda t: t.valid_value) for group in (searched, others))
-            gain = difference(mine.test_correct, theirs.test_correct)
-            return Verdict(_won(gain), gain, mine, theirs, "test", len(mine.test_correct))
+            gain = metric.difference(mine.test_marks, theirs.test_marks)
+            return Verdict(_won(gain), gain, mine, theirs, "test", len(mine.test_marks))
     best = finding.contest.best(SEARCHED)
     rivals = [c for c in finding.contest.contestants if c.role != SEARCHED and finding.contest.value(c) is not None]
     if best is None or not rivals:
         return None
     rival = max(rivals, key=lambda c: finding.contest.value(c) or 0.0)  # type: ignore[union-attr]
     count = len(job.task.splits["valid"])
-    mine_right, their_right = _right(job, finding, best), _right(job, finding, rival)
-    if mine_right is not None and their_right is not None:
-        gain = difference(mine_right, their_right)
+    my_marks, their_marks = _marks(job, finding, best), _marks(job, finding, rival)
+    if my_marks is not None and their_marks is not None:
+        gain = metric.difference(my_marks, their_marks)
     else:
-        gain = difference((_correct(finding, best, count), count), (_correct(finding, rival, count), count))
+        gain = metric.of_estimates(_estimated(finding, best), _estimated(finding, rival), count)
     return Verdict(_won(gain), gain, best, rival, "validation", count)
 
 
@@ -139,15 +141,17 @@ def _won(gain: Difference) -> bool | None:
     return gain.difference > 0 if gain.decided else None
 
 
-def _correct(finding: Finding, contestant: Contestant, count: int) -> int:
+def _estimated(finding: Finding, contestant: Contestant) -> tuple[float, Mapping[str, float]]:
     assert finding.contest is not None
-    return round((finding.contest.value(contestant) or 0.0) * count)
+    estimate = finding.contest.judged[contestant.architecture].estimate
+    assert estimate is not None
+    return estimate.value, estimate.metrics
 
 
-def _right(job: Job, finding: Finding, contestant: Contestant) -> NDArray[np.bool_] | None:
-    """Which validation images a contestant had right after its short training, from its kept weights; stored once known."""
+def _marks(job: Job, finding: Finding, contestant: Contestant) -> Marks | None:
+    """How a contestant did on the validation split after its short training, from its kept weights; stored once known."""
     assert finding.contest is not None
-    key = f"valid_correct {contestant.architecture}"
+    key = f"valid_marks {contestant.architecture}"
     if key not in job.store.meta:
         path = kept_weights(job, finding.plan, contestant.architecture, finding.contest.fidelity)
         if path is None or not path.exists():
@@ -155,21 +159,18 @@ def _right(job: Job, finding: Finding, contestant: Contestant) -> NDArray[np.boo
         network = new_network(job.arena, contestant.architecture, job.task, seed=0)
         network.load_state_dict(checkpoint.weights(path))
         network.to(job.device)
-        right, _ = evaluate(network, job.task.splits["valid"], precision=Recipe(**finding.plan.recipe).precision)
-        job.store.meta[key] = np.flatnonzero(right).tolist()
-    right = np.zeros(len(job.task.splits["valid"]), bool)
-    right[job.store.meta[key]] = True
-    return right
+        job.store.meta[key] = packed(marks_of(network, job.task.splits["valid"], recipe_of(job, finding.plan).precision))
+    return unpacked(job.store.meta[key])
 
 
 def _export(job: Job, finished: Trained, notes: list[str]) -> tuple[dict[str, Path | None], tuple[float, float]]:
-    """The model files, and the latency of one image (median and 95th percentile, in milliseconds)."""
+    """The model files, and the latency of one image or window (median and 95th percentile, in milliseconds)."""
     network = new_network(job.arena, finished.architecture, job.task, seed=0)
     network.load_state_dict(checkpoint.weights(checkpoint_of(job.folder, finished.architecture)))
     network.eval()
     files = save_model(
         job.folder, network, job.arena, finished.architecture, job.task, job.opened.classes, job.opened.preprocessing,
-        formats=job.request.format_names(), note=notes.append,
+        formats=job.request.format_names(), note=notes.append, vocabulary=job.opened.vocabulary,
     )  # fmt: skip
     if "latency_ms" not in job.store.meta:
         loaded, _ = load_model(job.folder)
@@ -180,20 +181,25 @@ def _export(job: Job, finished: Trained, notes: list[str]) -> tuple[dict[str, Pa
     return files, (p50, p95)
 
 
-def _interval(right: NDArray[np.bool_]) -> list[float] | None:
-    return list(wilson(int(right.sum()), len(right))) if len(right) else None
+def _interval(metric: Metric, marks: Marks) -> list[float] | None:
+    return metric.numbers(metric.interval(marks)) if len(marks) else None
+
+
+def _number(metric: Metric, value: float | None) -> float | None:
+    return None if value is None else metric.number(value)
 
 
 def _baselines(job: Job, finding: Finding) -> list[dict[str, Any]]:
     if finding.contest is None:
         return []
     tested = {t.architecture: t.test_value for t in finding.verified}
+    metric = METRICS[job.task.kind.metric]
     return [
         {
             "name": c.role,
             "params": facts_of(job, c.architecture)["params"],
-            "valid_value": finding.contest.value(c),
-            "test_value": tested.get(c.architecture),
+            "valid_value": _number(metric, finding.contest.value(c)),
+            "test_value": _number(metric, tested.get(c.architecture)),
         }
         for c in finding.contest.contestants
         if c.role != SEARCHED
@@ -207,7 +213,10 @@ def _pareto(job: Job, finding: Finding) -> list[dict[str, Any]]:
     else:
         judged = [(o.architecture, SEARCHED, o.value) for o in finding.screened.judged]
     rows = [{**facts_of(job, a), "role": role, "value": value} for a, role, value in judged if value is not None]
-    return sorted(unbeaten(rows), key=lambda row: row["params"])
+    front = sorted(unbeaten(rows), key=lambda row: row["params"])
+    if finding.contest is not None:  # the values of a screening are of its judge, and mean what that says
+        front = [{**row, "value": METRICS[job.task.kind.metric].number(row["value"])} for row in front]
+    return front
 
 
 def unbeaten(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -264,11 +273,12 @@ def three_lines(folder: Path, summary: dict[str, Any]) -> list[str]:
         else:
             first = f"Trained {best['architecture']} ({size}); there is no test split."
         return [first, f"Report: {summary['artifacts']['report']}", f"Next: archscout show {folder}"]
-    low, high = summary["test_interval"]
+    use = f"{'label new images' if summary['metric'] == 'accuracy' else 'measure another text'}: archscout predict {folder}"
+    form = ".1%" if summary["metric"] == "accuracy" else ".2f"
+    value, low, high = (format(number, form) for number in (summary["test_value"], *summary["test_interval"]))
     outcome = {True: "search won", False: "a hand-made or random network won", None: "search or baseline: undecided"}
     return [
-        f"Test {summary['metric']} {summary['test_value']:.1%} (95 % interval {low:.1%} to {high:.1%}) with {size}; "
-        f"{outcome[summary['search_won']]}.",
+        f"Test {summary['metric']} {value} (95 % interval {low} to {high}) with {size}; {outcome[summary['search_won']]}.",
         f"Report, model and results: {summary['artifacts']['report']} and beside it.",
-        f"Next: open the report, or label new images: archscout predict {folder} --data PATH",
+        f"Next: open the report, or {use} --data PATH",
     ]

@@ -15,12 +15,14 @@ read no results of elementwise ones, new hidden states no previous ones). Dropou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.problem import LANGUAGE_MODELLING, Task, TaskKind
+from archscout.core.seeds import generator
 from archscout.spaces._recipe_draws import drawn, mutated
 from archscout.spaces._recipes import (
     ARITY,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _INPUTS = 3
+_DRAWN = 15
+"""Cells of which the middle one says how large networks are."""
 _PER_NODE = 1 + _INPUTS
 
 
@@ -115,6 +119,23 @@ class NlpRnn:
             weights += size * sum(inputs if source == 0 else size for sources in linear for source in sources)
             biases += size * len(linear)
         return {"params": weights + biases, "macs": weights * task.shape[0]}
+
+    def fitted(self, task: Task, limits: Mapping[str, float]) -> NlpRnn:
+        """The same space, embedding and hidden states smaller in one proportion, so that a middling cell keeps to the limits."""
+        from archscout.nn.measure import largest
+
+        rng = generator(0, "fitted")
+        drawn = [self.sample(rng) for _ in range(_DRAWN)]
+
+        def scaled(percent: int) -> NlpRnn:
+            sizes = (max(1, size * percent // 100) for size in (self.embedding, self.hidden))
+            return replace(self, **dict(zip(("embedding", "hidden"), sizes, strict=True)))
+
+        def count(percent: int) -> Mapping[str, float]:
+            found = [scaled(percent).counts(architecture, task) for architecture in drawn]
+            return {name: median(each[name] for each in found) for name in ("params", "macs")}
+
+        return scaled(largest(100, count, limits))
 
     def _sizes(self) -> list[tuple[int, int]]:
         """The input size and the hidden size of each layer."""

@@ -131,6 +131,17 @@ class Rnn:
         """The same space with states of another size; 0 for at most 300, as published. There is one layer at any depth."""
         return replace(self, size=channels or min(self.size, 300))
 
+    def fitted(self, task: Task, limits: Mapping[str, float]) -> Rnn:
+        """The same space with states as large as the limits allow, in steps of 4."""
+        from archscout.nn.measure import largest
+
+        def count(size: int) -> Mapping[str, float]:
+            network = replace(self, size=size).supernet(task)
+            return {"params": network.params, "macs": network.macs}
+
+        size = largest(self.size, count, limits)
+        return replace(self, size=size - size % 4 if 4 < size < self.size else size)
+
     def genotype(self, architecture: Architecture) -> str:
         """The published `Genotype(recurrent=[('tanh', 0), ...], concat=range(1, 9))`: activation and predecessor of each node."""
         edges = _edges_of(architecture)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from archscout.core.errors import DataError
+from archscout.core.errors import DataError, UnknownName
 from archscout.core.problem import LANGUAGE_MODELLING
-from archscout.data._text import text_task
+from archscout.core.vocabulary import UNKNOWN
+from archscout.data._opened import DataRequest, OpenedData, open_data
 from archscout.nn.tokens import one_token_batch
 
 LINE = "the cat sat on the mat and the dog\n"
+
+
+def opened(path: Path, vocabulary: str = "word", **settings: object) -> OpenedData:
+    settings = {"window": 4, **settings}
+    return open_data(
+        DataRequest(str(path), vocabulary=vocabulary, settings=tuple((name, str(value)) for name, value in settings.items()))
+    )
 
 
 @pytest.fixture
@@ -23,55 +33,131 @@ def story(tmp_path: Path) -> Path:
     return path
 
 
-def test_words_by_frequency(story: Path) -> None:
-    task = text_task(story, length=4, vocabulary=4)
+def test_words_by_frequency_of_the_training_part(story: Path) -> None:
+    data = opened(story, words=4)
+    task = data.task
     assert task.kind == LANGUAGE_MODELLING and task.shape == (4,) and task.classes == 4 and task.name == "story"
-    # The training part ends after 36 lines of ten tokens and three words of the next one: 'cat' and 'sat' lead by one.
-    first = task.splits["train"].ids[:10].tolist()
-    assert first == [1, 2, 3, 0, 1, 0, 0, 1, 0, 0]
-    train, valid = (len(task.splits[name].ids) for name in ("train", "valid"))
-    assert train + valid == 403 and valid == 40
-    assert text_task(story, length=4, vocabulary=1000).classes == 9  # <unk>, seven words and <eos>: 'rare' is not in the first part
+    # 403 tokens, of which the last 40 are the test and the 40 before them the validation split: 323 of training, in which 'cat'
+    # and 'sat' lead by one.
+    assert data.classes == (UNKNOWN, "the", "cat", "sat")
+    assert task.splits["train"].ids[:10].tolist() == [1, 2, 3, 0, 1, 0, 0, 1, 0, 0]
+    assert data.test is not None
+    assert [len(split.ids) for split in (task.splits["train"], task.splits["valid"], data.test)] == [323, 40, 40]
+    assert data.counts["train"] == {"known words": 3 * 32 + 2 * 32 + 3, "unknown": 160}
+    assert opened(story, words=1000).task.classes == 9  # <unk>, seven words and <eos>: 'rare' is not in the training part
+
+
+def test_the_parts_follow_one_another(story: Path) -> None:
+    data = opened(story, vocabulary="byte")
+    assert data.vocabulary is not None and data.test is not None
+    whole = np.concatenate([data.task.splits["train"].ids, data.task.splits["valid"].ids, data.test.ids])
+    text = story.read_bytes().decode("utf8")
+    assert data.vocabulary.text(whole.tolist())[: len(LINE) * 40] == text[: len(LINE) * 40]
 
 
 def test_compressed_texts_are_the_same_task(story: Path, tmp_path: Path) -> None:
-    packed = tmp_path / "other" / "story.txt.xz"
-    packed.parent.mkdir()
+    (tmp_path / "other").mkdir()
+    packed, zipped = tmp_path / "other" / "story.txt.xz", tmp_path / "other" / "story.txt.gz"
     packed.write_bytes(lzma.compress(story.read_bytes()))
-    one, other = text_task(story, length=5, vocabulary=6), text_task(packed, length=5, vocabulary=6)
-    assert one == other
-    assert one != text_task(story, length=5, vocabulary=5) and one != text_task(story, length=4, vocabulary=6)
+    zipped.write_bytes(gzip.compress(story.read_bytes()))
+    one, other, third = opened(story).task, opened(packed).task, opened(zipped).task
+    assert one == other == third
+    assert one != opened(story, words=5).task and one != opened(story, window=3).task
+
+
+def test_short_texts_are_read_by_bytes_and_long_ones_by_words(story: Path, tmp_path: Path) -> None:
+    short = opened(story, vocabulary="auto")
+    assert short.vocabulary is not None and short.vocabulary.level == "byte" and "per byte" in " ".join(short.notes)
+    long = tmp_path / "long.txt"
+    long.write_text(LINE * 3000)
+    data = opened(long, vocabulary="auto")
+    assert data.vocabulary is not None and data.vocabulary.level == "word"
+    assert "0.00% of train" in " ".join(data.notes)
 
 
 def test_splits_travel_by_reference(story: Path) -> None:
-    task = text_task(story, length=5, vocabulary=6)
+    task = opened(story).task
     copy = pickle.loads(pickle.dumps(task))
-    assert len(pickle.dumps(task)) < 1500
+    assert len(pickle.dumps(task)) < 2500
     x, y = one_token_batch(copy, "valid", 3, seed=0)
     assert (x == one_token_batch(task, "valid", 3, seed=0)[0]).all()
     assert (x[:, 1:] == y[:, :-1]).all()
+    part = pickle.loads(pickle.dumps(task.splits["valid"].first(3)))
+    assert len(part) == 3 and (part.ids == task.splits["valid"].ids[:13]).all()
+
+
+def test_a_folder_of_texts_is_one_text_in_the_order_of_names(story: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "2.txt").write_text("zeta " * 100)
+    (folder / "1.txt").write_text(LINE * 40)
+    data = opened(folder)
+    assert data.test is not None and data.vocabulary is not None
+    assert set(data.vocabulary.text(data.test.ids[:-1].tolist()).split()) <= {UNKNOWN, "zeta"}
+
+
+def test_files_named_as_splits_are_splits(tmp_path: Path) -> None:
+    (tmp_path / "my.train.txt").write_text(LINE * 30)
+    (tmp_path / "my.val.txt").write_text("dog mat " * 20)
+    data = opened(tmp_path)
+    assert data.vocabulary is not None
+    assert data.vocabulary.text(data.task.splits["valid"].ids[:2].tolist()) == "dog mat"
+    assert "test cut off the end" in " ".join(data.notes)
+    (tmp_path / "notes.txt").write_text("more")
+    with pytest.raises(DataError, match=r"'notes.txt' is not; rename it"):
+        opened(tmp_path)
+
+
+def test_named_texts_and_a_missing_training_part(tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    (folder / "wikitext2.valid.txt.xz").write_bytes(lzma.compress(LINE.encode() * 50))
+    (folder / "wikitext2.test.txt").write_text("the dog sat\n" * 20)
+    request = DataRequest("wikitext2", data_dir=tmp_path, vocabulary="word", settings=(("window", "4"),))
+    data = open_data(request)
+    assert "the validation part is the training text, but for its last tenth" in " ".join(data.notes)
+    assert len(data.task.splits["train"].ids) == 450 and len(data.task.splits["valid"].ids) == 50
+    with pytest.raises(DataError, match=r"is not fetched from the network, and .* does not hold it; put warandpeace\.train\.txt"):
+        open_data(DataRequest("warandpeace", data_dir=tmp_path))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("absent.txt", None, "there is no text"),
-        ("story.pdf", b"x", r"is a \.txt or \.txt\.xz file"),
-        ("story.txt", b"\xff\xfe\x00", "cannot be read as UTF-8"),
+        ("story.txt", b"\xffabc" * 500, r"is not UTF-8 \(byte 0xff at position 0\); convert it, or give --vocabulary byte"),
         ("story.txt.xz", b"no archive", "cannot be read"),
-        ("story.txt", b"", "too few for windows of 4"),
-        ("story.txt", b"three short words", "too few for windows of 4"),
+        ("story.txt.gz", b"no archive", "cannot be read"),
+        ("story.txt", b"", "is empty"),
+        ("story.txt", b" \n\n ", "is empty"),
+        ("story.txt", b"three short words", "too few for 2 windows of 4"),
     ],
 )
-def test_texts_that_make_no_task(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
+def test_texts_that_make_no_task(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message) as refused:
-        text_task(tmp_path / name, length=4, vocabulary=10)
+        opened(tmp_path / name, vocabulary="auto")
     assert "\n" not in str(refused.value)
 
 
-def test_lengths_and_vocabularies_that_make_no_task(story: Path) -> None:
-    for length, vocabulary in ((0, 10), (4, 1)):
+def test_bytes_that_are_no_text_can_be_learned_as_bytes(tmp_path: Path) -> None:
+    (tmp_path / "story.txt").write_bytes(bytes(range(256)) * 10)
+    assert opened(tmp_path / "story.txt", vocabulary="byte").task.classes == 257
+
+
+def test_settings_and_kinds_that_do_not_fit(story: Path, tmp_path: Path) -> None:
+    for settings in ({"window": 0}, {"words": 1}):
         with pytest.raises(DataError, match="at least 1 token and a vocabulary 2"):
-            text_task(story, length=length, vocabulary=vocabulary)
+            opened(story, **settings)
+    with pytest.raises(DataError, match="words and window are whole numbers, but 'many'"):
+        opened(story, words="many")
+    with pytest.raises(DataError, match="make a task of image-classification, but language-modelling was asked for"):
+        open_data(DataRequest("bundled", task="language-modelling"))
+    with pytest.raises(DataError, match="a vocabulary goes with a text"):
+        open_data(DataRequest("bundled", vocabulary="word"))
+    with pytest.raises(UnknownName, match="did you mean 'warandpeace'"):
+        open_data(DataRequest("warandpiece"))
+    book = tmp_path / "book.pdf"
+    book.write_text(LINE * 40)
+    with pytest.raises(DataError, match=r"give one of these, or a \.txt file"):
+        open_data(DataRequest(str(book)))
+    assert open_data(DataRequest(str(book), task="language-modelling")).task.kind == LANGUAGE_MODELLING

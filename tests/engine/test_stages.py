@@ -12,9 +12,11 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, LimitError
 from archscout.core.evidence import Estimate, Failure, Observation
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
-from archscout.engine.plan import RUNG_FACTOR, _contest, check_limits, most_epochs
+from archscout.engine.customs import IMAGES
+from archscout.engine.plan import RUNG_FACTOR, _contest, check_limits
 from archscout.engine.request import Request
 from archscout.engine.stages import RANDOM, SEARCHED, Contestant, _distance, _spread, decide
+from archscout.testing.tasks import image_task
 
 
 def architecture(*choices: int) -> Architecture:
@@ -109,12 +111,13 @@ def test_equals_go_to_the_earlier() -> None:
 
 @pytest.mark.parametrize(("affordable", "count", "finalists"), [(1e6, 50_000, 9), (3e4, 50_000, 2), (3e6, 300, 9)])
 def test_as_many_finalists_as_can_be_trained_at_all(affordable: float, count: int, finalists: int) -> None:
-    found, first = _contest(affordable, count)
+    found, first = _contest(IMAGES, affordable, count)
     assert found == finalists
     trainings = found + 3 + RUNG_FACTOR * (-(-found // RUNG_FACTOR) + 3)
     assert first * trainings <= affordable * 1.0001 or first == 512
 
 
 def test_small_sets_are_seen_more_often() -> None:
-    assert most_epochs(50_000) == 30
-    assert most_epochs(1_000) == 200
+    task = image_task()
+    assert IMAGES.most_epochs(task, 50_000) == 30
+    assert IMAGES.most_epochs(task, 1_000) == 200

@@ -1,0 +1,62 @@
+"""A text of one's own: a file (.txt, .md, also packed as .xz or .gz), or a folder of such files.
+
+The files of a folder whose names say train, valid and test are splits; others are read one after the other. Without splits, the
+last tenth of the text is the test split and the tenth before it the validation split.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from archscout.core.errors import DataError
+from archscout.data._contents import Place
+from archscout.data._text import TextSource, bare_name, checked_settings, is_text
+
+_NAMES = {"train": "train", "training": "train", "test": "test", **dict.fromkeys(("valid", "validation", "val", "dev"), "valid")}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file, or a folder of text files.
+
+    vocabulary: "word", "byte", or "auto", which is by word where the text is long enough. words: entries of a vocabulary of words,
+    at the most. window: tokens of a window of training.
+    """
+
+    path: Path | None = None
+    vocabulary: str = "auto"
+    words: int = 10_000
+    window: int = 35
+
+    def find(self, place: Place) -> TextSource:
+        """The files. Raises DataError."""
+        words, window = checked_settings(self.vocabulary, self.words, self.window)
+        if self.path is None:
+            raise DataError("'text' needs a path: give the text file, or a folder of text files, itself")
+        path = self.path.expanduser().resolve()
+        return TextSource(bare_name(path), _parts(path), self.vocabulary, words, window)
+
+
+def _parts(path: Path) -> tuple[tuple[str, tuple[Path, ...]], ...]:
+    if not path.is_dir():
+        return (("all", (path,)),)
+    files = sorted(file for file in path.rglob("*") if file.is_file() and is_text(file))
+    if not files:
+        raise DataError(f"the folder '{path}' holds no texts; give a folder of .txt files, perhaps packed as .xz or .gz")
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        splits.setdefault(_split_of(file), []).append(file)
+    if "train" not in splits:
+        return (("all", tuple(files)),)
+    loose = splits.pop("all", None)
+    if loose:
+        raise DataError(f"of the files in '{path}' some are named train, valid or test, but '{loose[0].name}' is not; rename it")
+    return tuple((split, tuple(found)) for split, found in splits.items())
+
+
+def _split_of(file: Path) -> str:
+    """The split that a file's name says, or "all"."""
+    words = re.split(r"[^a-z]+", bare_name(file).lower())
+    return next((_NAMES[word] for word in words if word in _NAMES), "all")
