@@ -23,7 +23,7 @@ SETTINGS = {
     "mdenas": [{"epochs": 3}, {"epochs": 2, "steps_per_trial": 2, "warm_up": 1, "bookkeeping": "detrended"}],
     "nasi": [{"steps": 4}, {"steps": 4, "estimator": "single-path", "images": "noise", "limit": 1, "limit_rule": "quantile"}],
 }
-COSTLY = {"nao": {"embedding": 8, "hidden": 24, "layers": 1, "width": 24, "epochs": 20, "refresh": 10, "initial": 20, "new": 20}}
+COSTLY = {"nao": {"embedding": 8, "hidden": 24, "layers": 1, "width": 24, "epochs": 12, "refresh": 6, "initial": 20, "new": 20}}
 """Settings of strategies that learn a network: with their own they would take minutes, and learn only after 50 evaluations."""
 GOLDEN = Path(__file__).parent.parent / "golden" / "strategies.json"
 
