@@ -20,7 +20,7 @@ from archscout.testing.tasks import image_task
 
 PROBLEM = Problem(Nas201(channels=2, cells=1), image_task((3, 8, 8), 3, 64))
 CELLS = list(dict.fromkeys(sample(PROBLEM.space, generator(0, "cells", place)) for place in range(400)))
-SMALL = Nao(embedding=16, hidden=32, layers=1, width=32, dropout=0.0, epochs=60)
+SMALL = Nao(embedding=16, hidden=32, layers=1, width=32, dropout=0.0, epochs=40, rate=4e-3)
 WORTH = generator(0, "worth").standard_normal((6, 5))
 
 

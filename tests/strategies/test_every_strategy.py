@@ -24,7 +24,7 @@ SETTINGS = {
     "nao-ws": [{"epochs": 2, "pool": 6, "new": 3, "rounds": 2, "fits": 3, "items": 16, "report": 2}],
     "nasi": [{"steps": 4}, {"steps": 4, "estimator": "single-path", "images": "noise", "limit": 1, "limit_rule": "quantile"}],
 }
-COSTLY = {"nao": {"embedding": 8, "hidden": 24, "layers": 1, "width": 24, "epochs": 20, "refresh": 10, "initial": 20, "new": 20}}
+COSTLY = {"nao": {"embedding": 8, "hidden": 24, "layers": 1, "width": 24, "epochs": 12, "refresh": 6, "initial": 20, "new": 20}}
 """Settings of strategies that learn a network: with their own they would take minutes, and learn only after 50 evaluations."""
 GOLDEN = Path(__file__).parent.parent / "golden" / "strategies.json"
 
