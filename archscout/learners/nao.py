@@ -25,10 +25,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from archscout.benchmarks._open import open_table
+from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
 from archscout.core.evidence import Observation
-from archscout.core.problem import Problem
+from archscout.core.problem import TASK_KINDS, Problem, TaskKind
 from archscout.core.protocols import Estimator
+from archscout.core.seeds import generator
 from archscout.learners._predicted import Predicted
 from archscout.nn.controller import ControllerSettings, learned
 from archscout.nn.threads import torch_threads
@@ -36,7 +41,19 @@ from archscout.nn.threads import torch_threads
 
 @dataclass(frozen=True)
 class Nao(ControllerSettings):
-    """The encoder, predictor and decoder of NAO, trained on judged architectures."""
+    """The encoder, predictor and decoder of NAO, trained on judged architectures.
+
+    table, dataset, labelled: where there are no judged ones, so many random architectures of a table, as recorded for a data set.
+    """
+
+    table: str = ""
+    dataset: str = "cifar10"
+    labelled: int = 100
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """All: only architectures are looked at."""
+        return tuple(TASK_KINDS.values())
 
     def fit(self, problem: Problem, history: Sequence[Observation] = (), *, seed: int) -> Estimator:
         """A judge whose values are predicted worths, 0 to 1. Failures in the history are left out.
@@ -44,11 +61,25 @@ class Nao(ControllerSettings):
         Raises UserError where fewer than two architectures have a value.
         """
         known = {seen.architecture: seen.estimate.value for seen in history if seen.estimate}
+        if not known and self.table:
+            known = self._recorded(problem, seed)
         if len(known) < 2:
             raise UserError(
-                f"'nao' learns from two judged architectures or more, but {len(known)} came; "
-                "search with the strategy 'nao', which judges some first, or fit it in Python with what was judged"
+                f"'nao' learns from two judged architectures or more, but {len(known)} came; name a table that has them "
+                "(--set estimator.table=nas201), or search with the strategy 'nao', which judges some first"
             )
         with torch_threads(1):
             trained = learned(problem.space, list(known), list(known.values()), self, seed)
         return Predicted.of(trained, self)
+
+    def _recorded(self, problem: Problem, seed: int) -> dict[Architecture, float]:
+        """Random rows of the table. Raises UserError for a table of another space, UnknownName."""
+        table = open_table(self.table)
+        if table.facts.space != problem.space.name:
+            raise UserError(
+                f"the table '{self.table}' holds architectures of the space '{table.facts.space}', but '{problem.space.name}' is "
+                "searched; search that space, or choose another table"
+            )
+        scores = table.objective(self.dataset).scores
+        rows = generator(seed, "labelled").permutation(np.flatnonzero(np.isfinite(scores)))[: self.labelled]
+        return {table.architecture(problem.space, int(row)): float(scores[row]) for row in rows}

@@ -29,8 +29,8 @@ from archscout.nn.tokens import TokenSplit
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) and labels (B,), or tokens (B, L) and those that follow (B, L)."""
-_FOR_TEXTS = {"learning_rate": 20.0, "last_rate": 0.0, "momentum": 0.0, "weight_decay": 5e-7, "clip": 0.25}
-_SCORED_IMAGES, _SCORED_WINDOWS = 256, 32
+_FOR_TEXTS = {"batch": 16, "learning_rate": 20.0, "last_rate": 0.0, "momentum": 0.0, "weight_decay": 5e-7, "clip": 0.25}
+_SCORED_IMAGES, _SCORED_WINDOWS, _IMAGES_PER_WINDOW = 256, 32, 32
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Schedule:
             raise ValueError(f"drop_path is at least 0 and less than 1, but {self.drop_path} came")
 
     def of_kind(self, kind: TaskKind) -> Self:
-        """The schedule for tasks of a kind: for texts, what is left at the values for images becomes that of DARTS's search."""
+        """The schedule for a kind of task: for texts, what has the default of images becomes as in DARTS's search, in batches of 16."""
         if kind is not LANGUAGE_MODELLING:
             return self
         own = {field.name: field.default for field in fields(Schedule)}
@@ -155,11 +155,12 @@ class Training:
         return value
 
     def score(self, gates: Tensor, items: int) -> float:
-        """Of gates, on about so many images or windows of the other part, as they are; the same for all gates, higher is better.
+        """Of gates, on about so many images of the other part, or a 32nd as many windows; the same for all gates, higher is better.
 
         For images the accuracy (0..1), where the statistics of batches of 256 normalise them; for texts minus the mean loss.
         """
         text = self.problem.task.kind is LANGUAGE_MODELLING
+        items = max(1, items // _IMAGES_PER_WINDOW) if text else items
         size = min(items, _SCORED_WINDOWS if text else _SCORED_IMAGES)
         stream = Stream(self.judged_data, size, seed=derive(self.seed, "scored"))
         total, seen = 0.0, 0

@@ -31,17 +31,19 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.moves import Progress, Search
-from archscout.core.problem import LANGUAGE_MODELLING, Problem
+from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Problem, TaskKind
 from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive, generator
 from archscout.nn.controller import learned
 from archscout.nn.measure import acceptance
 from archscout.nn.supernet import activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
+from archscout.nn.text_course import begin_with_frequencies
 from archscout.nn.threads import torch_threads
 from archscout.strategies._climbing import ClimbSettings, Known, climbed
 from archscout.strategies._fresh import fresh
 
+_SMALL = 8, 1
 _TIMED = 3
 _SCORING, _LEAST_POOL = 0.3, 20
 """Share of the time that scoring and the controller may take before the pool is made smaller, and how small it may become."""
@@ -53,10 +55,10 @@ class NaoWs(Schedule):
     """NAO on a supernet.
 
     pool: architectures that are trained together. rounds: scorings of the pool. new: how many climbed ones a round brings.
-    items: images or windows of the other share of the data, on which all are scored alike.
+    items: images of the other share of the data, on which all are scored alike; of a text, windows, a 32nd as many.
     seeds, moves, increment, rescore, members: as in `nao`. fits: epochs of the controller's training in a round.
-    epochs, batch, ...: of the supernet. channels, depth: its size; 0 for 8 channels and one cell a stage, or states of 100.
-    Published are 20 and 3, or 300, which take hours.
+    epochs, batch, ...: of the supernet. channels, depth: its size; 0 for 8 channels and one cell a stage (published are 20
+        and 3, which take hours), and for states as large as those of the space's networks, but 300 at the most.
     report: steps between two reports, each with a snapshot.
     """
 
@@ -84,6 +86,11 @@ class NaoWs(Schedule):
         if self.new > self.pool:
             raise ValueError(f"new ones take places of the pool, {self.pool}, but {self.new} came; make new smaller")
         _ = self._climb
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """Images and texts."""
+        return IMAGE_CLASSIFICATION, LANGUAGE_MODELLING
 
     @property
     def owns_loop(self) -> bool:
@@ -178,14 +185,16 @@ class NaoWs(Schedule):
             members=self.members,
         )
 
-    def _size(self, problem: Problem) -> tuple[int, int]:
-        channels, depth = (100, 1) if problem.task.kind is LANGUAGE_MODELLING else (8, 1)
-        return self.channels or channels, self.depth or depth
-
     def _training(self, problem: Problem, seed: int) -> Training:
         channels, depth = self._size(problem)
         net = supernet_of(problem.space, problem.task, seed=derive(seed, "weights"), channels=channels, depth=depth)
+        if problem.task.kind is LANGUAGE_MODELLING:
+            begin_with_frequencies(net, problem.task.splits["train"])
         return Training(net.to(problem.device), problem, self, seed)
+
+    def _size(self, problem: Problem) -> tuple[int, int]:
+        channels, depth = (0, 0) if problem.task.kind is LANGUAGE_MODELLING else _SMALL
+        return self.channels or channels, self.depth or depth
 
 
 def _drawn(problem: Problem, rng: np.random.Generator, met: Iterable[Architecture] = ()) -> Iterator[Architecture]:

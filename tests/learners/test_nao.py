@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from commandline import Command
 
 from archscout.core.draw import sample
 from archscout.core.errors import UserError
@@ -76,7 +77,7 @@ def test_failures_teach_nothing(judge):
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_are_told_of(count):
     history = [*seen(CELLS[:count]), Observation(CELLS[5], None, Failure("error", "it failed"))]
-    with pytest.raises(UserError, match=f"two judged architectures or more, but {count} came; search with"):
+    with pytest.raises(UserError, match=f"two judged architectures or more, but {count} came; name a table"):
         Nao().fit(PROBLEM, history, seed=0)
 
 
@@ -84,3 +85,22 @@ def test_members_are_averaged():
     quick = Nao(embedding=4, hidden=8, width=8, epochs=2, members=3)
     judge = quick.fit(PROBLEM, seen(CELLS[:20]), seed=0)
     assert len(judge.weights) == len(judge.fits) == 3 and len(set(judge.weights)) == 3
+
+
+LABELLED = {"table": "nas201", "labelled": 20, "embedding": 8, "hidden": 16, "layers": 1, "width": 16, "epochs": 2}
+
+
+def test_it_learns_from_the_rows_of_a_table():
+    problem = Problem(Nas201(), image_task((3, 8, 8), 3, 64))
+    one, other = (Nao(**LABELLED).fit(problem, (), seed=0) for _ in range(2))
+    assert one == other and 0 <= one.estimate(problem, problem.space.architecture([3] * 6), seed=0).value <= 1
+    with pytest.raises(UserError, match="holds architectures of the space 'nas101', but 'nas201' is searched"):
+        Nao(table="nas101").fit(problem, (), seed=0)
+
+
+def test_it_is_a_judge_of_the_command_line(archscout: Command):
+    words = [word for name, value in LABELLED.items() for word in ("--set", f"estimator.{name}={value}")]
+    table = ("--table", "nas201", "--dataset", "cifar10", "--sample", 20)
+    done = archscout("bench", "correlate", "--estimator", "nao", *table, *words, "--json")
+    assert -1 <= done.json["kendall"] <= 1
+    archscout("bench", "correlate", "--estimator", "nao", *table, code=2).refused("two judged architectures", "estimator.table")

@@ -52,7 +52,7 @@ def test_all_of_a_pool_are_scored_on_the_same_images():
 
 def test_the_schedule_of_texts_is_that_of_darts_unless_told_otherwise():
     schedule = Schedule().of_kind(LANGUAGE_MODELLING)
-    assert (schedule.learning_rate, schedule.momentum, schedule.clip) == (20.0, 0.0, 0.25)
+    assert (schedule.learning_rate, schedule.momentum, schedule.clip, schedule.batch) == (20.0, 0.0, 0.25, 16)
     assert Schedule(learning_rate=1.5).of_kind(LANGUAGE_MODELLING).learning_rate == 1.5
     assert Schedule().of_kind(folded().task.kind) == Schedule()
 
@@ -61,7 +61,7 @@ def test_the_schedule_of_texts_is_that_of_darts_unless_told_otherwise():
 def test_recurrent_cells_learn_together(share):
     problem = text_problem()
     problem = Problem(Rnn(nodes=3, size=16, share=share), problem.task)
-    strategy = NaoWs(batch=16, epochs=6, pool=8, new=4, rounds=2, fits=3, items=32, report=10, channels=16)
+    strategy = NaoWs(batch=16, epochs=6, pool=8, new=4, rounds=2, fits=3, items=1024, report=10)
     found = reports(strategy, problem)
     assert found[-1].metrics["best"] > -np.log(11) + 0.3, "the next token should be guessed better than by chance"
     assert found[-1].metrics["loss"] < found[0].metrics["loss"]
@@ -71,7 +71,7 @@ def test_recurrent_cells_learn_together(share):
 
 
 def test_a_cut_search_of_texts_goes_on_to_the_same_answer():
-    problem, strategy = text_problem(), NaoWs(batch=16, epochs=2, pool=6, new=3, rounds=2, fits=2, items=32, report=3, channels=8)
+    problem, strategy = text_problem(), NaoWs(batch=16, epochs=2, pool=6, new=3, rounds=2, fits=2, items=256, report=3, channels=8)
     straight = reports(strategy, problem)
     for place in (0, len(straight) // 2):
         again = list(strategy.search(problem, seed=0, state=straight[place].state))
