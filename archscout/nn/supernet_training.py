@@ -63,7 +63,7 @@ class Schedule:
             raise ValueError(f"drop_path is at least 0 and less than 1, but {self.drop_path} came")
 
     def of_kind(self, kind: TaskKind) -> Self:
-        """The schedule for a kind of task: for texts, what has the default of images becomes as in DARTS's search, in batches of 16."""
+        """The schedule for a kind of task: for texts, what has the default of images becomes as in DARTS, in batches of 16."""
         if kind is not LANGUAGE_MODELLING:
             return self
         own = {field.name: field.default for field in fields(Schedule)}

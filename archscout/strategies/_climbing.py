@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import ceil
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from archscout.core.seeds import derive, generator
 from archscout.nn.controller import ControllerSettings, Trained, written
 from archscout.strategies._aging import child
 
+Moves = Literal["gradient", "random", "mutation", "both"]
 _MUTATIONS = 200
 """Of every one of 100 seeds, at the most; so many in all where there are fewer."""
 
@@ -25,14 +27,14 @@ _MUTATIONS = 200
 class ClimbSettings(ControllerSettings):
     """How a controller is trained, and how new architectures are made with it.
 
-    seeds: the best known architectures, from which it climbs. moves: "gradient"; "random", directions of the same lengths; or
-    "mutation", which climbs not at all, changes tokens and has them scored.
+    seeds: the best known architectures, from which it climbs. moves: "gradient"; "random", directions of the same lengths;
+    "mutation", which climbs not at all, but changes up to three decisions; or "both", gradients and mutations in turn.
     increment: by which the step grows from pass to pass. furthest: passes. relative: the mean row of a gradient counts as 1.
     rescore: make `surplus` times as many as are wanted, and keep those of the best prediction when they are encoded again.
     """
 
     seeds: int = 100
-    moves: Literal["gradient", "random", "mutation"] = "gradient"
+    moves: Moves = "gradient"
     increment: float = 0.25
     relative: bool = True
     furthest: int = 20
@@ -41,8 +43,8 @@ class ClimbSettings(ControllerSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.moves not in ("gradient", "random", "mutation"):
-            raise ValueError(f"moves is gradient, random or mutation, but '{self.moves}' came")
+        if self.moves not in get_args(Moves):
+            raise ValueError(f"moves is {', '.join(get_args(Moves))}, but '{self.moves}' came")
         for name in ("seeds", "furthest", "surplus"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is at least 1, but {getattr(self, name)} came")
@@ -90,9 +92,7 @@ def climbed(
     """
     met, found = known.copy(), list[Architecture]()
     enough = wanted * settings.surplus if settings.rescore else wanted
-    mutating = settings.moves == "mutation"
-    made = _mutated(space, best, accept, seed) if mutating else _decoded(space, trained, best, settings, seed)
-    for architecture in made:
+    for architecture in _made(space, trained, best, accept, settings, seed):
         if (accept is None or accept(architecture)) and met.is_new(architecture):
             found.append(architecture)
         if len(found) >= enough:
@@ -101,6 +101,18 @@ def climbed(
         order = np.argsort(-trained.predict(written(space, found)), kind="stable")
         found = [found[int(place)] for place in order]
     return found[:wanted]
+
+
+def _made(
+    space: Space, trained: Trained, best: Sequence[Architecture], accept: Accept | None, settings: ClimbSettings, seed: int
+) -> Iterator[Architecture]:
+    if settings.moves == "mutation":
+        return _mutated(space, best, accept, seed)
+    decoded = _decoded(space, trained, best, settings, seed)
+    if settings.moves != "both":
+        return decoded
+    in_turn = zip_longest(decoded, _mutated(space, best, accept, seed))
+    return (architecture for pair in in_turn for architecture in pair if architecture is not None)
 
 
 def _decoded(

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +40,7 @@ from archscout.nn.supernet import activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.nn.text_course import begin_with_frequencies
 from archscout.nn.threads import torch_threads
-from archscout.strategies._climbing import ClimbSettings, Known, climbed
+from archscout.strategies._climbing import ClimbSettings, Known, Moves, climbed
 from archscout.strategies._fresh import fresh
 
 _SMALL = 8, 1
@@ -69,7 +69,7 @@ class NaoWs(Schedule):
     new: int = 50
     items: int = 1024
     seeds: int = 50
-    moves: Literal["gradient", "random", "mutation"] = "gradient"
+    moves: Moves = "gradient"
     increment: float = 0.25
     rescore: bool = True
     members: int = 1

@@ -46,6 +46,7 @@ def reports(log):
         {},
         {"moves": "random"},
         {"moves": "mutation"},
+        {"moves": "both"},
         {"rescore": False},
         {"refresh": 0},
         {"members": 2},
@@ -142,7 +143,7 @@ def taught(count=40):
     return cells, best, trained
 
 
-@pytest.mark.parametrize("moves", ["gradient", "random", "mutation"])
+@pytest.mark.parametrize("moves", ["gradient", "random", "mutation", "both"])
 def test_climbing_gives_new_legal_ones_and_rescoring_better_ones(moves):
     cells, best, trained = taught()
     known = Known(NAS201.space)
@@ -181,7 +182,7 @@ def test_what_is_climbed_to_is_better_than_what_was_drawn():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"moves": "sideways"}, "gradient, random or mutation"),
+        ({"moves": "sideways"}, "gradient, random, mutation, both"),
         ({"initial": 1}, "initial is at least 2"),
         ({"new": 0}, "new is at least 1"),
         ({"seeds": 0}, "seeds is at least 1"),
