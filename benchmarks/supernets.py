@@ -7,6 +7,7 @@
     nasi            NASI, T = 100, one cell a stage, every operation run; and one path a step; test accuracy by table over --seeds
     modes           the same with random labels, and with noise for images
     one-shot-spaces NASI in the three sub-spaces of NAS-Bench-101, at a reduced width
+    trace-depth     what the trace of a path of the supernet knows of accuracy, by the number of cells a stage
     traces          the trace of 50 networks: random labels against true ones, noise against images; and against accuracy
     mdenas-table    multinomial distribution learning by table, 12-epoch accuracies, all kinds of bookkeeping, beside random search
     one-shot        `mdenas`, `darts` (first and second order) and `lpt`, --search-minutes each, C = 8 and one cell a stage
@@ -53,12 +54,14 @@ from archscout.core.moves import Progress
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.seeds import derive, generator
 from archscout.learners.weight_sharing import WeightSharing
+from archscout.nn.batches import Stream
 from archscout.nn.recipe import Recipe, new_network
 from archscout.nn.supernet import GraphSupernet, supernet_of
 from archscout.nn.supernet_training import Training
 from archscout.nn.train import fit
 from archscout.store.runs import RunStore
 from archscout.strategies.lpt import Lpt, Tester
+from archscout.strategies.nasi import trace_of
 from archscout.testing.tasks import image_task
 
 NASI = {
@@ -263,6 +266,29 @@ def traces(bench: Bench) -> None:
         for what, rho in found.items()
     ]
     bench.write(claims, bench.own("traces"), sum(scores.facts["seconds"].values()) * len(scores))
+
+
+def trace_depth(bench: Bench) -> None:
+    """Rank correlation of the trace of a drawn path with test accuracy, at 1, 2, 3 and 5 cells a stage; no run is kept."""
+    torch.set_num_threads(1)
+    task = questions.task_of(bench.space, "cifar10", bench.asked.data_dir, {})
+    rng = generator(0, "trace depth")
+    cells = [sample(bench.space, rng) for _ in range(100)]
+    known = np.array([bench.value(cell, "cifar10") for cell in cells])
+    for depth in (1, 2, 3, 5):
+        if bench.left() <= 0:
+            return
+        begun = monotonic()
+        net = supernet_of(bench.space, task, seed=0, init="kaiming-normal", channels=16, depth=depth)
+        stream = Stream(task.splits["train"], 64, seed=0)
+        traces = []
+        for number, cell in enumerate(cells):
+            x, y = stream.at(number)
+            traces.append(float(trace_of(net, x, y, net.gates(cell), execute_all=False)))
+        found = agreement(np.array(traces), known, statistic="spearman")
+        spread = f"tenth to ninth decile {np.quantile(traces, 0.1):.2g} to {np.quantile(traces, 0.9):.2g}"
+        claim = f"nas201 cifar10, {len(cells)} paths, C = 16, N = {depth}: Spearman's rho of the trace with test accuracy, {spread}"
+        bench.write([claimed(claim, found.spearman, *found.interval)], bench.own("trace-depth"), monotonic() - begun)
 
 
 def mdenas_table(bench: Bench) -> None:
@@ -523,7 +549,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "speed": speed, "nasi": nasi, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces,
+    "speed": speed, "nasi": nasi, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces, "trace-depth": trace_depth,
     "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing, "small-space": small_space,
     "lpt-toy": lpt_toy,
 }  # fmt: skip
