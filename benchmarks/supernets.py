@@ -4,7 +4,7 @@
 
     speed           a mixture step and a path step beside a plain module list (`_plain_supernet.py`), CPU time, one thread; there
                     both passes of a mixture step compute all gradients, as `backward` does, here those that are used
-    nasi            NASI, T = 100, one cell a stage, every operation run; and one path a step; test accuracy by table over --seeds
+    nasi            NASI, T = 100: a path a step through five cells a stage; all operations of one; variants; by table, --seeds
     modes           the same with random labels, and with noise for images
     one-shot-spaces NASI in the three sub-spaces of NAS-Bench-101, at a reduced width
     trace-depth     what the trace of a path of the supernet knows of accuracy, by the number of cells a stage
@@ -64,17 +64,22 @@ from archscout.strategies.lpt import Lpt, Tester
 from archscout.strategies.nasi import trace_of
 from archscout.testing.tasks import image_task
 
+SHALLOW = {"strategy.estimator": "full", "strategy.depth": "1"}
 NASI = {
-    "full, N = 1": {},
-    "single path, N = 5": {"strategy.estimator": "single-path", "strategy.depth": "5"},
-    "full, N = 1, limit: median": {"strategy.limit_rule": "quantile", "strategy.limit": "1"},
-    "full, N = 1, without none": {"strategy.exclude_none": "true"},
+    "single path, N = 5": {},
+    "full, N = 1": SHALLOW,
+    "single path, N = 5, limit: median": {"strategy.limit_rule": "quantile", "strategy.limit": "1"},
+    "single path, N = 5, without none": {"strategy.exclude_none": "true"},
 }
 BOUNDS = {
     "no penalty": {"strategy.penalty": "0"},
     "a tiny limit": {"strategy.penalty": "2", "strategy.limit_rule": "fixed", "strategy.limit": "1e-6"},
 }
-MODES = {"random labels": {"strategy.labels": "random"}, "noise for images": {"strategy.images": "noise"}}
+MODES = {
+    f"{size}, {what}": {**settings, **mode}
+    for size, settings in (("single path, N = 5", {}), ("full, N = 1", SHALLOW))
+    for what, mode in (("random labels", {"strategy.labels": "random"}), ("noise for images", {"strategy.images": "noise"}))
+}
 SMALL = {"strategy.channels": "8", "strategy.depth": "1"}
 ONE_SHOT = {
     "darts, first order": ("darts", {"strategy.order": "1", "strategy.batch": "32"}),
@@ -175,7 +180,7 @@ def nasi(bench: Bench) -> None:
         for seed in range(min(3, bench.asked.seeds) if what in BOUNDS else bench.asked.seeds)
     )
     for what, settings in NASI.items():
-        _nasi(bench, f"nasi ({what})", settings, published=what == "full, N = 1", early=True)
+        _nasi(bench, f"nasi ({what})", settings, published=what in ("single path, N = 5", "full, N = 1"), early=True)
     for what, settings in BOUNDS.items():
         folders = [bench.searched(f"nasi ({what})", "nasi", settings, seed, "10h") for seed in range(min(3, bench.asked.seeds))]
         cells = [bench.answer(folder)[0].choices for folder in folders if folder is not None]
@@ -193,12 +198,12 @@ def nasi(bench: Bench) -> None:
 def modes(bench: Bench) -> None:
     """Without labels, and without data."""
     bench.search_all(
-        (f"nasi (full, N = 1, {what})", "nasi", settings, seed, "10h", "nas201")
+        (f"nasi ({what})", "nasi", settings, seed, "10h", "nas201")
         for what, settings in MODES.items()
         for seed in range(bench.asked.seeds)
     )
     for what, settings in MODES.items():
-        _nasi(bench, f"nasi (full, N = 1, {what})", settings)
+        _nasi(bench, f"nasi ({what})", settings)
 
 
 def _nasi(bench: Bench, name: str, settings: dict[str, str], *, published: bool = False, early: bool = False) -> None:

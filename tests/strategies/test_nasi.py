@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from archscout import catalogue
 from archscout.core.operations import GraphBuilder
 from archscout.core.problem import Problem
 from archscout.nn import gates as gating
@@ -162,3 +163,14 @@ def test_settings_are_checked():
         Nasi(steps=0)
     with pytest.raises(ValueError, match="temperature is above 0"):
         Nasi(temperature=0.0)
+
+
+def test_the_supernet_is_deep_where_a_usual_one_has_one_cell_a_stage():
+    def depth(space, **settings):
+        return Nasi(**settings)._depth(Problem(space, image_task((3, 8, 8), 3, 64)))
+
+    assert depth(Nas201()) == depth(Nas201(cells=1)) == 5
+    assert depth(Nas201(), depth=2) == 2
+    assert depth(catalogue.make("spaces", "darts")) == depth(catalogue.make("spaces", "nao-cell")) == 0, (
+        "these are deep as they are"
+    )
