@@ -250,6 +250,20 @@ def test_evaluation_carries_the_state_and_counts_every_window(task: Task) -> Non
     assert np.allclose(found, right.view(-1, data.length).mean(1).numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("space", ["handmade-rnn", "rnn", "nlp-rnn"])
+def test_no_window_is_foretold_by_a_state_that_has_read_it(space: str, task: Task) -> None:
+    net = network(task, space).eval()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(3)  # so that states matter
+    data = TokenSplit(np.random.default_rng(0).integers(0, 11, 121 * 5 + 1), 5)  # columns of 41, 41 and 39 windows
+    found = likelihoods(net, data)
+    with torch.no_grad():
+        ids = torch.from_numpy(data.ids[82 * 5 :])
+        right = net(ids[None, :-1])[0].double().log_softmax(1)[torch.arange(39 * 5), ids[1:]]
+    assert np.allclose(found[82:], right.view(39, 5).mean(1).numpy(), atol=1e-4)
+
+
 def test_samples_follow_their_seed_and_leave_out_what_is_not_to_be_written(task: Task) -> None:
     net = network(task)
     fit(net, task, QUICK, seed=0, epochs=8)
