@@ -17,6 +17,7 @@ from archscout.core.draw import sample
 from archscout.core.errors import NotFinite, UserError
 from archscout.core.problem import Task
 from archscout.core.seeds import generator, seeded
+from archscout.nn import checkpoint as checkpoints
 from archscout.nn import text_course
 from archscout.nn.gated import GatedModel
 from archscout.nn.language import batch_means, likelihoods, outputs_and_logits, sampled, standard_error
@@ -167,6 +168,21 @@ def test_the_best_validation_is_the_result(task: Task) -> None:
     assert course.end(-2.0) and state(net) == best
     course.move(2, 0.5)
     assert not course.end(-0.5) and state(net) != best
+
+
+@pytest.mark.parametrize(("recipe", "rate"), [(QUICK, 0.4), (PUBLISHED, 8.0)], ids=["quick", "published"])
+def test_the_checkpoint_of_a_training_holds_the_weights_of_its_result(
+    tmp_path: Path, task: Task, recipe: TextRecipe, rate: float
+) -> None:
+    # A large rate without end: the last validation is worse than one before it.
+    wild = replace(recipe, learning_rate=rate, schedule="constant", nonmono=2)
+    net, file = network(task), tmp_path / "net.safetensors"
+    result = fit(net, task, wild, seed=0, epochs=6, checkpoint=file)
+    assert max(r.valid_value for r in result.history[:-1] if r.valid_value is not None) == result.valid_value
+    assert {name: tensor.numpy().tobytes() for name, tensor in checkpoints.weights(file).items()} == state(net)
+    again = network(task)
+    assert (fit(again, task, wild, seed=0, epochs=6, checkpoint=file).valid_marks == result.valid_marks).all()
+    assert state(again) == state(net)
 
 
 def test_a_training_that_lost_itself_goes_on_from_the_best_weights(task: Task, monkeypatch) -> None:  # type: ignore[no-untyped-def]
