@@ -166,7 +166,8 @@ class Model:
                 if UNKNOWN in self.numbers:
                     logits[0, self.numbers[UNKNOWN]] = -torch.inf
                 if temperature > 0:
-                    token = int(torch.multinomial((logits[0] / temperature).softmax(0), 1, generator=noise))
+                    cooled = (logits[0] - logits[0].max()) / temperature
+                    token = int(torch.multinomial(cooled.softmax(0), 1, generator=noise))
                 else:
                     token = int(logits[0].argmax())
                 written.append(token)

@@ -71,7 +71,8 @@ def sampled(
             last = logits[0, -1].float().cpu()
             last[list(never)] = -torch.inf
             if temperature > 0:
-                token = int(torch.multinomial((last / temperature).softmax(0), 1, generator=noise))
+                # The largest is taken off first, so that no temperature makes it infinite.
+                token = int(torch.multinomial(((last - last.max()) / temperature).softmax(0), 1, generator=noise))
             else:
                 token = int(last.argmax())
             text.append(token)

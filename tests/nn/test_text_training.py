@@ -288,6 +288,7 @@ def test_samples_follow_their_seed_and_leave_out_what_is_not_to_be_written(task:
     assert 4 not in sampled(net, [3], 60, never=[4])
     likeliest = sampled(net, [3], 4, temperature=0)
     assert likeliest == [4, 5, 6, 7], "the text counts on"
+    assert sampled(net, [3], 4, temperature=1e-42) == likeliest
 
 
 def test_a_network_without_a_hidden_state_is_trained_too(task: Task) -> None:
