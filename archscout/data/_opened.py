@@ -89,6 +89,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedD
     if request.task not in ("auto", kind.name):
         raise DataError(f"the data '{request.source}' make a task of {kind.name}, but {request.task} was asked for")
     if isinstance(found, TextSource):
+        _check_of_text(request)
         return _opened_text(found)
     return open_found(found, request, progress)
 
@@ -159,6 +160,16 @@ def open_found(found: Found, request: DataRequest, progress: Progress | None = N
         bytes=int(test.images.nbytes),
         fingerprint=fingerprint,
     )
+
+
+def _check_of_text(request: DataRequest) -> None:
+    """Raises DataError where something is asked for that only images have."""
+    own = {"an image size": request.image_size, "a number of channels": request.channels}
+    given = [what for what, value in own.items() if value != "auto"]
+    given += ["a label file"] if request.labels is not None else []
+    given += ["a limit of images per class"] if request.limit_per_class is not None else []
+    if given:
+        raise DataError(f"{given[0]} goes with images, but '{request.source}' is a text; leave it out")
 
 
 def _opened_text(source: TextSource) -> OpenedData:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,9 +104,10 @@ def open_text(source: TextSource) -> OpenedText:
     for split in SPLITS:
         if split in ids and (len(ids[split]) - 1) // source.window < _LEAST_WINDOWS:
             total = sum(map(len, ids.values()))
+            other = ", --vocabulary byte," if vocabulary.level == "word" else ""
             raise DataError(
                 f"'{source.name}' has {total:,} {vocabulary.level}s and {len(ids[split]):,} of them for the {split} split, too few "
-                f"for {_LEAST_WINDOWS} windows of {source.window}; give a longer text, --vocabulary byte, or --set data.window=5"
+                f"for {_LEAST_WINDOWS} windows of {source.window}; give a longer text{other} or a smaller --set data.window"
             )
     splits = {split: text_split(source, split) for split in ids}
     fingerprint = digest([*vocabulary.entries, source.window, *(f"{split}:{array_digest(part)}" for split, part in ids.items())])
@@ -180,7 +182,7 @@ def read_text(path: Path) -> bytes:
                 return path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"there is no text '{path}'; give an existing file") from None
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"the text '{path}' cannot be read ({type(error).__name__}: {error}); check the file") from error
 
 

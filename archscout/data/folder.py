@@ -108,7 +108,10 @@ def _explain_none(root: Path, listing: _Listing, tops: Sequence[Path]) -> None:
     loose = sum(1 for _ in _images(root))
     if loose:
         raise DataError(f"the {loose} images of '{root}' lie in no class; make one sub-folder per class, or a labels.csv")
-    raise DataError(f"the folder '{root}' holds no images; give a folder with one sub-folder of images per class")
+    raise DataError(
+        f"the folder '{root}' holds no images; give a folder with one sub-folder of images per class, "
+        "or --task language-modelling for a folder of texts"
+    )
 
 
 def _folders(root: Path) -> list[Path]:

@@ -94,6 +94,7 @@ class Cached:
             "estimator": judge,
             "space": catalogue.record(member_space(problem.space, architecture)),
             "task": problem.task.fingerprint,
+            "splits": {name: len(split) for name, split in problem.task.splits.items()},  # a plan may use a part of one
             "device": problem.device,
             "limits": dict(problem.limits),
             "architecture": str(architecture),

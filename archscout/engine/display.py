@@ -72,7 +72,7 @@ class Display:
         text = f"{stage}: {done}"
         if self._bar is None:
             if event.kind == "stopped" or monotonic() - self._last > _EVERY:
-                self._line(f"{text}; {self._left(event)}")
+                self._line("; ".join(filter(None, (text, self._left(event)))))
         elif event.kind == "stopped" or monotonic() - self._last > _REDRAWN_EVERY:  # counting judges takes a moment
             self._last = monotonic()
             self._bar.update(self._task, description=text, completed=self._share(), left=self._left(event))
@@ -99,7 +99,8 @@ class Display:
         if event is None or not event.landed or job.evaluations is None:
             return ""
         left = max(0, job.evaluations - len(job.store.observations()))
-        return f"about {_spoken(event.seconds / event.landed * left)} left, and the final training"
+        more = "" if job.request.screen_only else ", and the final training"
+        return f"about {_spoken(event.seconds / event.landed * left)} left{more}"
 
 
 def _told(observation: Observation) -> str:

@@ -203,7 +203,7 @@ def _timed(job: Job) -> Plan:
     where = f"{cores()} cores" if job.device == "cpu" else job.device
     sentences = (
         f"{job.customs.about(job.task, count)}; "
-        f"training here does {rate / 1e9:.1f} billion multiply-accumulates a second ({recipe.precision}, {where}).",
+        f"training here does {rate / 1e6:,.0f} million multiply-accumulates a second ({recipe.precision}, {where}).",
         size_sentence,
         f"{search}; compare {finalists} finalists, {job.customs.rivals} and a random one in "
         f"about {compare:.0f} s ({' then '.join(f'{rung:.2g}' for rung in rungs)} epochs, one third of the finalists going on); "

@@ -15,6 +15,7 @@ import gzip
 import json
 import lzma
 import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ class Model:
     def sample(self, count: int, start: str = "", temperature: float = 1.0, seed: int = 0) -> str:
         """The text of `count` tokens that follow `start`; temperature 0 for the likeliest ones."""
         end = "0a" if self.level == "byte" else END_OF_LINE
-        tokens = self.encode(start.encode())[: None if self.level == "byte" else -1] if start else [self.numbers.get(end, 0)]
+        tokens = self.encode(start.encode())[: None if self.level == "byte" else -1] or [self.numbers.get(end, 0)]
         noise, states, written = torch.Generator().manual_seed(seed), None, []
         with torch.inference_mode():
             for token in tokens:
@@ -165,7 +166,8 @@ class Model:
                 if UNKNOWN in self.numbers:
                     logits[0, self.numbers[UNKNOWN]] = -torch.inf
                 if temperature > 0:
-                    token = int(torch.multinomial((logits[0] / temperature).softmax(0), 1, generator=noise))
+                    cooled = (logits[0] - logits[0].max()) / temperature
+                    token = int(torch.multinomial(cooled.softmax(0), 1, generator=noise))
                 else:
                     token = int(logits[0].argmax())
                 written.append(token)
@@ -192,7 +194,10 @@ def main() -> None:
     asked = parser.parse_args()
     model = Model(asked.folder)
     for path in asked.text:
-        print(f"{path}: perplexity {model.perplexity(_read(path)):.4f} per {model.level}")
+        try:
+            print(f"{path}: perplexity {model.perplexity(_read(path)):.4f} per {model.level}")
+        except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            parser.error(f"the text '{path}' cannot be measured: {error}")
     if asked.sample:
         print(model.sample(asked.sample, asked.start, asked.temperature, asked.seed))
 

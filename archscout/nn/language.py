@@ -44,6 +44,8 @@ def likelihoods(network: nn.Module, split: TokenSplit) -> NDArray[np.float64]:
     with torch.inference_mode():
         for positions, x, y in in_order(split):
             x, y = x.to(device), y.to(device)
+            if states is not None:  # columns that have ended, the last ones, go no further
+                states = [tuple(state[: len(x)] for state in layer) for layer in states]
             logits, outputs = outputs_and_logits(network, x, states)
             states = None if outputs is None else outputs[2]
             losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
@@ -69,7 +71,8 @@ def sampled(
             last = logits[0, -1].float().cpu()
             last[list(never)] = -torch.inf
             if temperature > 0:
-                token = int(torch.multinomial((last / temperature).softmax(0), 1, generator=noise))
+                # The largest is taken off first, so that no temperature makes it infinite.
+                token = int(torch.multinomial(((last - last.max()) / temperature).softmax(0), 1, generator=noise))
             else:
                 token = int(last.argmax())
             text.append(token)

@@ -124,11 +124,12 @@ _LONG, _MOST_COLUMNS = 40, 32
 def in_order(data: TokenSplit) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     """All windows of a split in columns side by side, each in the order of the text: positions (C,), x and y (C, L).
 
-    Where the columns do not come out even, the last window fills up; it is then given more than once.
+    Where the columns do not come out even, those that have ended, the last ones, are left out: every window is given once.
     """
     count = len(data)
     columns = max(1, min(_MOST_COLUMNS, count // _LONG))
     rows = -(-count // columns)
     for row in range(rows):
-        positions = np.minimum(np.arange(columns) * rows + row, count - 1)
+        positions = np.arange(columns) * rows + row
+        positions = positions[positions < count]
         yield positions, *data.take(positions)

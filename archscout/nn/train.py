@@ -107,7 +107,10 @@ def fit(
                 interrupts.deliver()
         if checkpoint is not None and kept < training.step:
             training.save(checkpoint)
-    return training.finish(on_epoch)
+    result = training.finish(on_epoch)
+    if checkpoint is not None and training.exchanged:  # whoever reads the weights from it is to find those of the result
+        training.save(checkpoint)
+    return result
 
 
 class _Training:
@@ -127,6 +130,7 @@ class _Training:
         self.step, self.validated, self.earlier = 0, 0, 0.0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.summed = 0
+        self.exchanged = False
         self.history: list[EpochReport] = []
         self.remarks: list[str] = []
         self.clock = Clock(recipe)
@@ -191,7 +195,8 @@ class _Training:
     def finish(self, on_epoch: Callable[[EpochReport], None] | None) -> TrainResult:
         """The last evaluation; the network takes over the weights of the result."""
         marks = self.course.marks()
-        if self.course.end(float(marks.mean())):
+        self.exchanged = self.course.end(float(marks.mean()))
+        if self.exchanged:
             marks = self.course.marks()
         value = float(marks.mean())
         if not math.isfinite(value):

@@ -89,10 +89,11 @@ def _about_choice(facts: ReportFacts) -> list[tuple[str, str]]:
             )
         )
     if facts.seeds == 1:
+        usual = "differences of a few tenths of a point" if metric.name == "accuracy" else "small differences"
         found.append(
             (
                 "One seed",
-                "Another seed gives another search and another training; differences of a few tenths of a point are often that.",
+                f"Another seed gives another search and another training; {usual} are often that.",
             )
         )
     return found

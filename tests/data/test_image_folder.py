@@ -334,12 +334,14 @@ def test_nothing_readable(images: Make) -> None:
 def test_requests_that_make_no_sense(images: Make, tmp_path: Path) -> None:
     root = images({"aa": 3, "bb": 3})
     (tmp_path / "note.txt").write_text("x")
+    (tmp_path / "note.pdf").write_text("x")
     for request, match in [
         (DataRequest(str(root), image_size="big"), "the image size is 'auto'"),
         (DataRequest(str(root), image_size="4"), "from 8 to 256"),
         (DataRequest(str(root), channels=2), "'auto', 1 or 3"),  # type: ignore[arg-type]
         (DataRequest(str(tmp_path / "nowhere")), "there is no folder or file"),
-        (DataRequest(str(tmp_path / "note.txt")), "neither a folder"),
+        (DataRequest(str(tmp_path / "note.pdf")), "neither a folder"),
+        (DataRequest(str(tmp_path / "note.txt")), "too few for 2 windows"),
         (DataRequest("fashon-mnist"), "did you mean 'fashion-mnist'"),
         (DataRequest("folder"), "needs a path"),
         (DataRequest("bundled", labels=tmp_path / "note.txt"), "a label file goes with a folder"),

@@ -127,9 +127,10 @@ def test_named_texts_and_a_missing_training_part(tmp_path: Path) -> None:
         ("story.txt", b"\xffabc" * 500, r"is not UTF-8 \(byte 0xff at position 0\); convert it, or give --vocabulary byte"),
         ("story.txt.xz", b"no archive", "cannot be read"),
         ("story.txt.gz", b"no archive", "cannot be read"),
+        ("story.txt.gz", gzip.compress(b"story")[:10] + b"\xff" * 20, "cannot be read"),
         ("story.txt", b"", "is empty"),
         ("story.txt", b" \n\n ", "is empty"),
-        ("story.txt", b"three short words", "too few for 2 windows of 4"),
+        ("story.txt", b"three short words", r"too few for 2 windows of 4; give a longer text or a smaller --set data\.window"),
     ],
 )
 def test_texts_that_make_no_task(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -154,6 +155,14 @@ def test_settings_and_kinds_that_do_not_fit(story: Path, tmp_path: Path) -> None
         open_data(DataRequest("bundled", task="language-modelling"))
     with pytest.raises(DataError, match="a vocabulary goes with a text"):
         open_data(DataRequest("bundled", vocabulary="word"))
+    for what, request in (
+        ("an image size", DataRequest(str(story), image_size="32")),
+        ("a number of channels", DataRequest(str(story), channels=3)),
+        ("a label file", DataRequest(str(story), labels=tmp_path / "labels.csv")),
+        ("a limit of images per class", DataRequest(str(story), limit_per_class=3)),
+    ):
+        with pytest.raises(DataError, match=f"{what} goes with images, but .* is a text; leave it out"):
+            open_data(request)
     with pytest.raises(UnknownName, match="did you mean 'warandpeace'"):
         open_data(DataRequest("warandpiece"))
     book = tmp_path / "book.pdf"

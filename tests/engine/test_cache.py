@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from archscout.core.evidence import Estimate, Failure
 from archscout.engine.cache import Cached
 from archscout.engine.executors import Inline
 from archscout.testing.problems import Counting, Raising, counting
+from archscout.testing.tasks import token_task
 
 
 @pytest.fixture
@@ -41,6 +43,14 @@ def test_another_seed_or_architecture_is_computed(tmp_path, problem):
     judge(tmp_path, Counting(), problem, [0] * 6)
     assert judge(tmp_path, Counting(), problem, [0] * 6, seed=1)[1] == 1
     assert judge(tmp_path, Counting(), problem, [1] + [0] * 5)[1] == 1
+
+
+def test_another_part_of_a_validation_text_is_judged_anew(tmp_path, problem):
+    task = token_task(length=5, classes=7, tokens=300)
+    short = {**task.splits, "valid": task.splits["valid"].first(2)}
+    for splits, expected in ((task.splits, 1), (short, 1), (task.splits, 0)):
+        part = replace(problem, task=replace(task, splits=splits))
+        assert judge(tmp_path, Counting(), part, [0] * 6)[1] == expected
 
 
 def test_failures_are_not_kept(tmp_path, problem):

@@ -63,7 +63,7 @@ def test_the_program_agrees_with_the_network(tmp_path: Path, data: OpenedData, s
     direct = math.exp(-float(chances[torch.arange(len(ids) - 1), torch.tensor(ids[1:])].mean()))
     assert measured[0]["perplexity"] == pytest.approx(direct, rel=1e-5)
     assert measured[0]["tokens"] == len(ids)
-    for start, temperature in (("", 0.8), ("the cat", 0.8), ("the", 0.0)):
+    for start, temperature in (("", 0.8), (" ", 0.8), ("the cat", 0.8), ("the", 0.0), ("the", 1e-42)):
         assert model.sample(15, start, temperature, 3) == written_text(tmp_path, 15, start, temperature, 3)
 
 
@@ -86,6 +86,12 @@ def test_the_folder_holds_everything_and_the_program_runs_alone(tmp_path: Path, 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    torn = tmp_path / "torn.txt.xz"
+    torn.write_bytes(b"no archive")
+    refused = subprocess.run(
+        [sys.executable, "-c", code.replace(str(text), str(torn))], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    assert refused.returncode == 2 and refused.stderr.splitlines()[-1].count("cannot be measured: ") == 1
     first = done.stdout.splitlines()[0]
     assert f"{measured_texts(tmp_path, {'new': text.read_bytes()})[0]['perplexity']:.4f}" in first and str(text) in first
 

@@ -17,6 +17,7 @@ from archscout.core.draw import sample
 from archscout.core.errors import NotFinite, UserError
 from archscout.core.problem import Task
 from archscout.core.seeds import generator, seeded
+from archscout.nn import checkpoint as checkpoints
 from archscout.nn import text_course
 from archscout.nn.gated import GatedModel
 from archscout.nn.language import batch_means, likelihoods, outputs_and_logits, sampled, standard_error
@@ -169,6 +170,21 @@ def test_the_best_validation_is_the_result(task: Task) -> None:
     assert not course.end(-0.5) and state(net) != best
 
 
+@pytest.mark.parametrize(("recipe", "rate"), [(QUICK, 0.4), (PUBLISHED, 8.0)], ids=["quick", "published"])
+def test_the_checkpoint_of_a_training_holds_the_weights_of_its_result(
+    tmp_path: Path, task: Task, recipe: TextRecipe, rate: float
+) -> None:
+    # A large rate without end: the last validation is worse than one before it.
+    wild = replace(recipe, learning_rate=rate, schedule="constant", nonmono=2)
+    net, file = network(task), tmp_path / "net.safetensors"
+    result = fit(net, task, wild, seed=0, epochs=6, checkpoint=file)
+    assert max(r.valid_value for r in result.history[:-1] if r.valid_value is not None) == result.valid_value
+    assert {name: tensor.numpy().tobytes() for name, tensor in checkpoints.weights(file).items()} == state(net)
+    again = network(task)
+    assert (fit(again, task, wild, seed=0, epochs=6, checkpoint=file).valid_marks == result.valid_marks).all()
+    assert state(again) == state(net)
+
+
 def test_a_training_that_lost_itself_goes_on_from_the_best_weights(task: Task, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     net = network(task)
     move, broken = TextCourse.move, []
@@ -250,6 +266,20 @@ def test_evaluation_carries_the_state_and_counts_every_window(task: Task) -> Non
     assert np.allclose(found, right.view(-1, data.length).mean(1).numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("space", ["handmade-rnn", "rnn", "nlp-rnn"])
+def test_no_window_is_foretold_by_a_state_that_has_read_it(space: str, task: Task) -> None:
+    net = network(task, space).eval()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(3)  # so that states matter
+    data = TokenSplit(np.random.default_rng(0).integers(0, 11, 121 * 5 + 1), 5)  # columns of 41, 41 and 39 windows
+    found = likelihoods(net, data)
+    with torch.no_grad():
+        ids = torch.from_numpy(data.ids[82 * 5 :])
+        right = net(ids[None, :-1])[0].double().log_softmax(1)[torch.arange(39 * 5), ids[1:]]
+    assert np.allclose(found[82:], right.view(39, 5).mean(1).numpy(), atol=1e-4)
+
+
 def test_samples_follow_their_seed_and_leave_out_what_is_not_to_be_written(task: Task) -> None:
     net = network(task)
     fit(net, task, QUICK, seed=0, epochs=8)
@@ -258,6 +288,7 @@ def test_samples_follow_their_seed_and_leave_out_what_is_not_to_be_written(task:
     assert 4 not in sampled(net, [3], 60, never=[4])
     likeliest = sampled(net, [3], 4, temperature=0)
     assert likeliest == [4, 5, 6, 7], "the text counts on"
+    assert sampled(net, [3], 4, temperature=1e-42) == likeliest
 
 
 def test_a_network_without_a_hidden_state_is_trained_too(task: Task) -> None:

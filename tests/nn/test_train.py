@@ -20,6 +20,7 @@ from archscout.core.problem import Task
 from archscout.core.protocols import SharedSpace
 from archscout.core.seeds import generator
 from archscout.nn import checkpoint as checkpoints
+from archscout.nn import train
 from archscout.nn.image_course import ImageCourse, shrunk
 from archscout.nn.network import Network, without_auxiliary
 from archscout.nn.recipe import optimizer_of
@@ -309,22 +310,28 @@ def test_a_loss_that_is_no_number_is_named(task: Task) -> None:
         fit(network(task), task, replace(QUICK, learning_rate=1e30), seed=0, epochs=3)
 
 
-def test_a_deadline_shortens_the_schedule_honestly(task: Task) -> None:
-    start = monotonic()
-    rates: list[float] = []
-    from archscout.nn import train
+@pytest.mark.parametrize("later", [0.01, 0.03, 0.005], ids=["even", "slower", "quicker"])
+def test_a_deadline_shortens_the_schedule_honestly(task: Task, monkeypatch: pytest.MonkeyPatch, later: float) -> None:
+    # A step takes 0.01 s by a clock of its own, from the fortieth on `later`; so no other program disturbs this.
+    now, progresses, (move, marks) = [100.0], [], (ImageCourse.move, ImageCourse.marks)
 
-    class Watched(Recipe):
-        def rate(self, progress: float) -> float:
-            rates.append(progress)
-            return super().rate(progress)
+    def timed(self: ImageCourse, step: int, progress: float) -> torch.Tensor:
+        progresses.append(progress)
+        now[0] += 0.01 if step < 40 else later
+        return move(self, step, progress)
 
-    recipe = Watched(**asdict(QUICK))
-    result = train.fit(network(task), task, recipe, seed=0, epochs=1e6, deadline=start + 1.5)
-    assert monotonic() - start < 1.9
+    def evaluated(self: ImageCourse) -> object:
+        now[0] += 0.01
+        return marks(self)
+
+    for clock in ("monotonic", "perf_counter"):
+        monkeypatch.setattr(train, clock, lambda: now[0])
+    monkeypatch.setattr(ImageCourse, "move", timed)
+    monkeypatch.setattr(ImageCourse, "marks", evaluated)
+    result = fit(network(task), task, QUICK, seed=0, epochs=1e6, deadline=101.5)
+    assert 101.3 < now[0] <= 101.5, "the time is used, and no more"
     assert result.stopped_early and result.epochs_done > 1
-    assert rates[-1] > 0.9 and rates == sorted(rates)
-    assert monotonic() - start > 0.9  # the time was used
+    assert progresses[-1] > 0.95 and progresses == sorted(progresses), "the schedule goes to its end"
 
 
 def test_a_deadline_that_is_far_away_changes_nothing(task: Task) -> None:
