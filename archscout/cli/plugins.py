@@ -117,7 +117,9 @@ def _recipes(name: str, as_json: bool) -> None:
     for n, facts in found.items():
         size = ", ".join(f"{value} {what}" for what, value in facts["size"].items())
         print(f"{n}: {facts['epochs']:g} epochs{f', {size}' if size else ''}")
-        print(f"  source    {facts['source']}", f"  augment   {facts['augment']}", sep="\n")
+        print(f"  source    {facts['source']}")
+        if facts["augment"]:
+            print(f"  augment   {facts['augment']}")
         for setting, value in facts["recipe"].items() if name else ():
             print(f"  {setting:18}{value}")
     print("change a setting with --set recipe.NAME=VALUE" if name else "archscout plugins recipes NAME shows what one sets")

@@ -63,18 +63,13 @@ _NAO_PTB = PublishedRecipe(
         alpha=0.0, beta=1e-3, nonmono=5, frequencies=False,
     ),
     4000,
-    "auto",
+    "",
     "Luo et al. 2018, arXiv 1808.07233, and its code, for Penn Treebank",
     "rnn",
     {**_NAO_CELL, "size": 850, "dropout_hidden": 0.25},
 )  # fmt: skip
 
 RECIPES = {
-    "nao-ptb": _NAO_PTB,
-    "nao-wikitext2": PublishedRecipe(
-        replace(_NAO_PTB.recipe, weight_decay=5e-7), 2000, "auto", "Luo et al. 2018: its cell of Penn Treebank", "rnn",
-        {**_NAO_CELL, "size": 700, "dropout_hidden": 0.15},
-    ),
     "default": PublishedRecipe(Recipe(), 10, "auto", "archscout's own, for short trainings"),
     "darts-cifar10": _DARTS,
     "darts-cifar100": replace(
@@ -100,6 +95,11 @@ RECIPES = {
         "Dong and Yang 2020, arXiv 2001.00326",
         "nas201",
         {"channels": 16, "cells": 5},
+    ),
+    "nao-ptb": _NAO_PTB,
+    "nao-wikitext2": PublishedRecipe(
+        replace(_NAO_PTB.recipe, weight_decay=5e-7), 2000, "", "Luo et al. 2018: its cell of Penn Treebank", "rnn",
+        {**_NAO_CELL, "size": 700, "dropout_hidden": 0.15},
     ),
 }  # fmt: skip
 

@@ -139,6 +139,8 @@ def test_recipes_are_listed_with_their_source(call: Callable[..., str]) -> None:
         "nao-cifar10",
         "nao-cifar100",
         "nas201",
+        "nao-ptb",
+        "nao-wikitext2",
     ]
     assert listed["nasi-cifar100"]["recipe"]["auxiliary"] == 0.6 and listed["nas201"]["size"] == {"channels": 16, "cells": 5}
     text = call("plugins", "recipes", "darts-cifar10")
