@@ -359,7 +359,7 @@ def train_one(
     known = published(recipe)
     epochs = known.epochs if epochs is None else epochs
     request = Request(
-        data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment or known.augment,
+        data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment or known.augment or "auto",
         device=device, seed=seed, settings=dict(settings or {}), task=task, vocabulary=vocabulary,
     )  # fmt: skip
     request.check()

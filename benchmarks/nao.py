@@ -4,7 +4,7 @@
     python benchmarks/nao.py --parts search ablations pairs --workers 2 --seeds 5
     python benchmarks/nao.py --minutes 0                                   only the rows, of what the folder --runs holds
 
-    search      at equal queries beside random search, regularised evolution and local search: nas201 (CIFAR-10 and CIFAR-100) at
+    search      at equal queries, with and without mutations, beside random search, regularised evolution and local search: nas201 (CIFAR-10 and CIFAR-100) at
                 100, 200 and 400 queries, nas101 at 500 and 2,000, where the one recorded accuracy is objective and report
     ablations   nas201 CIFAR-10 at 200 queries and nas101 at 500: other settings, as differences to the default with equal seeds
     pairs       held-out architectures of a table in the right order, by the number of labelled ones, beside ridge regression and
@@ -208,6 +208,11 @@ def races(table: str, dataset: str, queries: int) -> list[Race]:
     return [Race(table, dataset, queries, "nao", settings), *(Race(table, dataset, queries, other) for other in OTHERS)]
 
 
+def mixed(table: str, dataset: str, queries: int) -> Race:
+    """NAO with mutations beside gradients."""
+    return Race(table, dataset, queries, "nao with mutations", tuple((rounds(table, queries) | {"moves": "both"}).items()))
+
+
 def ablations(table: str, queries: int, names: Sequence[str]) -> list[Race]:
     """NAO with other settings."""
     return [Race(table, "cifar10", queries, name, tuple((rounds(table, queries) | ABLATIONS[name]).items())) for name in names]
@@ -239,12 +244,15 @@ def planned(parts: Sequence[str], seeds: int) -> Iterator[tuple[Job, int]]:
     groups: list[tuple[str, Sequence[Job], int]] = [
         ("search", [*races("nas201", "cifar10", 400), *races("nas201", "cifar100", 400)], seeds),
         ("search", races("nas101", "cifar10", 500), seeds),
+        ("search", [mixed("nas101", "cifar10", 500)], seeds),
+        ("search", [mixed("nas201", "cifar10", 400)], seeds),
+        ("search", [mixed("nas201", "cifar100", 400)], seeds),
         ("ablations", ablations("nas201", 200, first), seeds),
         ("pairs", regressions() if "pairs" in parts else [], 5),
         ("ablations", ablations("nas201", 200, second), seeds),
         ("ablations", ablations("nas101", 500, first), seeds),
         ("ablations", ablations("nas201", 200, rest), seeds),
-        ("search", races("nas101", "cifar10", 2000), seeds),
+        ("search", [*races("nas101", "cifar10", 2000), mixed("nas101", "cifar10", 2000)], seeds),
         ("ablations", ablations("nas101", 500, second), seeds),
         ("ablations", ablations("nas101", 500, rest), seeds),
     ]
@@ -382,6 +390,7 @@ def search_rows(rows: Rows) -> None:
         own, *others = races(table, dataset, queries)
         for count in shown:
             rows.compared(own, others, count, "search", shown=True)
+            rows.compared(mixed(table, dataset, queries), [own, *others], count, "search", shown=True)
         rows.page(own, others)
 
 
