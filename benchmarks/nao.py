@@ -4,8 +4,9 @@
     python benchmarks/nao.py --parts search ablations pairs --workers 2 --seeds 5
     python benchmarks/nao.py --minutes 0                                   only the rows, of what the folder --runs holds
 
-    search      at equal queries, with and without mutations, beside random search, regularised evolution and local search: nas201 (CIFAR-10 and CIFAR-100) at
-                100, 200 and 400 queries, nas101 at 500 and 2,000, where the one recorded accuracy is objective and report
+    search      at equal queries, with and without mutations, beside random search, regularised evolution and local search: nas201
+                (CIFAR-10 and CIFAR-100) at 100, 200 and 400 queries, nas101 at 500 and 2,000, where the one recorded accuracy is
+                objective and report
     ablations   nas201 CIFAR-10 at 200 queries and nas101 at 500: other settings, as differences to the default with equal seeds
     pairs       held-out architectures of a table in the right order, by the number of labelled ones, beside ridge regression and
                 gradient boosting (scikit-learn) on one-hot tokens
