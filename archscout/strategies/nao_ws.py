@@ -116,7 +116,12 @@ class NaoWs(Schedule):
         steps = max(self.rounds, (seconds - self.rounds * (pool * score + fit)) / step)
         epochs = min(self.epochs, steps / training.weighed.per_pass)
         report = max(1, min(self.report, round(_REPORT_SECONDS / step)))
-        return {"epochs": float(f"{epochs:.4g}"), "pool": pool, "new": min(self.new, max(1, pool // 2)), "report": report}
+        return {
+            "epochs": float(f"{epochs:.4g}"),
+            "pool": pool,
+            "new": min(self.new, max(1, pool // 2)) if pool < self.pool else self.new,
+            "report": report,
+        }
 
     def memory(self, problem: Problem) -> int:
         """The results of the largest of the paths that take one option everywhere."""
@@ -156,15 +161,18 @@ class NaoWs(Schedule):
         """The pool, best first, with new ones for the worst except after the last round; and numbers of the round."""
         scores = {architecture: self._score(training, architecture) for architecture in pool}
         ranked = sorted(pool, key=lambda architecture: -scores[architecture])
-        values = [scores[architecture] for architecture in ranked]
-        metrics = {"round": turn + 1.0, "best": values[0], "mean": float(np.mean(values)), "worst": values[-1]}
-        if turn + 1 == self.rounds:
+        known = {architecture: scores[architecture] for architecture in ranked if np.isfinite(scores[architecture])}
+        metrics = {"round": turn + 1.0}
+        if known:
+            values = list(known.values())
+            metrics |= {"best": values[0], "mean": float(np.mean(values)), "worst": values[-1]}
+        if turn + 1 == self.rounds or len(known) < 2:
             return ranked, metrics
         with torch_threads(1):
-            trained = learned(problem.space, ranked, values, self._climb, derive(seed, "controller", turn))
-        known, accept = Known(problem.space, met), acceptance(problem)
+            trained = learned(problem.space, list(known), list(known.values()), self._climb, derive(seed, "controller", turn))
+        best, accept = list(known)[: self.seeds], acceptance(problem)
         found = climbed(
-            problem.space, trained, ranked[: self.seeds], self.new, known, accept, self._climb, derive(seed, "climb", turn)
+            problem.space, trained, best, self.new, Known(problem.space, met), accept, self._climb, derive(seed, "climb", turn)
         )
         found += islice(_drawn(problem, generator(seed, "others", turn), [*met, *found]), self.new - len(found))
         pairs = float(np.mean([fit.pairs for fit in trained.fits]))
@@ -172,7 +180,9 @@ class NaoWs(Schedule):
         return [*ranked[: len(pool) - len(found)], *found], metrics
 
     def _score(self, training: Training, architecture: Architecture) -> float:
-        return training.score(training.net.gates(architecture), self.items)
+        """Minus infinity where the score is no number."""
+        score = training.score(training.net.gates(architecture), self.items)
+        return score if np.isfinite(score) else float("-inf")
 
     @property
     def _climb(self) -> ClimbSettings:

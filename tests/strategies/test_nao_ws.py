@@ -88,3 +88,18 @@ def test_halves_of_a_text_do_not_overlap():
 def test_more_new_ones_than_the_pool_holds_are_refused():
     with pytest.raises(ValueError, match="take places of the pool"):
         NaoWs(pool=4, new=5)
+
+
+def test_scores_that_are_no_numbers_come_last_and_teach_nothing(monkeypatch):
+    problem = folded()
+    judged = []
+
+    def score(training, gates, items):
+        judged.append(float("nan") if len(judged) % 3 else 0.5 + len(judged) / 100)
+        return judged[-1]
+
+    monkeypatch.setattr(Training, "score", score)
+    found = reports(SHORT, problem)
+    assert all(np.isfinite(report.metrics["best"]) for report in found) and found[-1].best is not None
+    monkeypatch.setattr(Training, "score", lambda training, gates, items: float("nan"))
+    assert "best" not in reports(SHORT, problem)[-1].metrics
