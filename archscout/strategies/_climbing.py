@@ -13,6 +13,7 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.draw import Accept
 from archscout.core.encoding import architecture_of
+from archscout.core.errors import LimitError
 from archscout.core.protocols import SignatureSpace, Space
 from archscout.core.seeds import derive, generator
 from archscout.nn.controller import ControllerSettings, Trained, written
@@ -27,14 +28,14 @@ _MUTATIONS = 200
 class ClimbSettings(ControllerSettings):
     """How a controller is trained, and how new architectures are made with it.
 
-    seeds: the best known architectures, from which it climbs. moves: "gradient"; "random", directions of the same lengths;
-    "mutation", which climbs not at all, but changes up to three decisions; or "both", gradients and mutations in turn.
+    seeds: the best known architectures, from which it climbs. moves: "gradient", as published; "random", directions of the same
+    lengths; "mutation", which climbs not at all, but changes up to three decisions; or "both", gradients and mutations in turn.
     increment: by which the step grows from pass to pass. furthest: passes. relative: the mean row of a gradient counts as 1.
     rescore: make `surplus` times as many as are wanted, and keep those of the best prediction when they are encoded again.
     """
 
     seeds: int = 100
-    moves: Moves = "gradient"
+    moves: Moves = "both"
     increment: float = 0.25
     relative: bool = True
     furthest: int = 20
@@ -130,10 +131,14 @@ def _decoded(
 
 
 def _mutated(space: Space, best: Sequence[Architecture], accept: Accept | None, seed: int) -> Iterator[Architecture]:
+    """Ends early where the limits leave nothing to mutate to."""
     rng = generator(seed, "mutations")
     for _ in range(_MUTATIONS * ceil(100 / len(best))):
         for parent in best:
             found = parent
-            for _ in range(int(rng.integers(1, 4))):
-                found = child(space, found, rng, accept)
+            try:
+                for _ in range(int(rng.integers(1, 4))):
+                    found = child(space, found, rng, accept)
+            except LimitError:
+                return
             yield found

@@ -69,7 +69,7 @@ class NaoWs(Schedule):
     new: int = 50
     items: int = 1024
     seeds: int = 50
-    moves: Moves = "gradient"
+    moves: Moves = "both"
     increment: float = 0.25
     rescore: bool = True
     members: int = 1
