@@ -64,7 +64,8 @@ from archscout.nn.controller import (
     train,
     written,
 )
-from archscout.strategies._climbing import Known, climbed
+from archscout.strategies._climbing import climbed
+from archscout.strategies._fresh import Known
 from archscout.strategies.nao import Nao
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,7 @@ from archscout.core.errors import RunError
 from archscout.core.operations import AUXILIARY
 
 Contents = tuple[dict[str, Tensor], dict[str, Any]]
+Value = TypeVar("Value")
 
 
 class DamagedCheckpoint(Exception):
@@ -83,7 +84,7 @@ def weights(path: Path) -> dict[str, Tensor]:
     if found is None:
         raise RunError(f"there is no checkpoint to read at '{path}'" + "".join(f"; {remark}" for remark in remarks))
     for prefix in ("average.", "network."):
-        state = {name.removeprefix(prefix): tensor for name, tensor in found[0].items() if name.startswith(prefix)}
+        state = under(prefix, found[0])
         if state:
             return {name: tensor for name, tensor in state.items() if name.partition(".")[0] != AUXILIARY}
     raise RunError(f"the file '{path}' holds no network")
@@ -170,3 +171,8 @@ class Interrupts:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+
+def under(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """What stands under names with this prefix, by the rest of the name."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}

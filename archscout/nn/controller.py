@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.core.architecture import Architecture
+from archscout.core.checks import check_least
 from archscout.core.draw import sample
 from archscout.core.encoding import TokenEncoding, encoding_of, tokens_of
 from archscout.core.errors import UserError
@@ -70,9 +71,7 @@ class ControllerSettings:
     pseudo: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("embedding", "hidden", "width", "epochs", "batch", "members"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, but {getattr(self, name)} came")
+        check_least(self, embedding=1, hidden=1, width=1, epochs=1, batch=1, members=1)
         if self.layers < 0 or self.patience < 0 or self.pseudo < 0 or self.ranking < 0:
             raise ValueError("layers, patience, pseudo and ranking are not negative")
         if not (0 <= self.dropout < 1 and 0 <= self.trade_off <= 1 and 0 <= self.held_out < 1):

@@ -15,6 +15,7 @@ from archscout.core.operations import AUXILIARY
 from archscout.core.problem import Task
 from archscout.core.seeds import derive
 from archscout.nn.batches import Stream
+from archscout.nn.checkpoint import under
 from archscout.nn.course import Marks
 from archscout.nn.dropping import factors
 from archscout.nn.evaluate import precision_context
@@ -105,7 +106,7 @@ class ImageCourse:
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Take up the average."""
         if self.recipe.average:
-            found = {name.removeprefix("average."): t for name, t in tensors.items() if name.startswith("average.")}
+            found = under("average.", tensors)
             self.averaged.load_state_dict(found)
 
 

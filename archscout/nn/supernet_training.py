@@ -22,6 +22,7 @@ from archscout.core.problem import LANGUAGE_MODELLING, Problem, TaskKind
 from archscout.core.seeds import derive
 from archscout.nn.batches import ImageSplit, Stream, halved
 from archscout.nn.bilevel import Tensors
+from archscout.nn.checkpoint import under
 from archscout.nn.dropping import factors
 from archscout.nn.recipe import restore
 from archscout.nn.supernet import Execute, Supernet
@@ -209,8 +210,7 @@ def kept_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, N
 
 def back(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     """The tensors of a snapshot under a prefix."""
-    found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    return {name: torch.as_tensor(np.asarray(value)) for name, value in found.items()}
+    return {name: torch.as_tensor(np.asarray(value)) for name, value in under(prefix, state).items()}
 
 
 def put_back(parameters: Mapping[str, Tensor], state: Mapping[str, Any], prefix: str) -> None:

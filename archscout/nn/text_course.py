@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from archscout.core.problem import Task
 from archscout.core.seeds import derive, seeded
+from archscout.nn.checkpoint import under
 from archscout.nn.course import Marks
 from archscout.nn.language import outputs_and_logits
 from archscout.nn.marks import marks_of
@@ -153,13 +154,13 @@ class TextCourse:
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Take up what `tensors` and `facts` said."""
         self.checks, self.averaged_steps, self.mendings = list(facts["checks"]), facts["averaged_steps"], facts["mendings"]
-        average, best = _under("average.", tensors), _under("best.", tensors)
+        average, best = under("average.", tensors), under("best.", tensors)
         if average:
             self.averaged = copy.deepcopy(self.network)
             self.averaged.load_state_dict(average)
         self.best = {name: tensor.to(self.device) for name, tensor in best.items()} or None
         layers: dict[int, dict[int, Tensor]] = {}
-        for name, tensor in _under("states.", tensors).items():
+        for name, tensor in under("states.", tensors).items():
             layer, number = map(int, name.split("."))
             layers.setdefault(layer, {})[number] = tensor.to(self.device)
         self.states = [tuple(layers[n][k] for k in sorted(layers[n])) for n in sorted(layers)] or None
@@ -189,10 +190,6 @@ class _Caller(nn.Module):
 def stalls(checks: Sequence[float], value: float, nonmono: int) -> bool:
     """Whether a validation is worse than the best of those more than `nonmono` validations ago; never where `nonmono` is 0."""
     return nonmono > 0 and len(checks) > nonmono and value < max(checks[:-nonmono])
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 @torch.no_grad()

@@ -241,9 +241,9 @@ class _Training:
             raise RunError(
                 f"the checkpoint '{path}' belongs to another network, recipe, seed or data set; remove it or name another file"
             )
-        self.network.load_state_dict(_under("network.", tensors))
+        self.network.load_state_dict(checkpoints.under("network.", tensors))
         self.course.restore(tensors, facts.get("course", {}))
-        restore(self.course.optimizer, _under("optimizer.", tensors))
+        restore(self.course.optimizer, checkpoints.under("optimizer.", tensors))
         self.loss_sum.copy_(tensors["loss_sum"])
         self.step, self.validated, self.earlier = facts["step"], facts["validated"], facts["seconds"]
         self.summed = facts.get("summed", self.step % self.per_epoch)  # older checkpoints are without it
@@ -251,10 +251,6 @@ class _Training:
         self.pace = Pace(**facts["pace"])
         if facts["asked"] != self.asked and self.step < self.pace.total:
             self.pace.turn(self.step, self.asked)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def course_of(network: nn.Module, task: Task, recipe: AnyRecipe, seed: int) -> Course:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from math import ceil
@@ -11,13 +11,15 @@ from typing import Literal, get_args
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.checks import check_least
 from archscout.core.draw import Accept
 from archscout.core.encoding import architecture_of
 from archscout.core.errors import LimitError
-from archscout.core.protocols import SignatureSpace, Space
+from archscout.core.protocols import Space
 from archscout.core.seeds import derive, generator
 from archscout.nn.controller import ControllerSettings, Trained, written
 from archscout.strategies._aging import child
+from archscout.strategies._fresh import Known
 
 Moves = Literal["gradient", "random", "mutation", "both"]
 _MUTATIONS = 200
@@ -46,35 +48,9 @@ class ClimbSettings(ControllerSettings):
         super().__post_init__()
         if self.moves not in get_args(Moves):
             raise ValueError(f"moves is {', '.join(get_args(Moves))}, but '{self.moves}' came")
-        for name in ("seeds", "furthest", "surplus"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is at least 1, but {getattr(self, name)} came")
+        check_least(self, seeds=1, furthest=1, surplus=1)
         if not self.increment > 0:
             raise ValueError(f"increment is above 0, but {self.increment} came")
-
-
-class Known:
-    """Which architectures were met, up to isomorphism where the space knows it."""
-
-    def __init__(self, space: Space, met: Iterable[Architecture] = ()) -> None:
-        self._space = space
-        self._met: set[str] = set()
-        for architecture in met:
-            self.is_new(architecture)
-
-    def is_new(self, architecture: Architecture) -> bool:
-        """Whether it is met for the first time."""
-        name = self._space.signature(architecture) if isinstance(self._space, SignatureSpace) else str(architecture)
-        if name in self._met:
-            return False
-        self._met.add(name)
-        return True
-
-    def copy(self) -> Known:
-        """Another one that has met the same."""
-        found = Known(self._space)
-        found._met = set(self._met)
-        return found
 
 
 def climbed(

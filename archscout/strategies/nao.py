@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.checks import check_least
 from archscout.core.encoding import encoding_of
 from archscout.core.evidence import Observation
 from archscout.core.moves import Progress, Search
@@ -37,9 +38,9 @@ from archscout.nn.controller import Controller, Fit, Trained, learned, ordered_p
 from archscout.nn.measure import acceptance
 from archscout.nn.supernet_training import back, kept
 from archscout.nn.threads import torch_threads
-from archscout.strategies._climbing import ClimbSettings, Known, climbed
+from archscout.strategies._climbing import ClimbSettings, climbed
 from archscout.strategies._desk import Desk
-from archscout.strategies._fresh import fresh
+from archscout.strategies._fresh import Known, architectures_of, texts_of, unmet
 
 _SHOWN = ("epochs", "reconstructed", "pairs", "held_out_pairs")
 
@@ -59,9 +60,7 @@ class Nao(ClimbSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("initial", 2), ("new", 1), ("refresh", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is at least {least}, but {getattr(self, name)} came")
+        check_least(self, initial=2, new=1, refresh=0)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Climb until the budget is spent or nothing new is found; the best observation is the answer."""
@@ -114,11 +113,7 @@ class _Pool:
 
     def random(self, rng: np.random.Generator) -> Iterator[Architecture]:
         """Random architectures that are new; each counts as met."""
-        drawn = dict(self.met)
-        for architecture in fresh(self.space, rng, self.accept, drawn):
-            drawn[architecture] = 0.0
-            if self.known.is_new(architecture):
-                yield architecture
+        return unmet(self.space, rng, self.accept, self.known, self.met)
 
     def best(self, count: int) -> list[Architecture]:
         """Those of the highest values, best first."""
@@ -144,17 +139,15 @@ class _Pool:
 
     def state(self) -> dict[str, Any]:
         """For a snapshot."""
-        return {"architectures": " ".join(map(str, self.met)), "values": np.array(list(self.met.values()))}
+        return {"architectures": texts_of(self.met), "values": np.array(list(self.met.values()))}
 
     @classmethod
     def restored(cls, problem: Problem, state: Snapshot) -> _Pool:
         """Back from a snapshot."""
         pool = cls(problem)
-        texts = state["architectures"].split()
-        for text, value in zip(texts, np.asarray(state["values"]).tolist(), strict=True):
-            architecture = problem.space.architecture(Architecture.parse(text).choices)
-            pool.met[architecture] = value
-            pool.known.is_new(architecture)
+        architectures = architectures_of(problem.space, state["architectures"])
+        pool.met = dict(zip(architectures, np.asarray(state["values"]).tolist(), strict=True))
+        pool.known = Known(problem.space, architectures)
         return pool
 
 

@@ -20,7 +20,7 @@ from its random start), see `learners/weight_sharing.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from time import monotonic
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.checks import check_least
 from archscout.core.draw import sample
 from archscout.core.moves import Progress, Search
 from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Problem, TaskKind
@@ -40,8 +41,8 @@ from archscout.nn.supernet import activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.nn.text_course import begin_with_frequencies
 from archscout.nn.threads import torch_threads
-from archscout.strategies._climbing import ClimbSettings, Known, Moves, climbed
-from archscout.strategies._fresh import fresh
+from archscout.strategies._climbing import ClimbSettings, Moves, climbed
+from archscout.strategies._fresh import Known, architectures_of, texts_of, unmet
 
 _SMALL = 8, 1
 _TIMED = 3
@@ -80,9 +81,7 @@ class NaoWs(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("pool", 2), ("rounds", 1), ("new", 1), ("items", 2), ("report", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is at least {least}, but {getattr(self, name)} came")
+        check_least(self, pool=2, rounds=1, new=1, items=2, report=1)
         if self.new > self.pool:
             raise ValueError(f"new ones take places of the pool, {self.pool}, but {self.new} came; make new smaller")
         _ = self._climb
@@ -129,15 +128,15 @@ class NaoWs(Schedule):
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Train and score in turn, `rounds` times in all."""
-        training = self._training(problem, seed)
-        first, pool = 0, [*islice(_drawn(problem, generator(seed, "pool")), self.pool)]
+        space, training = problem.space, self._training(problem, seed)
+        first, pool = 0, [*islice(unmet(space, generator(seed, "pool"), acceptance(problem), Known(space)), self.pool)]
         best: Architecture | None = None
         if state is not None:
             first = int(state["step"])
             training.restore(state)
-            pool = _parsed(problem, state["pool"])
+            pool = architectures_of(space, state["pool"])
             best = pool[0] if state["scored"] else None
-        met = dict.fromkeys(pool if state is None else _parsed(problem, state["met"]))
+        met = dict.fromkeys(pool if state is None else architectures_of(space, state["met"]))
         ends = {round(training.steps * (number + 1) / self.rounds): number for number in range(self.rounds)}
         for step in range(first, training.steps):
             one = pool[int(generator(seed, "path", step).integers(len(pool)))]
@@ -151,7 +150,7 @@ class NaoWs(Schedule):
                 best = pool[0]
                 metrics |= found
                 met |= dict.fromkeys(pool)
-            kept = {"step": step + 1, "pool": _text(pool), "met": _text(met), "scored": best is not None}
+            kept = {"step": step + 1, "pool": texts_of(pool), "met": texts_of(met), "scored": best is not None}
             yield Progress(best, metrics, {**kept, **training.state()})
         return best
 
@@ -170,11 +169,10 @@ class NaoWs(Schedule):
             return ranked, metrics
         with torch_threads(1):
             trained = learned(problem.space, list(known), list(known.values()), self._climb, derive(seed, "controller", turn))
-        best, accept = list(known)[: self.seeds], acceptance(problem)
-        found = climbed(
-            problem.space, trained, best, self.new, Known(problem.space, met), accept, self._climb, derive(seed, "climb", turn)
-        )
-        found += islice(_drawn(problem, generator(seed, "others", turn), [*met, *found]), self.new - len(found))
+        space, best, accept = problem.space, list(known)[: self.seeds], acceptance(problem)
+        found = climbed(space, trained, best, self.new, Known(space, met), accept, self._climb, derive(seed, "climb", turn))
+        others = unmet(space, generator(seed, "others", turn), accept, Known(space, [*met, *found]))
+        found += islice(others, self.new - len(found))
         pairs = float(np.mean([fit.pairs for fit in trained.fits]))
         metrics |= {"new": float(len(found))} | ({"pairs": pairs} if np.isfinite(pairs) else {})
         return [*ranked[: len(pool) - len(found)], *found], metrics
@@ -205,26 +203,6 @@ class NaoWs(Schedule):
     def _size(self, problem: Problem) -> tuple[int, int]:
         channels, depth = (0, 0) if problem.task.kind is LANGUAGE_MODELLING else _SMALL
         return self.channels or channels, self.depth or depth
-
-
-def _drawn(problem: Problem, rng: np.random.Generator, met: Iterable[Architecture] = ()) -> Iterator[Architecture]:
-    """Random architectures within the limits, each once, also up to isomorphism."""
-    known = Known(problem.space, met)
-    drawn: dict[Architecture, None] = {}
-    for architecture in fresh(problem.space, rng, acceptance(problem), drawn):
-        drawn[architecture] = None
-        if known.is_new(architecture):
-            yield architecture
-
-
-def _text(architectures: Iterable[Architecture]) -> str:
-    """For a snapshot."""
-    return " ".join(map(str, architectures))
-
-
-def _parsed(problem: Problem, text: str) -> list[Architecture]:
-    """Back from a snapshot."""
-    return [problem.space.architecture(Architecture.parse(each).choices) for each in text.split()]
 
 
 def _seconds(work: Callable[[int], object]) -> float:

@@ -15,11 +15,12 @@ from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.moves import Search
 from archscout.core.problem import Problem
-from archscout.core.protocols import SignatureSpace, Snapshot
+from archscout.core.protocols import Snapshot
 from archscout.core.seeds import generator
 from archscout.nn.measure import acceptance
 from archscout.strategies._aging import Population, child, evolve
 from archscout.strategies._desk import Desk
+from archscout.strategies._fresh import Known
 
 _TRIES = 100
 
@@ -44,26 +45,19 @@ class RegularizedEvolution:
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Evolve for ever; the best observation is the answer."""
         space, accept, rng = problem.space, acceptance(problem), generator(seed, "regularized-evolution")
-        known: set[str] = set()
-
-        def is_new(architecture: Architecture) -> bool:
-            name = space.signature(architecture) if isinstance(space, SignatureSpace) else str(architecture)
-            if name in known:
-                return False
-            known.add(name)
-            return True
+        known = Known(space)
 
         def newcomer() -> Architecture:
             for _ in range(_TRIES):
                 drawn = sample(space, rng, accept)
-                if not self.skip_duplicates or is_new(drawn):
+                if not self.skip_duplicates or known.is_new(drawn):
                     break
             return drawn
 
         def offspring(parent: Architecture) -> Architecture:
             for _ in range(_TRIES):
                 drawn = child(space, parent, rng, accept)
-                if not self.skip_duplicates or is_new(drawn):
+                if not self.skip_duplicates or known.is_new(drawn):
                     break
             return drawn
 

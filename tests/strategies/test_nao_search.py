@@ -17,7 +17,8 @@ from archscout.nn.controller import learned, written
 from archscout.spaces.nas101 import Nas101
 from archscout.spaces.nas201 import Nas201
 from archscout.store.snapshots import pack, unpack
-from archscout.strategies._climbing import Known, climbed
+from archscout.strategies._climbing import climbed
+from archscout.strategies._fresh import Known
 from archscout.strategies.nao import Nao
 from archscout.testing.drive import run, stop_and_go
 from archscout.testing.problems import Counting, Unreliable, counting
