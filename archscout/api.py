@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from archscout.data._opened import DataRequest, OpenedData
     from archscout.nn.course import AnyRecipe
     from archscout.nn.recipe import Recipe
+    from archscout.nn.recipes import PublishedRecipe
 
 
 @dataclass(frozen=True)
@@ -342,17 +343,14 @@ def train_one(
 
     recipe: a name of `nn.recipes`; epochs, augment and settings (`recipe.NAME`, `space.NAME`) go before what it says.
     """
-    from archscout.engine.customs import customs_of
     from archscout.engine.machine import cores, device_of
-    from archscout.engine.request import settings_of
-    from archscout.engine.resolve import with_settings
     from archscout.export.folder import save_model
     from archscout.nn.lanes import lanes_for
     from archscout.nn.marks import marks_of
     from archscout.nn.network import without_auxiliary
     from archscout.nn.recipe import Recipe, new_network
     from archscout.nn.recipes import published
-    from archscout.nn.train import default_recipe, fit
+    from archscout.nn.train import fit
     from archscout.report.metric import METRICS
     from archscout.store.files import checked_folder
 
@@ -363,27 +361,13 @@ def train_one(
         device=device, seed=seed, settings=dict(settings or {}), task=task, vocabulary=vocabulary,
     )  # fmt: skip
     request.check()
-    size = {f"space.{name}": str(value) for name, value in known.size.items()}
-    if known.space and known.space in (space, architecture.partition(":")[0]):  # its size may decide what the architecture means
-        owner, found = resolve(architecture, space, {**size, **request.settings})
-    else:
-        owner, found = resolve(architecture, space, request.settings)
-        owner, found = with_settings(owner, found, {**(size if owner.name == known.space else {}), **request.settings})
+    owner, found = _sized_by(known, architecture, space, request.settings)
     device = device_of(device)
     named = "" if recipe == "default" else f"-{recipe}"
     opened = open_request(request, progress=True)
     check_kind(opened.task, owner, f"the space '{owner.name}'")
     kind = opened.task.kind
-    made = customs_of(kind).recipe
-    plain = default_recipe(kind) if recipe == "default" else known.recipe
-    if not isinstance(plain, made):
-        raise UserError(f"the recipe '{recipe}' does not train networks for {kind.name}; leave it out, or choose another one")
-    asked = settings_of("recipe", request.settings, made)
-    half: dict[str, Any] = {"precision": "bf16"} if device != "cpu" and known.space else {}
-    wanted: AnyRecipe = replace(plain, **{**half, **asked})
-    notes: list[str] = []
-    if isinstance(wanted, Recipe):
-        wanted, notes = _feasible(wanted, asked, owner, found, opened.task)
+    wanted, notes = _recipe_for(recipe, owner, found, opened.task, device, request.settings)
     for note in notes:
         _tell(note)
     folder = checked_folder(Path(out) if out is not None else Path("runs") / f"train-{found.space}-{found.digest}-{seed}{named}")
@@ -420,6 +404,39 @@ def train_one(
         "folder": str(folder),
         "artifacts": {name: str(path) if path else None for name, path in files.items()},
     }
+
+
+def _sized_by(
+    recipe: PublishedRecipe, architecture: str, space: str | None, settings: Mapping[str, str]
+) -> tuple[Space, Architecture]:
+    """A space and its architecture, of the size that a recipe trains where it is of that space."""
+    from archscout.engine.resolve import with_settings
+
+    size = {f"space.{name}": str(value) for name, value in recipe.size.items()}
+    if recipe.space and recipe.space in (space, architecture.partition(":")[0]):  # its size may decide what the architecture means
+        return resolve(architecture, space, {**size, **settings})
+    owner, found = resolve(architecture, space, settings)
+    return with_settings(owner, found, {**(size if owner.name == recipe.space else {}), **settings})
+
+
+def _recipe_for(
+    name: str, owner: Space, found: Architecture, task: Task, device: str, settings: Mapping[str, str]
+) -> tuple[AnyRecipe, list[str]]:
+    """The recipe of a name with the settings asked for, and what it leaves out. Raises UserError where it is for other tasks."""
+    from archscout.engine.customs import customs_of
+    from archscout.engine.request import settings_of
+    from archscout.nn.recipe import Recipe
+    from archscout.nn.recipes import published
+    from archscout.nn.train import default_recipe
+
+    known, made = published(name), customs_of(task.kind).recipe
+    plain = default_recipe(task.kind) if name == "default" else known.recipe
+    if not isinstance(plain, made):
+        raise UserError(f"the recipe '{name}' does not train networks for {task.kind.name}; leave it out, or choose another one")
+    asked = settings_of("recipe", settings, made)
+    half: dict[str, Any] = {"precision": "bf16"} if device != "cpu" and known.space else {}
+    wanted: AnyRecipe = replace(plain, **{**half, **asked})
+    return _feasible(wanted, asked, owner, found, task) if isinstance(wanted, Recipe) else (wanted, [])
 
 
 def _feasible(
