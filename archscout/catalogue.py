@@ -28,6 +28,7 @@ ROOMS = {
     "data": "data",
     "tables": "benchmarks/tables",
     "meta": "meta",
+    "families": "families",
 }
 """The rooms of plug-ins, and the folder of each."""
 _SINGULAR = {
@@ -38,6 +39,7 @@ _SINGULAR = {
     "data": "data set",
     "tables": "table",
     "meta": "method that learns across tasks",
+    "families": "family of tasks",
 }
 _HERE = Path(__file__).parent
 

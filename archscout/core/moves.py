@@ -61,5 +61,20 @@ class Learned:
     fitness: float
 
 
+@dataclass(frozen=True, slots=True)
+class Lecture:
+    """How far a training on a database has come.
+
+    done, total: steps. metrics: numbers for the log, such as a validation loss.
+    state: a flat mapping of names to arrays, integers and floats, from which it can go on; None where it is not worth keeping.
+        Names that begin with "learned." are what was learned.
+    """
+
+    done: int
+    total: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    state: Mapping[str, Any] | None = None
+
+
 Learning = Generator[Judge | Learned, Sequence[Sequence[Observation]], None]
 """`Judge` is answered by the observations of each episode, in the order of its labels, `Learned` by nothing."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from archscout.core.architecture import Architecture, Decision
 from archscout.core.evidence import Episode, Estimate, Observation
 from archscout.core.highway import HighwayNetwork
-from archscout.core.moves import Learning, Search
+from archscout.core.moves import Learning, Lecture, Search
 from archscout.core.operations import OperationGraph
+from archscout.core.pictures import Pictures, TaskForm
 from archscout.core.problem import Problem, Task, TaskKind
 from archscout.core.signals import SignalTask
 from archscout.core.tables import Column, Recorded, SealedFile, TableFacts
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from archscout.core.database import MetaDatabase
     from archscout.core.encoding import TokenEncoding
+    from archscout.core.vertices import VertexEncoding
 
 Snapshot = Mapping[str, Any]
 
@@ -128,6 +131,23 @@ class TokenSpace(Protocol):
 
     def from_tokens(self, tokens: Sequence[int]) -> Architecture | None:
         """The architecture that legal tokens stand for, normalised; None where the space refuses it."""
+        ...
+
+
+@runtime_checkable
+class VertexSpace(Protocol):
+    """A space that is written as a graph of typed vertices in a way of its own; without it `core.vertices` writes a chain."""
+
+    def vertex_encoding(self, graph: str) -> VertexEncoding:
+        """The types and the edges. graph: "dataflow", or "reference" for the edges of MetaD2A's released code."""
+        ...
+
+    def vertices(self, architecture: Architecture) -> tuple[int, ...]:
+        """The types of the vertices of an architecture."""
+        ...
+
+    def from_vertices(self, types: Sequence[int]) -> Architecture | None:
+        """The architecture that legal types stand for, normalised; None where the space refuses it."""
         ...
 
 
@@ -342,6 +362,39 @@ class MetaLearner(Protocol):
 
     def keep_lesson(self, settings: Mapping[str, Any], name: str) -> Path:
         """Keep what was learned under a name, in place of what was there; gives the file."""
+        ...
+
+
+@runtime_checkable
+class DatabaseLearner(Protocol):
+    """Learns networks from a database of tasks, architectures and accuracies, with which others then judge or search."""
+
+    def training(
+        self,
+        database: MetaDatabase,
+        space: Space,
+        features: Sequence[Sequence[NDArray[np.float32]]],
+        *,
+        seed: int,
+        state: Snapshot | None = None,
+    ) -> Generator[Lecture, None, None]:
+        """The training; the last lecture's state holds what was learned.
+
+        features: of each task of the database, for each of its classes, those of its images (n, F). state: of a lecture, from which
+        it goes on.
+        """
+        ...
+
+
+@runtime_checkable
+class Family(Protocol):
+    """Image classification tasks of one sort, as many as wanted, from which methods that learn across tasks learn."""
+
+    def draw(self, number: int, form: TaskForm, *, seed: int, data_dir: Path | None = None) -> Pictures:
+        """The task of a number; the same for the same arguments.
+
+        data_dir: where published sets lie (also $ARCHSCOUT_DATA). Raises DataError where they cannot be had.
+        """
         ...
 
 

@@ -103,7 +103,7 @@ def pack(table: ScoreTable) -> bytes:
         "choices": table.choices, "values": table.values, "kinds": table.kinds,
     }  # fmt: skip
     file = io.BytesIO()
-    np.savez_compressed(file, digest=_digest(arrays), **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(file, digest=arrays_digest(arrays, _ARRAYS), **arrays)  # type: ignore[arg-type]
     return file.getvalue()
 
 
@@ -111,9 +111,9 @@ def read_scores(path: str | Path) -> ScoreTable:
     """The table in a file. Raises UserError where it is missing, damaged, or something else."""
     path = Path(path).expanduser()
     try:
-        with np.load(io.BytesIO(_content(path)), allow_pickle=False) as file:
+        with np.load(io.BytesIO(content_of(path)), allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
-            whole = np.array_equal(file["digest"], _digest(arrays))
+            whole = np.array_equal(file["digest"], arrays_digest(arrays, _ARRAYS))
         head = json.loads(arrays["facts"].tobytes()) if whole else {}
         made = (head["space"], tuple(head["judges"]), head["facts"]) if whole else None
     except FileNotFoundError:
@@ -129,8 +129,8 @@ def read_scores(path: str | Path) -> ScoreTable:
     return ScoreTable(space, judges, arrays["choices"], arrays["values"], arrays["kinds"], facts)
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a file that unpacks to no more than a score file may hold. Raises ValueError for another."""
+def content_of(path: Path) -> bytes:
+    """The bytes of an `.npz` that unpacks to no more than a score file may hold. Raises ValueError for another."""
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"it has {path.stat().st_size:,} bytes, and at most {_MOST_BYTES:,} are read")
     content = path.read_bytes()
@@ -147,9 +147,10 @@ def check_space(table: ScoreTable, space: str, path: str | Path) -> None:
         raise UserError(f"the scores in '{path}' are of the space '{table.space}', but '{space}' is asked about; score that one")
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+def arrays_digest(arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.uint8]:
+    """16 bytes that follow from the names, types, shapes and values of arrays, in this order of names."""
     hashed = blake2b(digest_size=16)
-    for name in _ARRAYS:
+    for name in names:
         hashed.update(f"{name}{arrays[name].dtype.str}{arrays[name].shape}".encode())
         hashed.update(np.ascontiguousarray(arrays[name]).tobytes())
     return np.frombuffer(hashed.digest(), np.uint8)
