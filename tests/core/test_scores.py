@@ -70,7 +70,7 @@ def _later(content: bytes) -> bytes:
     head = json.loads(arrays["facts"].tobytes()) | {"format": 9}
     arrays["facts"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     out = io.BytesIO()
-    np.savez(out, digest=scores._digest(arrays), **arrays)
+    np.savez(out, digest=scores.arrays_digest(arrays, scores._ARRAYS), **arrays)
     return out.getvalue()
 
 
