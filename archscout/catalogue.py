@@ -29,6 +29,7 @@ ROOMS = {
     "tables": "benchmarks/tables",
     "meta": "meta",
     "families": "families",
+    "extractors": "extractors",
 }
 """The rooms of plug-ins, and the folder of each."""
 _SINGULAR = {
@@ -40,6 +41,7 @@ _SINGULAR = {
     "tables": "table",
     "meta": "method that learns across tasks",
     "families": "family of tasks",
+    "extractors": "extractor of image features",
 }
 _HERE = Path(__file__).parent
 

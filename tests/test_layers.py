@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "data": BELOW_2 | {"catalogue"},  # a data set is opened by name
     "benchmarks": BELOW_2 | {"catalogue"},  # a table is opened by name
     "families": BELOW_2 | {"data"},
+    "extractors": BELOW_2,
     "estimators": (BELOW_3 - {"benchmarks"}) | {"catalogue", "benchmarks._open"},  # judges see a table's objectives, no files
     "learners": (BELOW_3 - {"benchmarks"}) | {"catalogue", "benchmarks._open"},
     "meta": BELOW_2 | {"learners"},
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "report": MACHINERY | {"analysis", "benchmarks.verdict"},
     "testing": MACHINERY | {"analysis"},
 }
-PLUG_INS = {"spaces", "data", "benchmarks", "families", "estimators", "learners", "meta", "strategies"}
+PLUG_INS = {"spaces", "data", "benchmarks", "families", "extractors", "estimators", "learners", "meta", "strategies"}
 THIRD_PARTY = {
     "core": {"numpy"},
     "catalogue": {"numpy"},

@@ -3,105 +3,299 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archscout.cli.options import DataDir, Dataset, Json, Settings, TableName, given
+from archscout.cli.options import DataDir, Json, Settings, given
 from archscout.core.errors import UserError
+
+if TYPE_CHECKING:
+    from archscout.core.database import MetaDatabase
+    from archscout.core.problem import Task
+    from archscout.core.protocols import DatabaseLearner, Extractor, MetaLearner
+
+_CHANNELS = 8
+"""Of the networks that are trained for a database, where the space can be made smaller."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    meta = typer.Typer(help="Methods that learn across tasks: train, list.", no_args_is_help=True, rich_markup_mode=None)
+    meta = typer.Typer(
+        help="Methods that learn across tasks: build, merge, train, list.", no_args_is_help=True, rich_markup_mode=None
+    )
+    meta.command()(build)
+    meta.command()(merge)
     meta.command()(train)
     meta.command("list")(list_)
     app.add_typer(meta, name="meta")
 
 
+def build(
+    space: Annotated[str, typer.Option(help="the search space (archscout plugins spaces)")] = "nas201",
+    tasks: Annotated[int, typer.Option(help="tasks in all, of every family equally many", min=2)] = 500,
+    records: Annotated[int, typer.Option(help="short trainings in all, of every task equally many", min=2)] = 3000,
+    families: Annotated[str, typer.Option(help="families of tasks (archscout plugins families), or all")] = "all",
+    data: Annotated[list[str] | None, typer.Option(help="a data set or folder of images as one more family; repeatable")] = None,
+    data_dir: DataDir = None,
+    epochs: Annotated[float, typer.Option(help="of each training")] = 5.0,
+    max_macs: Annotated[str, typer.Option(help="upper bound of the architectures, at the size of the tasks' images")] = "3M",
+    seed: Annotated[int, typer.Option(help="of tasks, architectures and trainings; other machines take other seeds")] = 0,
+    workers: Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)] = 0,
+    minutes: Annotated[float | None, typer.Option(help="stop after so long; the same command goes on", min=0)] = None,
+    out: Annotated[Path | None, typer.Option(help="the database; without it runs/meta-SPACE.npz")] = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Build a database: draw tasks, train random architectures on each shortly, keep what they reach."""
+    import platform
+
+    from archscout import catalogue
+    from archscout.cli import questions
+    from archscout.comparison.collecting import Collection, collect
+    from archscout.comparison.scoring import executor_of
+    from archscout.core.pictures import TaskForm
+    from archscout.core.protocols import Family, SharedSpace
+    from archscout.engine.request import parse_count, settings_of
+    from archscout.families._task import open_task
+    from archscout.nn.recipe import Recipe
+
+    words = given(settings, owners=("space", "recipe", "form"))
+    made = questions.space_of(space, words)
+    if isinstance(made, SharedSpace) and not any(name.startswith("space.") for name in words):
+        made = made.sized(channels=_CHANNELS)
+    own = [name for name in catalogue.names("families") if name != "dataset"]
+    listed = own if families == "all" else questions.names_in(families, "--families", "shapes,glyphs")
+    chosen: dict[str, Family] = {name: catalogue.make("families", name) for name in listed}
+    chosen |= {f"dataset {name}": catalogue.make("families", "dataset", data=name) for name in data or []}
+    form = TaskForm(**settings_of("form", words, TaskForm))
+    recipe = Recipe(**{"small_share": 0.0, **settings_of("recipe", words, Recipe)})
+    judge = catalogue.make("estimators", "train", epochs=epochs, recipe=recipe)
+    collection = Collection(made, chosen, form, judge, seed, {"macs": parse_count(max_macs, "--max-macs")})
+    place = out or Path("runs") / f"meta-{space}.npz"
+
+    def opened(family: Family, number: int) -> Task:
+        return open_task(family, number, form, seed=seed, data_dir=data_dir)
+
+    with executor_of(workers) as executor:
+        database, complete = collect(
+            collection, opened, place, executor, tasks=tasks, records=records, minutes=minutes,
+            facts={"machines": [f"{platform.machine()}, {executor.workers} workers"]},
+        )  # fmt: skip
+    _tell_database(database, place, complete, as_json)
+
+
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="databases of one space, made in one way")],
+    out: Annotated[Path, typer.Option(help="the database of all their records")],
+    as_json: Json = False,
+) -> None:
+    """Put databases of several machines together; equal records are kept once."""
+    from archscout.core.database import merged, pack_database, read_database
+    from archscout.store.files import write_atomic
+
+    database = merged([read_database(part) for part in parts])
+    write_atomic(out, pack_database(database))
+    _tell_database(database, out, True, as_json)
+
+
+def _tell_database(database: MetaDatabase, place: Path, complete: bool, as_json: bool) -> None:
+    seconds = float(database.facts.get("seconds", 0.0))
+    found = {
+        "file": str(place), "space": database.space, "tasks": len(database.tasks), "records": len(database), "complete": complete,
+        "families": sorted({task.family for task in database.tasks}), "mean_accuracy": float(database.accuracy.mean()),
+        "seconds": seconds, "digest": database.digest,
+    }  # fmt: skip
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    rest = "" if complete else "; the same command goes on"
+    print(f"{len(database):,} trainings of {database.space} on {len(database.tasks):,} tasks, {seconds / 3600:.2f} hours{rest}")
+    print(f"mean accuracy {database.accuracy.mean():.1%}, kept in {place}")
+
+
 def train(
     method: Annotated[str, typer.Argument(help="the method (archscout plugins meta)")],
-    table: TableName,
-    dataset: Dataset,
+    table: Annotated[str, typer.Option(help="of a method that tunes a judge: a recorded benchmark (archscout plugins tables)")] = "",
+    dataset: Annotated[str, typer.Option(help="the recorded data set")] = "",
     labelled: Annotated[int, typer.Option(help="architectures whose recorded value may be seen", min=3)] = 20,
     data: Annotated[str | None, typer.Option(help="the images: a name or a path; Gaussian noise without")] = None,
-    data_dir: DataDir = None,
     epochs: Annotated[int | None, typer.Option(help="of the recorded training; by default the table's first column")] = None,
-    seed: Annotated[int, typer.Option(help="of the draw of the architectures, of the search and of the initial weights")] = 0,
-    workers: Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)] = 0,
+    database: Annotated[Path | None, typer.Option(help="of a method that learns from tasks: what archscout meta build made")] = None,
+    extractor: Annotated[str, typer.Option(help="of image features (archscout plugins extractors)")] = "small",
+    data_dir: DataDir = None,
+    seed: Annotated[int, typer.Option(help="of all that is random")] = 0,
+    workers: Annotated[int, typer.Option(help="worker processes that judge; 0 for one per core", min=0)] = 0,
     minutes: Annotated[
         float | None, typer.Option(help="stop after so long with the best so far; the same command goes on", min=0)
     ] = None,
-    name: Annotated[str, typer.Option(help="to be used by; without it METHOD-TABLE-DATASET and what tells the question")] = "",
+    name: Annotated[str, typer.Option(help="to be used by; without it one that tells method and question")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what another command kept under this name")] = False,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Learn from labelled architectures of a recorded benchmark."""
+    """Learn from labelled architectures of a recorded benchmark (--table), or from a database of tasks (--database)."""
     from archscout import catalogue
+    from archscout.core.protocols import DatabaseLearner
+    from archscout.engine.request import settings_of
+
+    words = given(settings, owners=("meta", "estimator", "space", "data", "extractor"))
+    learner = catalogue.make("meta", method, **settings_of("meta", words, catalogue.plugin("meta", method)))
+    asked = _Asked(method, name, overwrite, words, data_dir, seed, minutes, as_json)
+    if isinstance(learner, DatabaseLearner):
+        if database is None or table:
+            raise UserError(f"'{method}' learns from a database; give --database FILE (archscout meta build makes one), no --table")
+        _train_on_database(learner, database, extractor, asked)
+    else:
+        if not table or not dataset or database is not None:
+            raise UserError(f"'{method}' learns from a recorded benchmark; give --table NAME and --dataset NAME, no --database")
+        _train_on_table(learner, table, dataset, labelled, data, epochs, workers, asked)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What both ways to learn have in common."""
+
+    method: str
+    name: str
+    overwrite: bool
+    words: dict[str, str]
+    data_dir: Path | None
+    seed: int
+    minutes: float | None
+    as_json: bool
+
+    def check_free(self, place: Path, going_on: bool) -> None:
+        """Raises UserError where another command kept something under a name that was chosen."""
+        if self.name and place.exists() and not self.overwrite and not going_on:
+            raise UserError(f"'{place}' was kept by another command; choose another --name, or give --overwrite")
+
+
+def _train_on_table(
+    learner: MetaLearner, table: str, dataset: str, labelled: int, data: str | None, epochs: int | None, workers: int, asked: _Asked
+) -> None:
     from archscout.cli import questions
     from archscout.comparison.correlate import draw
     from archscout.comparison.scoring import executor_of
     from archscout.comparison.telling import Countdown
     from archscout.core.evidence import Episode
     from archscout.core.problem import Problem
-    from archscout.core.protocols import MetaLearner
     from archscout.core.seeds import derive
     from archscout.engine.learn import Lessons
-    from archscout.engine.request import settings_of
 
-    words = given(settings, owners=("meta", "estimator", "space", "data"))
-    learner: MetaLearner = catalogue.make("meta", method, **settings_of("meta", words, catalogue.plugin("meta", method)))
-    if name:
-        learner.place_of(name)  # a name that cannot be used is told of before anything is judged
+    if asked.name:
+        learner.place_of(asked.name)  # a name that cannot be used is told of before anything is judged
     chosen = questions.table_of(table)
     recorded = chosen.objective(dataset, epochs)
-    space = questions.space_of(chosen.facts.space, words)
-    judge = questions.judge_of(learner.judge, words)
-    sample = draw(chosen, space, recorded, labelled, dataset=dataset, seed=derive(seed, "labelled"))
-    task = questions.task_of(space, data, data_dir, words)
+    space = questions.space_of(chosen.facts.space, asked.words)
+    judge = questions.judge_of(learner.judge, asked.words)
+    sample = draw(chosen, space, recorded, labelled, dataset=dataset, seed=derive(asked.seed, "labelled"))
+    task = questions.task_of(space, data, asked.data_dir, asked.words)
     episode = Episode(Problem(space, task), sample.architectures, [float(value) for value in sample.values])
-    lessons = Lessons(learner, judge, [episode], seed=seed, folder=Path("runs"))
-    place = learner.place_of(name or f"{method}-{table}-{dataset}-{lessons.digest[:8]}")
-    if name and place.exists() and not overwrite and not lessons.log.exists():
-        raise UserError(f"'{place}' was kept by another command; choose another --name, or give --overwrite")
+    lessons = Lessons(learner, judge, [episode], seed=asked.seed, folder=Path("runs"))
+    place = learner.place_of(asked.name or f"{asked.method}-{table}-{dataset}-{lessons.digest[:8]}")
+    asked.check_free(place, lessons.log.exists())
     countdown: Countdown | None = None
 
     def tell(trials: int, fitness: float) -> None:
         nonlocal countdown
-        countdown = countdown or Countdown(method, learner.trials, trials - 1)
+        countdown = countdown or Countdown(asked.method, learner.trials, trials - 1)
         countdown.at(trials, f", best {fitness:.3f}")
 
     with executor_of(workers) as executor:
-        lesson = lessons.learn(executor, minutes=minutes, tell=tell)
+        lesson = lessons.learn(executor, minutes=asked.minutes, tell=tell)
     if countdown is not None:
         countdown.close()
     learner.keep_lesson(lesson.settings, place.stem)
     found = {
-        "method": method, "table": table, "dataset": dataset, "column": recorded.column.name, "labelled": len(sample.rows),
-        "architectures": list(map(str, sample.architectures)), "seed": seed, "trials": lesson.trials, "complete": lesson.complete,
-        "fitness": lesson.fitness, "seconds": lesson.seconds, "name": place.stem, "file": str(place),
+        "method": asked.method, "table": table, "dataset": dataset, "column": recorded.column.name, "labelled": len(sample.rows),
+        "architectures": list(map(str, sample.architectures)), "seed": asked.seed, "trials": lesson.trials,
+        "complete": lesson.complete, "fitness": lesson.fitness, "seconds": lesson.seconds, "name": place.stem, "file": str(place),
         "settings": dict(lesson.settings),
     }  # fmt: skip
-    if as_json:
+    if asked.as_json:
         print(json.dumps(found, indent=1))
         return
     rest = "" if lesson.complete else f" of {learner.trials:,}; the same command goes on"
-    print(f"{method}: {lesson.trials:,} trials on {len(sample.rows)} architectures of {table} ({recorded.column.name}){rest}")
+    print(f"{asked.method}: {lesson.trials:,} trials on {len(sample.rows)} architectures of {table} ({recorded.column.name}){rest}")
     print(f"fitness {lesson.fitness:.3f}, kept as '{place.stem}' in {place}")
 
 
+def _train_on_database(learner: DatabaseLearner, path: Path, extractor: str, asked: _Asked) -> None:
+    from archscout import catalogue
+    from archscout.comparison.collecting import features_of, opener_of, sources_of, space_in
+    from archscout.comparison.telling import Countdown
+    from archscout.core.database import read_database
+    from archscout.core.models import model_place
+    from archscout.core.moves import Lecture
+    from archscout.engine.lectures import Lectures, keep_model
+    from archscout.engine.request import settings_of
+    from archscout.families._task import open_task
+
+    database = read_database(path)
+    space = space_in(database)
+    place = model_place(asked.name or f"{asked.method}-{space.name}-{database.digest[:8]}")
+    own = settings_of("extractor", asked.words, catalogue.plugin("extractors", extractor))
+    eyes: Extractor = catalogue.make("extractors", extractor, **own)
+    opened = opener_of(database, open_task, asked.data_dir)
+    features = features_of(database, opened, eyes, "read the tasks")
+    lectures = Lectures(
+        learner, database, space, features, extractor=eyes.digest, seed=asked.seed, folder=Path("runs")
+    )  # fmt: skip
+    asked.check_free(place, lectures.path.exists())
+    countdown = Countdown(asked.method, 0)
+
+    def tell(lecture: Lecture) -> None:
+        shown = "".join(f", {name} {value:.3g}" for name, value in lecture.metrics.items())
+        countdown.of(lecture.done, lecture.total, shown)
+
+    learned, last = lectures.attend(minutes=asked.minutes, tell=tell)
+    countdown.close()
+    facts = {
+        "method": asked.method, "space": database.facts["space"], "seed": asked.seed, "metrics": dict(last.metrics),
+        "database": {"digest": database.digest, "tasks": len(database.tasks), "records": len(database)},
+        "extractor": {"name": extractor, "settings": own, "digest": eyes.digest},
+        "sources": sources_of(database, asked.data_dir), "complete": last.done >= last.total,
+    }  # fmt: skip
+    keep_model(place, learned, facts)
+    if asked.as_json:
+        print(json.dumps({"name": place.stem, "file": str(place), **{k: v for k, v in facts.items() if k != "sources"}}, indent=1))
+        return
+    rest = "" if last.done >= last.total else f" {last.done:,} of {last.total:,} steps; the same command goes on"
+    print(f"{asked.method}: learned from {len(database):,} trainings on {len(database.tasks):,} tasks;{rest}")
+    print("".join(f"{name} {value:.3g}, " for name, value in last.metrics.items()) + f"kept as '{place.stem}' in {place}")
+
+
 def list_(as_json: Json = False) -> None:
-    """The signals of `signal-regression`: those that come with archscout, and those that were found here."""
+    """What was learned across tasks: signals of `signal-regression`, and models; those of archscout, and those found here."""
+    from archscout.core.models import is_shipped as comes_with_us
+    from archscout.core.models import models
     from archscout.core.signals import is_shipped, signal_tasks
 
-    found = [{"name": name, "about": about, "shipped": is_shipped(name), **_facts(name)} for name, about in signal_tasks().items()]
+    found: list[dict[str, Any]] = [
+        {"name": name, "kind": "signals", "about": about, "shipped": is_shipped(name), **_facts(name)}
+        for name, about in signal_tasks().items()
+    ]
+    found += [
+        {"name": name, "kind": "model", "about": str(path), "shipped": comes_with_us(path), **_model_facts(path)}
+        for name, path in models().items()
+    ]
     if as_json:
         print(json.dumps(found, indent=1))
         return
     for one in found:
         print(f"{one['name']:22}{one['about']}{' (damaged)' if 'error' in one else ''}")
+
+
+def _model_facts(path: Path) -> dict[str, object]:
+    from archscout.nn import checkpoint
+
+    contents, remarks = checkpoint.load(path)
+    if contents is None:
+        return {"error": "; ".join(remarks)}
+    return {name: contents[1].get(name) for name in ("method", "space", "database", "extractor", "metrics")}
 
 
 def _facts(name: str) -> dict[str, object]:

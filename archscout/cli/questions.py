@@ -100,9 +100,9 @@ def judges_of(names: Sequence[str], settings: Mapping[str, str], **recorded: Any
     return found
 
 
-def names_in(text: str) -> list[str]:
+def names_in(text: str, option: str = "--estimator", example: str = "naswot,synflow") -> list[str]:
     """`a,b` -> the names, each once. Raises UserError where there is none."""
     names = list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
     if not names:
-        raise UserError(f"--estimator takes names such as naswot,synflow, but '{text}' came")
+        raise UserError(f"{option} takes names such as {example}, but '{text}' came")
     return names

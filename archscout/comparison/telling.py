@@ -30,10 +30,10 @@ class Countdown:
         when = f", about {duration(left)} left" if left < 1e7 else ""
         self._write(f"{self._what}: {done:,} of {self._total:,}{note}{when}")
 
-    def of(self, done: int, total: int) -> None:
+    def of(self, done: int, total: int, note: str = "") -> None:
         """So many of so many are done, where their number is not known from the beginning."""
         self._total = total
-        self.at(done)
+        self.at(done, note)
 
     def _write(self, text: str) -> None:
         print(f"\r{text}\x1b[K" if self._terminal else text, end="" if self._terminal else "\n", file=sys.stderr, flush=True)

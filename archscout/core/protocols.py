@@ -399,6 +399,34 @@ class Family(Protocol):
 
 
 @runtime_checkable
+class SourcedFamily(Protocol):
+    """A family that draws from data sets, and says from which."""
+
+    def sources(self, data_dir: Path | None = None) -> Mapping[str, NDArray[np.uint64]]:
+        """The name of each, and the sketch of its images (`core.sketch`). Raises DataError where it cannot be had."""
+        ...
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Turns images into features, by which data sets are compared and described."""
+
+    @property
+    def width(self) -> int:
+        """F, the features of an image."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Names the weights; features of different ones cannot be compared."""
+        ...
+
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images (N, H, W, C) of one data set -> (N, F). Raises UserError or RunError where there are no weights."""
+        ...
+
+
+@runtime_checkable
 class Strategy(Protocol):
     """What next? A generator that yields moves and receives what has landed."""
 

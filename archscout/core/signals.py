@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from archscout.core.errors import UnknownName, UserError, suggestion
-from archscout.core.places import data_folder
+from archscout.core.places import data_folder, own_place
 
 NoiseKind = Literal["uniform", "gaussian"]
 SIDE = 8
@@ -35,7 +34,6 @@ BETAS = 10
 """Frequencies of a sine signal."""
 HIGHEST = 0.5
 """The highest frequency, in cycles per pixel."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _WIDEST = 10  # the waves along one axis are 640
 _LONGEST = 100_000
 _SHOWN = 60
@@ -188,19 +186,9 @@ def place_of(name: str) -> Path:
 
     Raises UserError for a name that is no file name, or that of a shipped task, and for a folder that cannot be written.
     """
-    if not _NAME.fullmatch(name):
-        raise UserError(f"a name of signals has up to 100 letters, digits, '-' and '_', but {_shown(name)} came")
     if is_shipped(name) or is_shipped(f"nlp-{name}"):
         raise UserError(f"'{name}' is the name of signals that come with archscout; choose another")
-    folder = signals_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        why = "" if os.access(folder, os.W_OK) else "it is read-only"
-    except OSError as error:
-        why = os.strerror(error.errno or 0)
-    if why:
-        raise UserError(f"signals cannot be kept in '{folder}' ({why}); set ARCHSCOUT_SIGNALS to another folder")
-    return folder / f"{name}.json"
+    return own_place(signals_folder(), name, ".json", "signals", "ARCHSCOUT_SIGNALS")
 
 
 def save_task(task: SignalTask, name: str) -> Path:
