@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python scripts/build_held_out.py ../shared/data
 
-Fashion-MNIST (70,000 images: all), MNIST (10,000: the test part; the training part is not in that folder), sign digits (2,062: all),
-Omniglot (13,180: the evaluation alphabets, bright ink on black, 28 x 28). Of each the 4,096 smallest hashes are kept, or all. Images
-are hashed as the data plug-ins read them, so a source that archscout opens is compared like for like.
+Fashion-MNIST (70,000 images: all), MNIST (10,000: the test part; the training part is not in that folder), sign digits (2,062:
+all), Omniglot (13,180: the evaluation alphabets, bright ink on black, 28 x 28). Of each the 4,096 smallest hashes are kept, or
+all. Images are hashed as the data plug-ins read them, so a source that archscout opens is compared like for like.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from archscout.families._held_out import FILE
 
 
 def main(folder: Path) -> None:
+    """Write the file, and say what is in it."""
     place = Place(cache_folder(), folder)
     sets = {"fashion_mnist": FashionMnist(), "mnist": Mnist(), "sign_digits": SignDigits()}
     images = {name: found.find(place).read().array for name, found in sets.items()}

@@ -53,4 +53,5 @@ def _canonical(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _overlaps(length: int) -> NDArray[np.int64]:
     """(32, length): how much of each of 32 equal stretches each old pixel covers; every row sums to `length`."""
     new, old = np.arange(_SIDE)[:, None], np.arange(length)[None, :]
-    return np.maximum(np.minimum((new + 1) * length, (old + 1) * _SIDE) - np.maximum(new * length, old * _SIDE), 0)
+    covered: NDArray[np.int64] = np.minimum((new + 1) * length, (old + 1) * _SIDE) - np.maximum(new * length, old * _SIDE)
+    return np.maximum(covered, 0)

@@ -20,8 +20,11 @@ FILE = Path(__file__).with_name("held_out.npz")
 LEAST_SHARED = 3
 """A source that shares so many images with a set is not drawn from; fewer may be chance, such as a mere stroke."""
 _NAMES = {
-    "fashion_mnist": "Fashion-MNIST", "mnist": "MNIST", "sign_digits": "the sign digits", "omniglot_evaluation": "Omniglot (evaluation)"
-}  # fmt: skip
+    "fashion_mnist": "Fashion-MNIST",
+    "mnist": "MNIST",
+    "sign_digits": "the sign digits",
+    "omniglot_evaluation": "Omniglot's evaluation alphabets",
+}
 
 
 def check(images: NDArray[np.uint8], name: str) -> NDArray[np.uint64]:

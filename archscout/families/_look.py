@@ -7,12 +7,13 @@ Places in an image are pairs (u, v) from -1 to 1, right and down. Families paint
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 AS_IS = np.eye(3, 4, dtype=np.float32)
 """The colours unchanged."""
@@ -45,7 +46,7 @@ class Look:
 
 
 def drawn_look(rng: np.random.Generator) -> Look:
-    """A random look. Most are mild, since a task is hard already where several meet; what disturbs is the weaker the contrast is."""
+    """A random look. Most are mild, since several together make a task hard; the weaker the contrast, the weaker what disturbs."""
     contrast = float(rng.choice([1.0, 1.0, 0.7, 0.45]))
     return Look(
         colour=_drawn_colour(contrast, rng),
@@ -77,8 +78,9 @@ def places(maps: Floats, side: int) -> tuple[Floats, Floats]:
     """u and v (N, side, side) of the middles of the pixels, after affine maps (N, 2, 3)."""
     line = ((np.arange(side, dtype=np.float32) + 0.5) * 2 / side - 1).astype(np.float32)
     across, down = line[None, None, :], line[None, :, None]
-    u, v = (maps[:, row, 0, None, None] * across + (maps[:, row, 1, None, None] * down + maps[:, row, 2, None, None]) for row in (0, 1))
-    return u, v
+    by_row, offset = maps[:, :, 1, None, None] * down[:, None], maps[:, :, 2, None, None]
+    found = maps[:, :, 0, None, None] * across[:, None] + (by_row + offset)
+    return found[:, 0], found[:, 1]
 
 
 def sampled(images: NDArray[np.uint8], maps: Floats, side: int) -> Floats:
@@ -129,7 +131,8 @@ def spots(count: int, side: int, rng: np.random.Generator) -> Floats:
     place = np.linspace(0, 3, side, dtype=np.float32)
     weights = np.maximum(1 - np.abs(place[:, None] - np.arange(4, dtype=np.float32)), 0)
     across = np.matmul(weights, coarse.reshape(count, 4, 12)).reshape(count, side, 4, 3)
-    return np.matmul(weights, across)
+    field: Floats = np.matmul(weights, across)
+    return field
 
 
 def colours(count: int, rng: np.random.Generator) -> Floats:
@@ -199,6 +202,6 @@ def _covered(images: Floats, share: float, rng: np.random.Generator) -> Floats:
     last = first + rng.uniform(0.15, 0.5, (count, 2)) * side
     line = np.arange(side) + 0.5
     inside = (line >= first[:, :, None]) & (line < last[:, :, None])
-    inside &= (rng.random(count) < share)[:, None, None]
-    area = (inside[:, 0, :, None] & inside[:, 1, None, :])[..., None]
+    inside &= np.less(rng.random((count, 1, 1)), share)
+    area: NDArray[np.bool_] = np.logical_and(inside[:, 0, :, None], inside[:, 1, None, :])[..., None]
     return np.where(area, colours(count, rng)[:, None, None, :], images)

@@ -6,6 +6,7 @@ process: none may hold images that are kept for testing (`_held_out`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +28,10 @@ LEAST = 10
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """images: (M, H, W, C) uint8, perhaps mapped from disk. rows: of each class, those that may be used. sketch: of all of these."""
+    """Labelled images that may be learned from.
+
+    images: (M, H, W, C) uint8, perhaps mapped from disk. rows: of each class, those that may be used. sketch: of all of these.
+    """
 
     name: str
     images: NDArray[np.uint8]
@@ -66,22 +70,29 @@ def of_any_classes(source: Source, rng: np.random.Generator, look: Look, form: T
     """A task of random classes of a source."""
     count = class_count(rng, form, len(source.classes))
     chosen = np.sort(rng.permutation(len(source.classes))[:count])
-    return of_classes(source, chosen, rng, look, form)
-
-
-def of_classes(source: Source, chosen: NDArray[np.int64], rng: np.random.Generator, look: Look, form: TaskForm) -> Design:
-    """A task of these classes of a source."""
-    share = form.train / (form.train + form.valid)
-    originals = [parted(rng.permutation(source.rows[label]), share) for label in chosen]
+    take = originals(source, chosen, rng, form)
 
     def paint(part: Part, labels: NDArray[np.int64], side: int, rng: np.random.Generator) -> Floats:
-        rows = np.empty(len(labels), np.int64)
-        for label, own in enumerate(originals):
-            at = np.flatnonzero(labels == label)
-            rows[at] = np.resize(own[part], len(at))
-        return sampled(source.images[rows], moves(len(rows), look, rng), side)
+        return sampled(take(part, labels), moves(len(labels), look, rng), side)
 
     return Design(tuple(source.classes[label] for label in chosen), paint, look, source.mirrored)
+
+
+def originals(
+    source: Source, chosen: NDArray[np.int64], rng: np.random.Generator, form: TaskForm
+) -> Callable[[Part, NDArray[np.int64]], NDArray[np.uint8]]:
+    """(part, labels (N,)) -> images (N, H, W, C) of these of the chosen classes, in turn; the parts share none."""
+    share = form.train / (form.train + form.valid)
+    divided = [parted(rng.permutation(source.rows[label]), share) for label in chosen]
+
+    def take(part: Part, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+        rows = np.empty(len(labels), np.int64)
+        for label, own in enumerate(divided):
+            at = np.flatnonzero(labels == label)
+            rows[at] = np.resize(own[part], len(at))
+        return source.images[rows]
+
+    return take
 
 
 def parted(rows: NDArray[np.int64], share: float) -> dict[Part, NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from archscout.nn.batches import Augmentation, ImageSplit
 
 def open_task(family: Family, number: int, form: TaskForm, *, seed: int, data_dir: Path | None = None) -> Task:
     """The task of a number of a family; its name is such as "textures/12". Draws it, where it is none of the last few."""
-    return _opened(family, number, form, seed, data_dir)
+    return _opened(family, number, form, seed, data_dir)  # type: ignore[arg-type] # families are frozen dataclasses
 
 
 def family_name(family: Family) -> str:
@@ -40,5 +40,5 @@ def _opened(family: Family, number: int, form: TaskForm, seed: int, data_dir: Pa
 
 
 def _split(family: Family, number: int, form: TaskForm, seed: int, data_dir: Path | None, name: str) -> ImageSplit:
-    split: ImageSplit = _opened(family, number, form, seed, data_dir).splits[name]
+    split: ImageSplit = open_task(family, number, form, seed=seed, data_dir=data_dir).splits[name]
     return split

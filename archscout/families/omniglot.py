@@ -1,7 +1,7 @@
 """Handwritten characters of one to three background alphabets of Omniglot; the evaluation alphabets are never drawn from.
 
 Each character was drawn by 20 people. The drawings of some are for training, of the others for validation; each is varied as often
-as a task needs images.
+as a task needs images, and may have others beside it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from archscout.data._contents import Place
 from archscout.data._opened import data_folder_of
 from archscout.data._prepared import prepare
 from archscout.data.omniglot import Omniglot as Drawings
-from archscout.families._drawing import Design, class_count, drawn
-from archscout.families._look import Look
-from archscout.families._subsets import Source, made_source, of_classes
+from archscout.families._drawing import Design, Part, class_count, drawn
+from archscout.families._look import Floats, Look
+from archscout.families._subsets import Source, made_source, originals
+from archscout.families._writing import drawn_paper
 
 
 @dataclass(frozen=True)
@@ -58,5 +59,13 @@ def _designed(source: Source, rng: np.random.Generator, look: Look, form: TaskFo
     characters = np.flatnonzero(np.isin(alphabet_of, alphabets[:many]))
     count = class_count(rng, form, len(characters))
     # There are few drawings of each, so the variations must make up for it.
-    look = replace(look, shift=max(look.shift, 0.1), turn=min(max(look.turn, 0.12), 0.25), scale=max(look.scale, 0.1))
-    return of_classes(source, np.sort(rng.permutation(characters)[:count]), rng, look, form)
+    look = replace(look, shift=max(look.shift, 0.1), turn=min(max(look.turn, 0.15), 0.4), scale=max(look.scale, 0.15))
+    chosen = np.sort(rng.permutation(characters)[:count])
+    take, paper = originals(source, chosen, rng, form), drawn_paper(rng)
+
+    def paint(part: Part, labels: NDArray[np.int64], side: int, rng: np.random.Generator) -> Floats:
+        own = take(part, labels)
+        padded = np.pad(own, ((0, 0), (1, 1), (1, 1), (0, 0)))  # what is beyond the border is empty
+        return paper.written(padded, lambda many: padded[rng.integers(len(own), size=many)], look, side, rng)
+
+    return Design(tuple(source.classes[label] for label in chosen), paint, look)

@@ -36,6 +36,8 @@ def _designed(rng: np.random.Generator, look: Look, form: TaskForm) -> Design:
     scene = _drawn_scene(rng)
     if question in ("colour", "form and colour"):
         look = replace(look, colour=AS_IS, light=min(look.light, 0.05), noise=min(look.noise, 0.1))
+    if question == "number":  # all else that stands about would be counted
+        scene, look = replace(scene, others=0, outlined=0.0), replace(look, clutter=0.0, covered=0.0, noise=min(look.noise, 0.05))
     if question == "place":
         look = replace(look, angle=0.0, turn=min(look.turn, 0.1))
     pick, names = _QUESTIONS[question](count, rng)
@@ -88,7 +90,7 @@ class _Scene:
         for _ in range(self.others):
             some = np.flatnonzero(rng.random(count) < 0.6)
             small = _Objects(
-                rng.integers(len(FORMS), size=(len(some), 1)), *rng.uniform(-1, 1, (2, len(some), 1)),
+                rng.integers(len(FORMS), size=(len(some), 1)), rng.uniform(-1, 1, (len(some), 1)), rng.uniform(-1, 1, (len(some), 1)),
                 rng.uniform(0.1, 0.2, (len(some), 1)), colours(len(some), rng)[:, None],
             )  # fmt: skip
             self._put(canvas, some, small, 0, look, rng)
@@ -160,7 +162,7 @@ def _by_number(count: int, rng: np.random.Generator) -> tuple[Pick, tuple[str, .
         cells = rng.random((images, 9)).argsort(1)[:, :count]
         x, y = ((axis - 1) * 0.62 + rng.uniform(-0.09, 0.09, cells.shape) for axis in (cells % 3, cells // 3))
         form = np.where(np.arange(count) <= labels[:, None], rng.choice(scene.forms, images)[:, None], -1)
-        colour = contrasting(np.repeat(scene.ground, images, 0), rng, 0.45)
+        colour = contrasting(np.repeat(scene.ground, images, 0), rng, 0.5)
         colour = np.broadcast_to(colour[:, None], (images, count, 3)).astype(np.float32)
         return _Objects(form, x, y, rng.uniform(0.19, 0.27, cells.shape), colour)
 
@@ -201,7 +203,8 @@ def _by_place(count: int, rng: np.random.Generator) -> tuple[Pick, tuple[str, ..
         x, y = ((axis - 2) * 0.36 + rng.uniform(-0.1, 0.1, both.shape) for axis in (both % 5, both // 5))
         form = np.tile([other_form, own_form], (images, 1))
         colour = contrasting(np.repeat(scene.ground, 2 * images, 0), rng).reshape(images, 2, 3)
-        return _Objects(form, x, y, rng.uniform(0.22, 0.34, both.shape), colour)
+        size = np.asarray(rng.uniform(0.22, 0.34, both.shape))
+        return _Objects(form, x, y, size, colour)
 
     return pick, tuple(f"row {cell // 5 + 1}, column {cell % 5 + 1}" for cell in cells)
 
@@ -262,7 +265,7 @@ def _boxes(*boxes: tuple[float, float, float, float]) -> Outline:
 
     def outline(x: Floats, y: Floats) -> Floats:
         parts = [np.minimum(half_x - np.abs(x - mid_x), half_y - np.abs(y - mid_y)) for mid_x, mid_y, half_x, half_y in boxes]
-        return np.maximum.reduce(parts)
+        return np.asarray(np.maximum.reduce(parts))
 
     return outline
 
@@ -279,11 +282,11 @@ def _ring(x: Floats, y: Floats) -> Floats:
 
 
 def _half(x: Floats, y: Floats) -> Floats:
-    return np.minimum(1 - np.sqrt(x * x + (y - 0.4) ** 2), 0.4 - y)
+    return np.asarray(np.minimum(1 - np.sqrt(x * x + (y - 0.4) ** 2), 0.4 - y))
 
 
 def _crescent(x: Floats, y: Floats) -> Floats:
-    return np.minimum(1 - np.sqrt(x * x + y * y), np.sqrt((x - 0.55) ** 2 + y * y) - 0.75)
+    return np.asarray(np.minimum(1 - np.sqrt(x * x + y * y), np.sqrt((x - 0.55) ** 2 + y * y) - 0.75))
 
 
 def _heart(x: Floats, y: Floats) -> Floats:
@@ -293,16 +296,16 @@ def _heart(x: Floats, y: Floats) -> Floats:
 
 def _arrow(x: Floats, y: Floats) -> Floats:
     head = np.minimum(0.05 - y, (y + 1 - 1.25 * np.abs(x)) * 0.62)
-    return np.maximum(head, np.minimum(0.26 - np.abs(x), 0.5 - np.abs(y - 0.5)))
+    return np.asarray(np.maximum(head, np.minimum(0.26 - np.abs(x), 0.5 - np.abs(y - 0.5))))
 
 
 def _drop(x: Floats, y: Floats) -> Floats:
     tip = np.minimum((y + 1 - 2.0 * np.abs(x)) * 0.45, 0.35 - y)
-    return np.maximum(0.58 - np.sqrt(x * x + (y - 0.4) ** 2), tip)
+    return np.asarray(np.maximum(0.58 - np.sqrt(x * x + (y - 0.4) ** 2), tip))
 
 
 def _pacman(x: Floats, y: Floats) -> Floats:
-    return np.minimum(1 - np.sqrt(x * x + y * y), (np.abs(y) - x) * 0.7)
+    return np.asarray(np.minimum(1 - np.sqrt(x * x + y * y), (np.abs(y) - x) * 0.7))
 
 
 FORMS: tuple[tuple[str, Outline], ...] = (

@@ -1,6 +1,6 @@
 """Textures made by formulas: waves, noise of many spectra, stripes, checkers, dots, cells, bricks, zigzags, rings, blends.
 
-A texture is one of ten kinds and six numbers from 0 to 1 (its wavelength, direction and so on). In half of the tasks all classes are
+A texture is one of ten kinds and six numbers from 0 to 1 (wavelength, direction and so on). In half of the tasks all classes are
 of one kind and differ in these numbers alone, by as much as was drawn for the task; in the others each has a kind of its own. The
 colours belong to the task, to the class, or to the image.
 """
@@ -59,9 +59,14 @@ def _designed(rng: np.random.Generator, look: Look, form: TaskForm) -> Design:
         if blend:
             heights = (1 - blend) * heights + blend * _spectrum(heights, np.full((len(labels), _NUMBERS), 0.5, np.float32), rng)
         low, high = (
-            _palette(len(labels), rng) if owner == "image" else palette[:, labels] if owner == "class" else fixed[:, [0] * len(labels)]
+            _palette(len(labels), rng)
+            if owner == "image"
+            else palette[:, labels]
+            if owner == "class"
+            else fixed[:, [0] * len(labels)]
         )
-        return low[:, None, None, :] + heights[..., None] * (high - low)[:, None, None, :]
+        painted: Floats = low[:, None, None, :] + heights[..., None] * (high - low)[:, None, None, :]
+        return painted
 
     names = tuple(f"{KINDS[kind].__name__.strip('_')} {place}" for place, kind in enumerate(kinds, 1))
     return Design(names, paint, look)
@@ -74,7 +79,7 @@ def _palette(count: int, rng: np.random.Generator) -> Floats:
 
 
 def _apart(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(count, 6) from 0 to 1: of each number, equal steps in random order (a Latin hypercube), so that no two classes fall together."""
+    """(count, 6) from 0 to 1: equal steps of each number in random order (a Latin hypercube), so that no two fall together."""
     steps = np.stack([rng.permutation(count) for _ in range(_NUMBERS)], 1)
     return (steps + rng.uniform(0.25, 0.75, steps.shape)) / count
 
@@ -100,7 +105,8 @@ def _stripes(u: Floats, v: Floats, numbers: Floats, rng: np.random.Generator) ->
     """Stripes with hard edges; number 2 is the width of the bright ones, 3 how much every other one is darker."""
     along, _ = _frame(u, v, numbers, rng)
     bright = _step(_column(0.2 + 0.6 * numbers[:, 2]) / 2 - np.abs(along % 1 - 0.5), along)
-    return bright * (1 - _column(0.8 * numbers[:, 3]) * (np.floor(along) % 2))
+    darker: Floats = 1 - _column(0.8 * numbers[:, 3]) * (np.floor(along) % 2)
+    return np.multiply(bright, darker)
 
 
 def _checkers(u: Floats, v: Floats, numbers: Floats, rng: np.random.Generator) -> Floats:
@@ -175,7 +181,8 @@ def _cells(u: Floats, v: Floats, numbers: Floats, rng: np.random.Generator) -> F
     edges = np.clip((np.sqrt(second) - near) * 5, 0, 1)
     spots = np.clip(near * np.sqrt(used) * 0.5, 0, 1)
     look, kind = _column(numbers[:, 3]), _column(numbers[:, 4])
-    return (1 - look) * (shade + kind * (edges * shade - shade)) + look * (spots + kind * (edges - spots))
+    shaded, spotted = shade + kind * (edges * shade - shade), spots + kind * (edges - spots)
+    return np.asarray(shaded + look * (spotted - shaded), np.float32)
 
 
 def _noise(u: Floats, v: Floats, numbers: Floats, rng: np.random.Generator) -> Floats:
@@ -187,7 +194,7 @@ def _noise(u: Floats, v: Floats, numbers: Floats, rng: np.random.Generator) -> F
 
 
 def _spectrum(u: Floats, numbers: Floats, rng: np.random.Generator) -> Floats:
-    """White noise through a filter: numbers 0 and 2 are the middle and width of its band, 1 and 3 direction and width of its fan."""
+    """White noise through a filter: numbers 0 and 2 are middle and width of its band, 1 and 3 direction and width of its fan."""
     count, side = u.shape[:2]
     size = side + 8  # the filter wraps around, so the image is cut out of more
     rows, columns = fft.fftfreq(size)[:, None], fft.rfftfreq(size)[None, :]
@@ -220,13 +227,13 @@ def _column(numbers: NDArray[np.floating]) -> Floats:
 
 
 def _sine(turns: Floats) -> Floats:
-    return np.sin(turns * np.float32(2 * np.pi))
+    return np.asarray(np.sin(turns * np.float32(2 * np.pi)))
 
 
 def _step(distance: Floats, scale: Floats) -> Floats:
     """1 where the distance to an edge is positive, 0 where it is negative, smooth over about a painted pixel."""
     width = np.abs(scale[:, :1, 1:2] - scale[:, :1, :1]) + np.abs(scale[:, 1:2, :1] - scale[:, :1, :1])
-    return np.clip(0.5 + distance / np.maximum(width, np.float32(1e-3)), 0, 1)
+    return np.asarray(np.clip(0.5 + distance / np.maximum(width, np.float32(1e-3)), 0, 1))
 
 
 def _scattered(x: Floats, y: Floats) -> Floats:
