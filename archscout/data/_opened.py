@@ -83,7 +83,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedD
     """Find, prepare (or take from the cache) and split the data. Raises DataError or UnknownName, one sentence each."""
     checked_size(request.image_size)
     plugin = _plugin(request)
-    place = Place(cache_folder(), _data_dir(request), progress)
+    place = Place(cache_folder(), data_folder_of(request.data_dir), progress)
     found = plugin.find(place)
     kind = LANGUAGE_MODELLING if isinstance(found, TextSource) else IMAGE_CLASSIFICATION
     if request.task not in ("auto", kind.name):
@@ -224,13 +224,14 @@ def _plugin(request: DataRequest) -> Any:
     raise UnknownName(f"there is no folder and no data set '{source}'; {hint}")
 
 
-def _data_dir(request: DataRequest) -> Path | None:
-    chosen = request.data_dir or os.environ.get("ARCHSCOUT_DATA")
+def data_folder_of(data_dir: Path | None) -> Path | None:
+    """Where published sets lie: this folder, else $ARCHSCOUT_DATA, else nowhere. Raises DataError where it is no folder."""
+    chosen = data_dir or os.environ.get("ARCHSCOUT_DATA")
     if not chosen:
         return None
     folder = Path(chosen).expanduser()
     if not folder.is_dir():
-        where = "--data-dir" if request.data_dir else "$ARCHSCOUT_DATA"
+        where = "--data-dir" if data_dir else "$ARCHSCOUT_DATA"
         raise DataError(f"{where} names '{folder}', which is no folder; give the folder that holds the data sets")
     return folder
 

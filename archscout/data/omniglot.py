@@ -2,7 +2,8 @@
 
 Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program induction" (Science, 2015).
 Without a setting the 30 background alphabets are the classes (19,280 images); with `alphabet` the characters of that one
-alphabet are (20 images each; any of the 50). There is no test part, so all splits are drawn.
+alphabet are (20 images each; any of the 50), with `characters` those of all background alphabets (964). There is no test part, so
+all splits are drawn.
 """
 
 from __future__ import annotations
@@ -32,16 +33,23 @@ _SIDE = 28
 
 @dataclass(frozen=True)
 class Omniglot:
-    """alphabet: the characters of this alphabet as classes, for instance "Greek"; none: the background alphabets as classes."""
+    """alphabet: the characters of this alphabet as classes, for instance "Greek"; none: the background alphabets as classes.
+
+    characters: without an alphabet, the characters of all background alphabets as classes.
+    """
 
     alphabet: str | None = None
+    characters: bool = False
 
     def find(self, place: Place) -> Found:
         """In the data directory (omniglot28_*.npz or images_*.zip), in the cache, or from the network."""
         parts = ["background"] if self.alphabet is None else ["background", "evaluation"]
         paths = [path for part in parts for path in _part(place, part)]
         name = "omniglot" if self.alphabet is None else f"omniglot-{self.alphabet.lower().replace(' ', '-')}"
-        return Found(name, digest([file_identity(paths), self.alphabet]), lambda: _contents(paths, self.alphabet))
+        by_character = self.characters and self.alphabet is None
+        name += "-characters" if by_character else ""
+        identity = digest([file_identity(paths), self.alphabet, *(["characters"] if by_character else [])])
+        return Found(name, identity, lambda: _contents(paths, self.alphabet, by_character))
 
 
 def _part(place: Place, part: str) -> list[Path]:
@@ -52,13 +60,13 @@ def _part(place: Place, part: str) -> list[Path]:
     return prepared or packed or fetched(place, [file], "omniglot")
 
 
-def _contents(paths: list[Path], alphabet: str | None) -> Contents:
+def _contents(paths: list[Path], alphabet: str | None, by_character: bool) -> Contents:
     """Choose the classes from all images and their names, which are such as "Greek/character03"."""
     read = [_prepared(path) if path.suffix == ".npz" else _packed(path) for path in paths]
     images = np.concatenate([pictures for pictures, _ in read])
     names = np.concatenate([characters for _, characters in read])
     alphabets = np.array([name.split("/")[0] for name in names])
-    labels = alphabets
+    labels = names if by_character else alphabets
     if alphabet is not None:
         known = {_loose(name): name for name in np.unique(alphabets).tolist()}
         if _loose(alphabet) not in known:
@@ -66,7 +74,7 @@ def _contents(paths: list[Path], alphabet: str | None) -> Contents:
         chosen = alphabets == known[_loose(alphabet)]
         images, labels = images[chosen], np.array([name.split("/")[1] for name in names[chosen]])
     classes, numbers = np.unique(labels, return_inverse=True)
-    what = "characters of one alphabet" if alphabet else "background alphabets"
+    what = "characters of one alphabet" if alphabet else "characters" if by_character else "background alphabets"
     notes = [
         f"The images are Omniglot (Lake and others, MIT licence), read from '{paths[0].parent}'.",
         f"The classes are its {len(classes)} {what}.",
