@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _CHANNELS = 8
 """Of the networks that are trained for a database, where the space can be made smaller."""
+_RECIPE: dict[str, Any] = {"batch": 16, "small_share": 0.0, "label_smoothing": 0.0}
+"""What is different in trainings of a few seconds: many small steps tell architectures apart better than few large ones."""
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +73,7 @@ def build(
     chosen: dict[str, Family] = {name: catalogue.make("families", name) for name in listed}
     chosen |= {f"dataset {name}": catalogue.make("families", "dataset", data=name) for name in data or []}
     form = TaskForm(**settings_of("form", words, TaskForm))
-    recipe = Recipe(**{"small_share": 0.0, **settings_of("recipe", words, Recipe)})
+    recipe = Recipe(**{**_RECIPE, **settings_of("recipe", words, Recipe)})
     judge = catalogue.make("estimators", "train", epochs=epochs, recipe=recipe)
     collection = Collection(made, chosen, form, judge, seed, {"macs": parse_count(max_macs, "--max-macs")})
     place = out or Path("runs") / f"meta-{space}.npz"
@@ -118,12 +120,16 @@ def _tell_database(database: MetaDatabase, place: Path, complete: bool, as_json:
 
 def train(
     method: Annotated[str, typer.Argument(help="the method (archscout plugins meta)")],
-    table: Annotated[str, typer.Option(help="of a method that tunes a judge: a recorded benchmark (archscout plugins tables)")] = "",
+    table: Annotated[
+        str, typer.Option(help="of a method that tunes a judge: a recorded benchmark (archscout plugins tables)")
+    ] = "",
     dataset: Annotated[str, typer.Option(help="the recorded data set")] = "",
     labelled: Annotated[int, typer.Option(help="architectures whose recorded value may be seen", min=3)] = 20,
     data: Annotated[str | None, typer.Option(help="the images: a name or a path; Gaussian noise without")] = None,
     epochs: Annotated[int | None, typer.Option(help="of the recorded training; by default the table's first column")] = None,
-    database: Annotated[Path | None, typer.Option(help="of a method that learns from tasks: what archscout meta build made")] = None,
+    database: Annotated[
+        Path | None, typer.Option(help="of a method that learns from tasks: what archscout meta build made")
+    ] = None,
     extractor: Annotated[str, typer.Option(help="of image features (archscout plugins extractors)")] = "small",
     data_dir: DataDir = None,
     seed: Annotated[int, typer.Option(help="of all that is random")] = 0,

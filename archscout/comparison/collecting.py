@@ -29,8 +29,8 @@ from archscout.core.draw import sample
 from archscout.core.errors import Interrupted, UserError
 from archscout.core.evidence import Estimate
 from archscout.core.pictures import TaskForm
-from archscout.core.problem import Problem, Task
 from archscout.core.places import cache_folder
+from archscout.core.problem import Problem, Task
 from archscout.core.protocols import Estimator, Extractor, Family, SourcedFamily, Space
 from archscout.core.seeds import derive, generator
 from archscout.core.sketch import to_text

@@ -16,8 +16,8 @@ class TaskForm:
     """
 
     side: int = 16
-    train: int = 1280
-    valid: int = 800
+    train: int = 512
+    valid: int = 640
     fewest: int = 5
     most: int = 20
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 KEPT = 4096
 """How many hashes a sketch keeps at most."""
+_WRITTEN = 1000
 _SIDE = 32
 _BLOCK = 1024
 
@@ -55,3 +56,13 @@ def _overlaps(length: int) -> NDArray[np.int64]:
     new, old = np.arange(_SIDE)[:, None], np.arange(length)[None, :]
     covered: NDArray[np.int64] = np.minimum((new + 1) * length, (old + 1) * _SIDE) - np.maximum(new * length, old * _SIDE)
     return np.maximum(covered, 0)
+
+
+def to_text(found: NDArray[np.uint64]) -> str:
+    """A sketch as hexadecimal digits, the smallest thousand of it."""
+    return found[:_WRITTEN].astype(">u8").tobytes().hex()
+
+
+def from_text(text: str) -> NDArray[np.uint64]:
+    """The sketch that `to_text` wrote."""
+    return np.frombuffer(bytes.fromhex(text), ">u8").astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Drives a training on a database of tasks: keeps snapshots, goes on after a kill with the same result, stops when the time is up."""
+"""Drives a training on a database of tasks: keeps snapshots, goes on after a kill to the same result, stops when the time is up."""
 
 from __future__ import annotations
 

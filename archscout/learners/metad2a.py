@@ -26,8 +26,8 @@ from archscout.learners._dataset_model import Opened, opened
 class MetaD2A:
     """The accuracy that a model of MetaD2A predicts, 0 to 1.
 
-    model: a name (archscout meta list) or a .safetensors file; ours for the space where empty. draws: of the data set's images, over
-    which predictions are averaged.
+    model: a name (archscout meta list) or a .safetensors file; ours for the space where empty.
+    draws: of the data set's images, over which predictions are averaged.
     """
 
     model: str = ""

@@ -1,8 +1,8 @@
 """MetaD2A as a search: architectures are written for the data set, ranked by their predicted accuracy, and the best are trained.
 
 Lee, Hyung and Hwang 2021 (arXiv 2107.00860); `meta/metad2a.py` has the method and its training. Nothing is trained here: the images
-become features, the generator writes distinct legal architectures, the predictor ranks them. Their order is the answer; what follows
-(the comparison) trains the first ones beside baselines.
+become features, the generator writes distinct legal architectures, the predictor ranks them. Their order is the answer; what
+follows (the comparison) trains the first ones beside baselines.
 
 Published: 500 architectures for CIFAR-10 and CIFAR-100, 50 for other data, of which the best 30 or the best one are trained.
 
@@ -66,7 +66,7 @@ class MetaD2A:
 
         def legal(types: Any) -> bool:
             architecture = of_vertices(space, types)
-            return architecture is not None and accept(architecture)
+            return architecture is not None and (accept is None or accept(architecture))
 
         written = found.model.generate(found.features, self.generate, rng=generator(seed, "write"), accept=legal)
         architectures = [made for types in written.types.tolist() if (made := of_vertices(space, types)) is not None]
