@@ -55,7 +55,7 @@ from archscout.nn.threads import torch_threads
 
 Teacher = Literal["records", "predictor"]
 
-_VALIDATION_DRAWS = 4
+_DRAWS = 4
 _RANKED = 3
 """Records of a task, below which their order says nothing."""
 _FEW = 10
@@ -253,36 +253,40 @@ class _Course:
 
     def _judging(self) -> tuple[dict[str, float], float]:
         """How the predictor does on the tasks that are held out, and what its epoch is chosen by."""
-        told, wanted = [], []
-        for task in self.aside.tolist():
-            rows = self.known.rows[task]
-            rng = generator(self.seed, "aside", task)
-            codes = torch.cat([self._codes(self.predictor.dataset, np.array([task]), rng) for _ in range(_VALIDATION_DRAWS)])
-            graphs = self.predictor.graph(self.known.types[torch.from_numpy(rows)])
-            told.append(self.predictor(codes[:, None], graphs).mean(0).double().numpy() * self.spread + self.mean)
-            wanted.append(self.known.accuracy[rows])
-        if not told:
+        if not len(self.aside):
             return {}, 0.0
+        told = self._told(self.aside)
+        wanted = [self.known.accuracy[self.known.rows[task]] for task in self.aside]
         error = float(np.mean((np.concatenate(told) - np.concatenate(wanted)) ** 2)) ** 0.5
         found = {"error": error} | correlations(told, wanted)
         return found, found.get("spearman", -error)
 
+    def _told(self, tasks: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+        """The predicted accuracies of the records of each of some tasks."""
+        rows = [self.known.rows[task] for task in tasks]
+        graphs = self.predictor.graph(self.known.types[torch.from_numpy(np.concatenate(rows))])
+        ends = np.cumsum(list(map(len, rows)))[:-1].tolist()
+        codes = self._averaged(self.predictor.dataset, tasks)
+        told = [self.predictor(code[:, None], part).mean(0) for code, part in zip(codes, graphs.tensor_split(ends), strict=True)]
+        return [part.double().numpy() * self.spread + self.mean for part in told]
+
     def _writing(self) -> tuple[dict[str, float], float]:
         """How unlikely the good architectures of the tasks that are held out are, and the variance of latent points over tasks."""
-        lost: list[float] = []
-        points = []
-        for task in self.aside.tolist():
-            codes = self._codes(self.generator.dataset, np.array([task]), generator(self.seed, "aside", task))
-            points.append(self.generator.mean(codes))
-            if len(self.targets[task]):
-                owner = torch.zeros(len(self.targets[task]), dtype=torch.long)
-                unlikely = self.generator(codes, owner, self.targets[task])
-                lost.append(float((unlikely.types + unlikely.edges).mean()))
-        found = {"aside-loss": float(np.mean(lost))} if lost else {}
-        if len(points) > 1:
-            found["latent-variance"] = float(torch.cat(points).var(0).mean())
-        # Without good ones among the held out, the last epoch is as good as any: a score that rises.
-        return found, -found["aside-loss"] if lost else self.score + 1 if np.isfinite(self.score) else 0.0
+        if not len(self.aside):
+            return {}, 0.0
+        codes = self._averaged(self.generator.dataset, self.aside).mean(1)
+        counts = [len(self.targets[task]) for task in self.aside]
+        found = {"latent-variance": float(self.generator.mean(codes).var(0, correction=0).mean())}
+        if not sum(counts):
+            return found, self._later()
+        owner = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+        unlikely = self.generator(codes, owner, torch.cat([self.targets[task] for task in self.aside]))
+        found["aside-loss"] = float((unlikely.types + unlikely.edges).mean())
+        return found, -found["aside-loss"]
+
+    def _later(self) -> float:
+        """A score better than the best, for an epoch of which nothing can be told."""
+        return self.score + 1 if np.isfinite(self.score) else 0.0
 
     def _preferred(self) -> list[Tensor]:
         """For every task, the random architectures that the predictor likes best."""
@@ -290,12 +294,16 @@ class _Course:
         types = torch.tensor(sorted({vertices_of(self.space, sample(self.space, rng)) for _ in range(self.settings.pool)}))
         graphs = self.predictor.graph(types)
         found = []
-        for task in range(len(self.known.features)):
-            draws = generator(self.seed, "preferred", task)
-            codes = [self._codes(self.predictor.dataset, np.array([task]), draws) for _ in range(_VALIDATION_DRAWS)]
-            told = self.predictor(torch.cat(codes)[:, None], graphs).mean(0)
+        for codes in self._averaged(self.predictor.dataset, np.arange(len(self.known.features))):
+            told = self.predictor(codes[:, None], graphs).mean(0)
             found.append(types[told.topk(_share(self.settings.top, len(types))).indices])
         return found
+
+    def _averaged(self, encoder: DatasetEncoder, tasks: NDArray[np.int64]) -> Tensor:
+        """The codes (tasks, draws, code) of a few draws of tasks; each time the same draws."""
+        rng = generator(self.seed, "aside")
+        parts = np.array_split(tasks, ceil(len(tasks) / self.settings.batch))
+        return torch.stack([torch.cat([self._codes(encoder, part, rng) for part in parts]) for _ in range(_DRAWS)], 1)
 
     def _codes(self, encoder: DatasetEncoder, tasks: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         codes: Tensor = encoder(drawn([self.known.features[task] for task in tasks], self.settings.per_class, rng))

@@ -54,6 +54,9 @@ class Messages(nn.Module):
         self.gate = nn.Linear(hidden + encoding.count, hidden)
         self.message = nn.Linear(hidden + encoding.count, hidden, bias=False)
         self.cell = nn.GRUCell(encoding.types, hidden)
+        # One-hot inputs are short; at the usual initial weights types would hardly show in what is made of them.
+        nn.init.normal_(self.cell.weight_ih)
+        nn.init.xavier_uniform_(self.message.weight)
 
     def sent(self, vertex: int, state: Tensor) -> Tensor:
         """The message (B, H) of a vertex in states (B, H)."""
@@ -79,6 +82,8 @@ class GraphEncoder(nn.Module):
         self.backwards = Messages(encoding, hidden)
         self.unify = nn.Linear(2 * hidden, hidden)
         self.code = nn.Linear(hidden, code)
+        for layer in (self.unify, self.code):
+            nn.init.xavier_uniform_(layer.weight)
         self._before = [[u for u, v in encoding.edges if v == vertex] for vertex in range(encoding.count)]
         self._after = [[v for u, v in encoding.edges if u == vertex] for vertex in range(encoding.count)]
 
