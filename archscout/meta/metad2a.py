@@ -20,6 +20,8 @@ are layers of the predictor that are never called. From the released code:
   hard tasks are, which does not matter for a choice among architectures;
 - validation holds out whole tasks, and the kept predictor is the one with the best rank correlation within them; of the generator,
   the one under which their good architectures are the likeliest;
+- initial weights let what tells tasks and graphs apart through every layer, and give codes a variance of 1; with the usual ones the
+  first tens of epochs learn nothing but the mean;
 - by default the generator writes types alone, along the true edges (`graph`);
 - the networks are smaller by default, for a CPU.
 """
@@ -48,7 +50,7 @@ from archscout.core.protocols import Snapshot, Space
 from archscout.core.seeds import derive, generator
 from archscout.core.vertices import vertices_of
 from archscout.nn.checkpoint import under
-from archscout.nn.metad2a import Graph, Model, Sizes, Types, check_features, new_networks
+from archscout.nn.metad2a import Graph, Model, Sizes, Types, check_features, new_networks, standardise
 from archscout.nn.sets import DatasetEncoder, Features, drawn
 from archscout.nn.supernet_training import back, kept, kept_optimizer, put_back_optimizer
 from archscout.nn.threads import torch_threads
@@ -56,6 +58,8 @@ from archscout.nn.threads import torch_threads
 Teacher = Literal["records", "predictor"]
 
 _DRAWS = 4
+_GRAPHS = 1000
+"""At the most, whose codes are standardised."""
 _RANKED = 3
 """Records of a task, below which their order says nothing."""
 _FEW = 10
@@ -107,7 +111,8 @@ class MetaD2A:
         self, database: MetaDatabase, space: Space, features: Sequence[Features], *, seed: int, state: Snapshot | None = None
     ) -> Steps[Lecture, None, None]:
         """Train the predictor, then the generator; a lecture an epoch. The last state has the model (`nn.metad2a.Model`)."""
-        course = _Course(self, database, space, features, seed)
+        with torch_threads(1):
+            course = _Course(self, database, space, features, seed)
         done, total = 0, 2 * self.epochs
         if state is not None:
             if state["database"] != database.digest:
@@ -160,12 +165,21 @@ class _Course:
         self.predictor, self.generator = new_networks(encoding, self.sizes, seed=derive(seed, "networks"))
         for network in (self.predictor, self.generator):
             network.dataset.fit_features([features[task] for task in self.trained])
+        self._standardise()
         self.encoding = encoding
         self.best: dict[str, Tensor] = {}
         self.score = -np.inf
         self.optimizer = self._adam(self.predictor)
         self.writes = False
         self.targets: list[Tensor] = []
+
+    @torch.no_grad()
+    def _standardise(self) -> None:
+        """Have the codes of tasks and graphs vary by 1 to begin with, so that what is made of both is not all but linear."""
+        tasks = self.trained[: self.settings.batch * _DRAWS]
+        for network in (self.predictor, self.generator):
+            standardise(network.dataset.classes.last, self._averaged(network.dataset, tasks).mean(1))
+        standardise(self.predictor.graph.code, self.predictor.graph(self.known.types[:_GRAPHS]))
 
     def epoch(self, number: int) -> dict[str, float]:
         """Train one, and measure it."""

@@ -35,7 +35,7 @@ _NOISE = 0.01
 _GRAPHS_AT_ONCE = 2048
 _SETS, _WRITTEN_AT_ONCE = 100, 256
 """Draws of a dataset that graphs are written for, and how many are written together."""
-_DISTANCE_DRAWS = 10
+_DISTANCE_DRAWS, _DATASETS_AT_ONCE = 10, 16
 _TYPICAL = 0.95
 
 
@@ -201,9 +201,14 @@ class Model:
         found: NDArray[np.float32] = self._dataset_codes(self.predictor.dataset, features, _DISTANCE_DRAWS, rng).mean(0).numpy()
         return found
 
+    @torch.no_grad()
     def remember(self, datasets: Sequence[Features]) -> None:
         """Measure distances from these datasets, two or more, from now on."""
-        self.codes = np.stack([self.placed(features) for features in datasets])
+        rng = generator(0, "remembered")
+        encoder, size = self.predictor.dataset, self.sizes.per_class
+        parts = [datasets[first : first + _DATASETS_AT_ONCE] for first in range(0, len(datasets), _DATASETS_AT_ONCE)]
+        codes = [torch.cat([encoder(drawn(part, size, rng)) for part in parts]) for _ in range(_DISTANCE_DRAWS)]
+        self.codes = torch.stack(codes).mean(0).numpy()
         gaps = np.linalg.norm(self.codes[:, None] - self.codes[None], axis=2)
         np.fill_diagonal(gaps, np.inf)
         self.reach = max(float(np.quantile(gaps.min(1), _TYPICAL)), 1e-9)
@@ -260,6 +265,14 @@ def new_networks(encoding: VertexEncoding, sizes: Sizes, *, seed: int) -> tuple[
         predictor = Predictor(encoding, sizes)
     with seeded(derive(seed, "generator")):
         return predictor, Generator(encoding, sizes)
+
+
+@torch.no_grad()
+def standardise(layer: nn.Linear, outputs: Tensor) -> None:
+    """Change a last layer so that what were its outputs (N, code) have mean 0, and 1 as the mean of their variances."""
+    spread = outputs.var(0, correction=0).mean().sqrt().clamp_min(1e-6)
+    layer.weight.div_(spread)
+    layer.bias.sub_(outputs.mean(0)).div_(spread)
 
 
 def check_features(features: Features, width: int, what: str = "a dataset") -> None:

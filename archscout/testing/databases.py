@@ -1,12 +1,10 @@
 """A made-up database, in which what a dataset looks like decides which architectures suit it; it takes no training.
 
-A task is a vector u (4,). Features of its images are N(A u, I), all classes alike. With n(G) how often each type of inner vertex
+A task is a vector u, (4,) as a rule. Features of its images are N(A u, I), all classes alike. With n(G) how often each type of inner vertex
 occurs in an architecture, its accuracy is 0.7 + 0.05 w(u) n(G) + N(0, 0.005^2), w(u) = W u; A and W are random and the same for all.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +16,21 @@ from archscout.core.protocols import Space
 from archscout.core.seeds import generator
 from archscout.core.vertices import vertex_encoding_of, vertices_of
 
-_HIDDEN = 4
 _NOISE = 0.005
 
 
 class MadeUp:
-    """The tasks of one seed. width: F of an image. images: n of a class."""
+    """The tasks of one seed. width: F of an image. images: n of a class. hidden: numbers of u; the fewer, the easier."""
 
-    def __init__(self, space: Space, *, width: int = 16, images: int = 30, seed: int = 0) -> None:
-        self.space, self.width, self.images, self.seed = space, width, images, seed
+    def __init__(self, space: Space, *, width: int = 16, images: int = 30, hidden: int = 4, seed: int = 0) -> None:
+        self.space, self.width, self.images, self.hidden, self.seed = space, width, images, hidden, seed
         rng = generator(seed, "made up")
         encoding = vertex_encoding_of(space)
         self._types, self._inner = encoding.types, encoding.count - 2
-        self._seen = rng.standard_normal((width, _HIDDEN))
+        self._seen = rng.standard_normal((width, hidden))
         # So that the accuracies of a task vary by about 0.05, whatever the space.
-        scale = np.sqrt(6 / self._inner / (_HIDDEN * 5))
-        self._suits = rng.standard_normal((self._types, _HIDDEN)) * scale
+        scale = np.sqrt(6 / self._inner / (hidden * 5))
+        self._suits = rng.standard_normal((self._types, hidden)) * scale
 
     def features(self, task: int) -> list[NDArray[np.float32]]:
         """Of each of its classes, 3 to 5 of them, (n, F)."""
@@ -59,9 +56,5 @@ class MadeUp:
                 found.append(Record(task, architecture, 0, float(value)))
         return make_database([TaskName("made-up", task, self.seed) for task in range(tasks)], found, {"space": self.space.name})
 
-    def all_features(self, tasks: Sequence[int]) -> list[list[NDArray[np.float32]]]:
-        """Of each task."""
-        return [self.features(task) for task in tasks]
-
     def _vector(self, task: int) -> NDArray[np.float64]:
-        return generator(self.seed, "task", task).standard_normal(_HIDDEN)
+        return generator(self.seed, "task", task).standard_normal(self.hidden)
