@@ -399,6 +399,15 @@ class Family(Protocol):
 
 
 @runtime_checkable
+class SourcedFamily(Protocol):
+    """A family that reads data, and states which, so that it can be told later what was learned from."""
+
+    def sources(self, data_dir: Path | None = None) -> Mapping[str, NDArray[np.uint64]]:
+        """The sketch (`core.sketch`) of each set of images that it draws from, by the name of the set."""
+        ...
+
+
+@runtime_checkable
 class Strategy(Protocol):
     """What next? A generator that yields moves and receives what has landed."""
 
