@@ -42,20 +42,28 @@ def _canonical(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     count, height, width, channels = images.shape
     bright = images.reshape(count, -1).sum(1, dtype=np.int64) * 2 > 255 * height * width * channels
     dark = np.where(bright[:, None, None, None], 255 - images, images)
-    # The share of each old pixel in each new one, in parts of 1 / (old * new): whole numbers, so sums are exact in any order.
-    down, along = _overlaps(height), _overlaps(width)
-    rows = np.einsum("ih,nhwc->niwc", down, dark.astype(np.int64), optimize=True)
-    total = np.einsum("jw,niwc->nijc", along, rows, optimize=True)
-    whole = height * width
-    small = ((2 * total + whole) // (2 * whole)).astype(np.uint8)
+    small = dark if (height, width) == (_SIDE, _SIDE) else _resized(dark)
     return np.ascontiguousarray(np.broadcast_to(small, (count, _SIDE, _SIDE, 3)))
 
 
-def _overlaps(length: int) -> NDArray[np.int64]:
+def _resized(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, H, W, C) -> (N, 32, 32, C), each new pixel the average of what it covers, rounded half up."""
+    count, height, width, channels = images.shape
+    # Sums of whole numbers below 2**53 are exact in float64, in any order; and whole numbers alone are multiplied slowly.
+    rows = np.matmul(_overlaps(height), images.reshape(count, height, -1).astype(np.float64)).reshape(
+        count * _SIDE, width, channels
+    )
+    total = np.matmul(_overlaps(width), rows).astype(np.int64).reshape(count, _SIDE, _SIDE, channels)
+    whole = height * width
+    small: NDArray[np.uint8] = ((2 * total + whole) // (2 * whole)).astype(np.uint8)
+    return small
+
+
+def _overlaps(length: int) -> NDArray[np.float64]:
     """(32, length): how much of each of 32 equal stretches each old pixel covers; every row sums to `length`."""
     new, old = np.arange(_SIDE)[:, None], np.arange(length)[None, :]
-    covered: NDArray[np.int64] = np.minimum((new + 1) * length, (old + 1) * _SIDE) - np.maximum(new * length, old * _SIDE)
-    return np.maximum(covered, 0)
+    covered = np.minimum((new + 1) * length, (old + 1) * _SIDE) - np.maximum(new * length, old * _SIDE)
+    return np.asarray(np.maximum(covered, 0), np.float64)
 
 
 def to_text(found: NDArray[np.uint64]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture
-from archscout.core.encoding import TokenEncoding, architecture_of, encoding_of, tokens_of
+from archscout.core.encoding import architecture_of, encoding_of, tokens_of
 from archscout.core.protocols import Space, VertexSpace
 
 INPUT, OUTPUT = 0, 1
@@ -70,7 +70,8 @@ def vertex_encoding_of(space: Space, graph: str = "dataflow") -> VertexEncoding:
     """How the architectures of a space are written. graph: "dataflow", or "reference" for the edges of the released code."""
     if isinstance(space, VertexSpace):
         return space.vertex_encoding(graph)
-    return _chain(encoding_of(space))
+    tokens = encoding_of(space)
+    return _chain(tokens.vocabulary, tokens.allowed)
 
 
 def vertices_of(space: Space, architecture: Architecture) -> tuple[int, ...]:
@@ -91,8 +92,7 @@ def of_vertices(space: Space, types: Sequence[int]) -> Architecture | None:
 
 
 @lru_cache(maxsize=32)
-def _chain(encoding: TokenEncoding) -> VertexEncoding:
-    inner = tuple(tuple(token + 1 for token in tokens) for tokens in encoding.allowed)
-    count = encoding.length + 2
-    edges = tuple((vertex, vertex + 1) for vertex in range(count - 1))
-    return VertexEncoding(encoding.vocabulary + 1, ((INPUT,), *inner, (OUTPUT,)), edges)
+def _chain(vocabulary: int, allowed: tuple[tuple[int, ...], ...]) -> VertexEncoding:
+    inner = tuple(tuple(token + 1 for token in tokens) for tokens in allowed)
+    edges = tuple((vertex, vertex + 1) for vertex in range(len(allowed) + 1))
+    return VertexEncoding(vocabulary + 1, ((INPUT,), *inner, (OUTPUT,)), edges)

@@ -1,4 +1,4 @@
-"""Drives a training on a database of tasks: keeps snapshots, goes on after a kill to the same result, stops when the time is up."""
+"""Drives a training on a database of tasks: keeps snapshots, goes on after a kill to the same end, stops when the time is up."""
 
 from __future__ import annotations
 
@@ -77,18 +77,18 @@ class Lectures:
         return checkpoint.under("learned.", last.state), last
 
     def _save(self, lecture: Lecture) -> None:
-        tensors, rest = _parted(lecture.state or {})
+        tensors, rest = parted(lecture.state or {})
         facts = {"done": lecture.done, "total": lecture.total, "metrics": dict(lecture.metrics), "state": rest}
         checkpoint.save(self.path, tensors, facts)
 
 
 def keep_model(path: Path, learned: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Write a model: what was learned, by name, and what is to be known of it, as JSON takes it."""
-    tensors, rest = _parted(learned)
+    tensors, rest = parted(learned)
     checkpoint.save(path, tensors, {"model": rest, **facts})
 
 
-def _parted(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def parted(state: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The arrays, as tensors, and everything else."""
     tensors = {name: torch.as_tensor(value) for name, value in state.items() if isinstance(value, torch.Tensor | np.ndarray)}
     return tensors, {name: value for name, value in state.items() if name not in tensors}

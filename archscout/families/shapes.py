@@ -90,7 +90,8 @@ class _Scene:
         for _ in range(self.others):
             some = np.flatnonzero(rng.random(count) < 0.6)
             small = _Objects(
-                rng.integers(len(FORMS), size=(len(some), 1)), rng.uniform(-1, 1, (len(some), 1)), rng.uniform(-1, 1, (len(some), 1)),
+                rng.integers(len(FORMS), size=(len(some), 1)),
+                rng.uniform(-1, 1, (len(some), 1)), rng.uniform(-1, 1, (len(some), 1)),
                 rng.uniform(0.1, 0.2, (len(some), 1)), colours(len(some), rng)[:, None],
             )  # fmt: skip
             self._put(canvas, some, small, 0, look, rng)

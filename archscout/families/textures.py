@@ -58,13 +58,8 @@ def _designed(rng: np.random.Generator, look: Look, form: TaskForm) -> Design:
             heights[chosen] = KINDS[kind](u, v, own[chosen], rng)
         if blend:
             heights = (1 - blend) * heights + blend * _spectrum(heights, np.full((len(labels), _NUMBERS), 0.5, np.float32), rng)
-        low, high = (
-            _palette(len(labels), rng)
-            if owner == "image"
-            else palette[:, labels]
-            if owner == "class"
-            else fixed[:, [0] * len(labels)]
-        )
+        owned = {"task": fixed[:, np.zeros_like(labels)], "class": palette[:, labels]}
+        low, high = owned[owner] if owner in owned else _palette(len(labels), rng)
         painted: Floats = low[:, None, None, :] + heights[..., None] * (high - low)[:, None, None, :]
         return painted
 

@@ -1,4 +1,4 @@
-"""Opens models of MetaD2A for a problem: the model, the extractor that it learned with, the features of the problem's images."""
+"""Opens models of MetaD2A for a problem: the model, the extractor that it learned with, features of the images."""
 
 from __future__ import annotations
 

@@ -24,12 +24,15 @@ from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.core.vertices import INPUT, OUTPUT, VertexEncoding
 from archscout.spaces._graphed import Graphed
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 DECISIONS = tuple(Decision(f"edge {source}->{target}", OPERATIONS) for source, target in EDGES)
 _GROUPS = tuple(tuple(place for place, edge in enumerate(EDGES) if edge[1] == node) for node in (1, 2, 3))
+_FIRST_TYPE = OUTPUT + 1
+_REFERENCE_GRAPH = ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7), (1, 3), (1, 5), (2, 6), (3, 6))
 _TEXT = re.compile(r"\|(\w+)~0\|\+\|(\w+)~0\|(\w+)~1\|\+\|(\w+)~0\|(\w+)~1\|(\w+)~2\|")
 
 
@@ -125,6 +128,22 @@ class Nas201(Graphed):
         if match is None or not set(match.groups()) <= set(OPERATIONS):
             return None
         return self.architecture([OPERATIONS.index(name) for name in match.groups()])
+
+    def vertex_encoding(self, graph: str) -> VertexEncoding:
+        """A vertex per edge of the cell, whose type is 2 and the operation; as MetaD2A writes cells.
+
+        Vertices are joined where one edge of the cell leads on from another. The "reference" has the edges of MetaD2A's published
+        database: a chain instead of some of those.
+        """
+        return _vertex_encoding(graph)
+
+    def vertices(self, architecture: Architecture) -> tuple[int, ...]:
+        """The input, the six operations, the output."""
+        return INPUT, *(choice + _FIRST_TYPE for choice in architecture.choices), OUTPUT
+
+    def from_vertices(self, types: Sequence[int]) -> Architecture | None:
+        """The cell with these operations; every legal sequence is one."""
+        return self.architecture([kind - _FIRST_TYPE for kind in types[1:-1]])
 
     def signature(self, architecture: Architecture) -> str:
         """The benchmark's isomorphism string ("consider_zero"), of which there are 6,466 in all.
@@ -225,6 +244,19 @@ def _branch(builder: GraphBuilder, x: int, operation: str, *, affine: bool = Tru
     if operation == "avg_pool_3x3":
         return builder.avg_pool(x, 3)
     return _conv(builder, x, builder.shape(x)[0], 1 if operation == "nor_conv_1x1" else 3, affine=affine)
+
+
+@lru_cache(maxsize=2)
+def _vertex_encoding(graph: str) -> VertexEncoding:
+    if graph not in ("dataflow", "reference"):
+        raise ValueError(f"graph is dataflow or reference, but '{graph}' came")
+    places, last = dict(enumerate(EDGES, 1)), len(EDGES) + 1
+    edges = [(0, place) for place, (source, _) in places.items() if source == 0]
+    edges += [(one, other) for one, (_, met) in places.items() for other, (source, _) in places.items() if source == met]
+    edges += [(place, last) for place, (_, target) in places.items() if target == EDGES[-1][1]]
+    inner = tuple(range(_FIRST_TYPE, _FIRST_TYPE + len(OPERATIONS)))
+    allowed = ((INPUT,), *(inner for _ in EDGES), (OUTPUT,))
+    return VertexEncoding(inner[-1] + 1, allowed, _REFERENCE_GRAPH if graph == "reference" else tuple(edges))
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ from archscout.core.kinds import check_kind
 from archscout.core.problem import LANGUAGE_MODELLING, Task
 from archscout.core.protocols import GraphSpace, PartialSpace, PublishedSpace, SignatureSpace, Space
 from archscout.core.seeds import generator, seeded
+from archscout.core.vertices import of_vertices, vertex_encoding_of, vertices_of
 from archscout.nn.batches import one_batch
 from archscout.nn.executor import execute
 from archscout.nn.measure import counts, example_input
@@ -138,6 +139,34 @@ def writes_tokens(space: Space, task: Task) -> None:
             assert architecture_of(space, tokens_of(space, found)) == found
 
 
+def writes_vertices(space: Space, task: Task) -> None:
+    """Architectures are legal graphs of typed vertices that lead back to them, and what is not legal stands for nothing.
+
+    In both graphs every inner vertex has edges from earlier vertices and to later ones. Legal types at random stand for
+    architectures; a `PartialSpace` may refuse some, and tokens that restrict each other are not legal in any order.
+    """
+    rng = generator(0, "writes_vertices")
+    encodings = [vertex_encoding_of(space, graph) for graph in ("dataflow", "reference")]
+    encoding = encodings[0]
+    assert all(other.allowed == encoding.allowed and other.types == encoding.types for other in encodings)
+    for other in encodings:
+        edges = other.adjacency()
+        assert edges[:, 1:].any(0).all() and edges[:-1].any(1).all(), "a vertex is not joined to the others"
+    for architecture in _drawn(space, 100):
+        types = vertices_of(space, architecture)
+        assert encoding.is_legal(types), f"{architecture} is written {types}, which is not legal"
+        assert of_vertices(space, types) == architecture, f"{types} does not lead back to {architecture}"
+        assert of_vertices(space, types[:-1]) is None and of_vertices(space, (*types[:-1], types[0])) is None
+    for draws in rng.random((100, encoding.count)).tolist():
+        row = [may[int(draw * len(may))] for may, draw in zip(encoding.allowed, draws, strict=True)]
+        found = of_vertices(space, row)
+        if found is None:
+            assert isinstance(space, PartialSpace) or encoding_of(space).follows, f"{row} is legal, but stands for nothing"
+        else:
+            assert space.architecture(found.choices) == found, f"{row} gives {found}, which is not normalised"
+            assert of_vertices(space, vertices_of(space, found)) == found
+
+
 def random_tokens(encoding: TokenEncoding, count: int, rng: np.random.Generator) -> list[list[int]]:
     """Legal sequences; every position uniform over what is legal there."""
     found = []
@@ -210,7 +239,7 @@ def executes_what_it_builds(space: Space, task: Task) -> None:
 
 
 CHECKS = (
-    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed, writes_tokens,
+    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed, writes_tokens, writes_vertices,
     trains, builds_by_seed, counts_what_it_builds, executes_what_it_builds,
 )  # fmt: skip
 
