@@ -436,8 +436,17 @@ class Strategy(Protocol):
 
 
 @runtime_checkable
+class RemarkingStrategy(Protocol):
+    """A strategy that has something to say of its own answer."""
+
+    def remarks(self, metrics: Mapping[str, float]) -> Sequence[str]:
+        """Sentences for the report, from the numbers of its last `Progress`."""
+        ...
+
+
+@runtime_checkable
 class LoopOwner(Protocol):
-    """A strategy that learns by itself, on a supernet of the space, in place of asking a judge."""
+    """A strategy that works by itself, on a supernet of the space or with a model of its own, in place of asking a judge."""
 
     @property
     def owns_loop(self) -> bool:
@@ -449,5 +458,5 @@ class LoopOwner(Protocol):
         ...
 
     def memory(self, problem: Problem) -> int:
-        """About how many bytes a step takes at its peak, the weights left out."""
+        """About how many bytes a step takes at its peak, the weights left out; 0 where that is not worth a word."""
         ...

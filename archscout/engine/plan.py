@@ -152,7 +152,8 @@ def _pace(job: Job, limits: Mapping[str, float], seconds: float | None) -> Mappi
     if not isinstance(strategy, LoopOwner) or not strategy.owns_loop:
         return {}
     need = strategy.memory(job.problem(limits))
-    job.say("plan", f"A step of the supernet takes about {need / 2**30:.1f} GiB of memory.")
+    if need:
+        job.say("plan", f"A step of the supernet takes about {need / 2**30:.1f} GiB of memory.")
     free = free_memory(job.device)
     if need > free:
         raise LimitError(

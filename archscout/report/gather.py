@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _MOST_TRIALS, _MISTAKES = 400, 12
 _SAMPLED = {"word": 120, "byte": 600}
 """Tokens of the text that the report shows."""
-_LEARNED = "a supernet learned, and was asked for its answer"
+_LEARNED = "the strategy worked by itself, and was asked for its answer"
 _WHAT = {
     "compare": "short trainings, hand-made and random networks among them",
     "finish": "the full training and the test",

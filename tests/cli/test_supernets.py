@@ -51,7 +51,7 @@ def test_a_search_with_a_supernet_trains_its_answer(small_data: Path, tmp_path: 
     )
     assert summary["test_value"] is not None and len(summary["baselines"]) == 3
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "learned on a supernet and reported" in page and "a supernet learned, and was asked for its answer" in page
+    assert "worked by itself and reported" in page and "the strategy worked by itself, and was asked for its answer" in page
 
 
 def test_the_alarm_of_a_collapse_reaches_the_report() -> None:
