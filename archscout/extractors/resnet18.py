@@ -55,8 +55,8 @@ class Resnet18:
         path = Path(self.weights).expanduser()
         if not self.weights or not path.is_file():
             raise UserError(
-                f"the extractor 'resnet18' needs its weights, but '{self.weights}' is no file; give --set extractor.weights=FILE, a "
-                ".safetensors file with the names of torchvision's resnet18, or take the extractor 'small'"
+                f"the extractor 'resnet18' needs its weights, but '{self.weights}' is no file; give --set extractor.weights=FILE, "
+                "a .safetensors file with the names of torchvision's resnet18, or take the extractor 'small'"
             )
         return path
 
