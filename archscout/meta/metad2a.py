@@ -1,7 +1,7 @@
 """MetaD2A: learn from many tasks which architectures suit a dataset, so that a new dataset needs forward passes alone.
 
-Lee, Hyung and Hwang 2021 (arXiv 2107.00860). Two networks learn from a database of tasks D, architectures G and accuracies. Both read
-a dataset as a set of sets of image features, with a code v of its own each (`nn.sets`), and graphs as typed vertices
+Lee, Hyung and Hwang 2021 (arXiv 2107.00860). Two networks learn from a database of tasks D, architectures G and accuracies. Both
+read a dataset as a set of sets of image features, with a code v of its own each (`nn.sets`), and graphs as typed vertices
 (`nn.vertex_graphs`). The predictor is a regression; the generator writes the good architectures of a task:
 
     predictor   s(D, G) = W2 tanh(W1 [v; g(G)] + b1) + b2              loss: (s - (accuracy - mean) / deviation)^2
@@ -10,12 +10,13 @@ a dataset as a set of sets of image features, with a code v of its own each (`nn
 
 To search, z = mu of random draws of the new dataset; what is decoded from them is ranked by the predictor.
 
-Deviations. From the paper, as its released code: the latent noise is scaled by 0.01 and left out after training, the divergence is from
-N(0, I), and there is no posterior that reads a graph; the graph encoder that the code's generator owns and never calls is left out, as
-are layers of the predictor that are never called. From the released code:
+Deviations. From the paper, as its released code: the latent noise is scaled by 0.01 and left out after training, the divergence is
+from N(0, I), and no posterior reads a graph; the graph encoder that the code's generator owns and never calls is left out, as are
+layers of the predictor that are never called. From the released code:
 - accuracies are standardised without the further division by 100; features are moved and scaled first;
-- a step takes a batch of tasks, each drawn and encoded once, with many of its records, instead of a draw for every record; losses are
-  means, not sums; the learning rate is larger and falls as a cosine instead of by plateaus of the training loss; gradients are clipped;
+- a step takes a batch of tasks, each drawn and encoded once, with many of its records, instead of a draw for every record; losses
+  are means, not sums; the learning rate is larger and falls as a cosine after a short rise, instead of by plateaus of the training
+  loss; gradients are clipped;
 - a part of the predictor's loss compares records of the same task, pair by pair (`ranking`): the squared error is mostly about how
   hard tasks are, which does not matter for a choice among architectures;
 - validation holds out whole tasks, and the kept predictor is the one with the best rank correlation within them; of the generator,
@@ -59,6 +60,8 @@ Teacher = Literal["records", "predictor"]
 _DRAWS = 4
 _GRAPHS = 1000
 """At the most, whose codes are standardised."""
+_RISE, _LEAST = 0.05, 1e-3
+"""Share of a training in which the learning rate rises, from a small part of it."""
 _RANKED = 3
 """Records of a task, below which their order says nothing."""
 _FEW = 10
@@ -333,7 +336,7 @@ class _Course:
 
     def _step(self, network: nn.Module, loss: Tensor, at: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate * (1 + cos(pi * at)) / 2
+            group["lr"] = self.settings.rate * min((1 + cos(pi * at)) / 2, (at + _LEAST) / _RISE)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip)
@@ -360,7 +363,7 @@ def correlations(told: Sequence[NDArray[np.float64]], wanted: Sequence[NDArray[n
 
 
 def _misordered(told: Tensor, wanted: Tensor, owner: Tensor) -> Tensor:
-    """How unsure the order (N,) of records of the same task is: the mean of log(1 + exp(-gap)), weighed by how far apart they are."""
+    """How unsure the order (N,) of records of the same task is: log(1 + exp(-gap)) of pairs, weighed by how far apart they are."""
     gaps, right = told[:, None] - told[None, :], wanted[:, None] - wanted[None, :]
     weights = right.clamp_min(0) * (owner[:, None] == owner[None, :])
     total = weights.sum()
@@ -388,7 +391,7 @@ def _good(known: _Known, top: float) -> list[Tensor]:
     for (_, means), square in zip(labelled, squares, strict=True):
         # The variance of few records is drawn towards the usual one, as if that were of `_RANKED` more.
         variance = (square + _RANKED * usual) / (len(means) - 1 + _RANKED)
-        # The mean of n records leans towards each of them, so that their distances from it are too small by the root of (n - 1) / n.
+        # The mean of n records leans towards each of them, which makes distances from it too small by the root of (n - 1) / n.
         above.append((means - means.mean()) * np.sqrt(len(means) / max(len(means) - 1, 1) / max(variance, 1e-12)))
     least = np.sort(np.concatenate(above))[-_share(top, sum(counts))]
     return [_best(types, values, least) for (types, _), values in zip(labelled, above, strict=True)]

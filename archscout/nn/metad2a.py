@@ -79,7 +79,7 @@ class Predictor(nn.Module):
 
     def forward(self, datasets: Tensor, graphs: Tensor) -> Tensor:
         """Codes of equal first sizes, or that one of them is repeated for."""
-        both = torch.cat(torch.broadcast_tensors(datasets, graphs), -1)
+        both = torch.cat(torch.broadcast_tensors(datasets, graphs), -1)  # type: ignore[no-untyped-call]
         told: Tensor = self.head(both).squeeze(-1)
         return told
 
@@ -123,8 +123,8 @@ class Generator(nn.Module):
 class Generated:
     """What was written for a dataset.
 
-    types: (N, V) the distinct legal graphs, in the order in which they came. drawn: how many graphs were written. valid: how many of
-    them were legal. distinct: N, before more than were wanted were left out.
+    types: (N, V) the distinct legal graphs, in the order in which they came. drawn: how many graphs were written. valid: how many
+    of them were legal. distinct: N, before more than were wanted were left out.
     """
 
     types: Types
@@ -136,8 +136,9 @@ class Generated:
 class Model:
     """A trained predictor and generator for one space.
 
-    encoding: of its architectures. mean, spread: of the accuracies (0 to 1) that were learned from, to which a prediction is brought
-    back. codes: (T, code) of the datasets that were learned from. reach: how far such a dataset typically is from the nearest other.
+    encoding: of its architectures. mean, spread: of the accuracies (0 to 1) that were learned from, to which predictions are
+    brought back. codes: (T, code) of the datasets that were learned from. reach: how far such a one typically is from the nearest
+    other.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Model:
         """
         codes = self._dataset_codes(self.predictor.dataset, features, draws, rng)
         given = torch.from_numpy(np.asarray(types, np.int64))
-        told = [self.predictor(codes[:, None], self.predictor.graph(part)).mean(0) for part in given.split(_GRAPHS_AT_ONCE)]
+        told = [self.predictor(codes[:, None], self.predictor.graph(part)).mean(0) for part in torch.split(given, _GRAPHS_AT_ONCE)]
         return torch.cat(told).double().numpy() * self.spread + self.mean
 
     @torch.no_grad()
@@ -189,8 +190,8 @@ class Model:
     def distance(self, features: Features) -> float:
         """How far a dataset is from the nearest that was learned from, in the predictor's codes; 1 is the edge of what was seen.
 
-        The unit is `reach`: that of 95 of 100 datasets that were learned from to the nearest other. Raises UserError for features that
-        do not fit.
+        The unit is `reach`: of 95 in 100 datasets that were learned from, the nearest other is not further. Raises UserError for
+        features that do not fit.
         """
         return float(np.linalg.norm(self.codes - self.placed(features), axis=1).min() / self.reach)
 
@@ -239,8 +240,8 @@ class Model:
             tensors = {name: torch.as_tensor(value) for name, value in state.items() if name != "facts"}
             predictor.load_state_dict(under("predictor.", tensors))
             writer.load_state_dict(under("generator.", tensors))
-            numbers = (float(facts[name]) for name in ("mean", "spread"))
-            return cls(facts["space"], encoding, sizes, predictor, writer, *numbers, tensors["codes"].numpy(), facts["reach"])
+            mean, spread, reach, codes = facts["mean"], facts["spread"], facts["reach"], tensors["codes"].numpy()
+            return cls(facts["space"], encoding, sizes, predictor, writer, mean, spread, codes, reach)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"this is no model of MetaD2A that this version can read ({reason}); train it again") from error

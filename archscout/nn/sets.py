@@ -74,15 +74,15 @@ class Attention(nn.Module):
     def forward(self, queries: Tensor, keys: Tensor, present: Tensor | None = None) -> Tensor:
         """(B, Q, width) of queries (B, Q, ·) and keys (B, K, ·). present: (B, K) keys that are there, at least one each."""
         query = self.query(queries)
-        parts = [self._split(part) for part in (query, self.key(keys), self.value(keys))]
+        q, k, v = (self._split(part) for part in (query, self.key(keys), self.value(keys)))
         mask = None if present is None else present[:, None, None, :]
-        seen = F.scaled_dot_product_attention(*parts, attn_mask=mask, scale=1 / sqrt(query.shape[-1]))
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1 / sqrt(query.shape[-1]))
         found = query + seen.transpose(1, 2).flatten(2)
         answer: Tensor = found + torch.relu(self.out(found))
         return answer
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class SetPool(nn.Module):

@@ -7,8 +7,8 @@ their topological order. With h_u the state of a vertex, m_v what reaches v, and
     m_v = sum over the predecessors u of v of message_u
     h_v = GRU(1_type(v), m_v)
 
-A message depends on its sender alone, so each is computed once for the whole batch: V steps of a recurrent cell on (B, H), instead of
-a walk over every graph's edges.
+A message depends on its sender alone, so each is computed once for the whole batch: V steps of a recurrent cell on (B, H), instead
+of a walk over every graph's edges.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def _walked(messages: Messages, kinds: tuple[Tensor, ...], order: range, sources
 class GraphDecoder(nn.Module):
     """Writes graphs vertex by vertex from latent points (B, latent).
 
-    The state of the vertex written last tells the type of the next one. Either the edges are "generated" as in the released code: any
-    type may come anywhere, and each edge is drawn, from the nearest vertex to the furthest. Or they are "fixed": only the types are
-    written, among those that a vertex may have, and messages go along the edges of the encoding and from each vertex to the next;
-    without the latter (which the released code's graphs have too) the last state would not know of all types before it.
+    The state of the vertex written last tells the type of the next one. Either the edges are "generated" as in the released code:
+    any type may come anywhere, and each edge is drawn, from the nearest vertex to the furthest. Or they are "fixed": only the types
+    are written, among those that a vertex may have, and messages go along the edges of the encoding and from each vertex to the
+    next; without the latter (which the released code's graphs have too) the last state would not know of all types before it.
     """
 
     mask: Tensor
@@ -162,7 +162,7 @@ class GraphDecoder(nn.Module):
         messages = torch.stack(sent, 1).flip(1) * edges[None, :, None]
         reached = F.pad(messages.cumsum(1), (0, 0, 1, 0))
         states_then = self.messages.state(kinds.repeat_interleave(vertex + 1, 0), reached.flatten(0, 1))
-        states_then = states_then.unflatten(0, (len(kinds), vertex + 1))
+        states_then = states_then.reshape(len(kinds), vertex + 1, -1)
         logits = self.edge(torch.cat([torch.stack(states, 1).flip(1), states_then[:, :-1]], -1)).squeeze(-1)
         wanted = edges.to(logits.dtype).expand_as(logits)
         return states_then[:, -1], F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(1)
@@ -221,7 +221,7 @@ class GraphDecoder(nn.Module):
 
     def _checked(self, types: Tensor, edges: Tensor) -> Written:
         found, joined = types.numpy(), edges.numpy()
-        allowed = self.encoding.mask()[np.arange(self.encoding.count), found].all(1)
+        allowed = np.take_along_axis(self.encoding.mask()[None], found[:, :, None], 2).all((1, 2))
         entered, left = joined[:, :, 1:-1].any(1).all(1), joined[:, 1:-1].any(2).all(1)
         return Written(found, joined, allowed & entered & left)
 

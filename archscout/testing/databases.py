@@ -1,7 +1,8 @@
 """A made-up database, in which what a dataset looks like decides which architectures suit it; it takes no training.
 
-A task is a vector u, (4,) as a rule. Features of its images are N(A u, I), all classes alike. With n(G) how often each type of inner vertex
-occurs in an architecture, its accuracy is 0.7 + 0.05 w(u) n(G) + N(0, 0.005^2), w(u) = W u; A and W are random and the same for all.
+A task is a vector u, (4,) as a rule. Features of its images are N(A u, I), all classes alike. With n(G) how often each type of
+inner vertex occurs in an architecture, its accuracy is 0.7 + 0.05 w(u) n(G) + N(0, 0.005^2), w(u) = W u; A and W are random and the
+same for all.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class MadeUp:
 
     def accuracy(self, task: int, architecture: Architecture) -> float:
         """Without noise."""
-        counts = np.bincount(vertices_of(self.space, architecture)[1:-1], minlength=self._types)
-        counts = counts - self._inner / (self._types - 2)
+        occurs = np.bincount(vertices_of(self.space, architecture)[1:-1], minlength=self._types)
+        counts = occurs - self._inner / (self._types - 2)
         return float(0.7 + 0.05 * (self._suits @ self._vector(task))[2:] @ counts[2:])
 
     def database(self, tasks: int, records: int) -> MetaDatabase:

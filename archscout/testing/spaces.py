@@ -239,8 +239,8 @@ def executes_what_it_builds(space: Space, task: Task) -> None:
 
 
 CHECKS = (
-    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed, writes_tokens, writes_vertices,
-    trains, builds_by_seed, counts_what_it_builds, executes_what_it_builds,
+    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed, writes_tokens,
+    writes_vertices, trains, builds_by_seed, counts_what_it_builds, executes_what_it_builds,
 )  # fmt: skip
 
 
