@@ -157,7 +157,15 @@ class Model:
 
         Each draw is encoded once for all architectures. Raises UserError for features that do not fit.
         """
-        codes = self._dataset_codes(self.predictor.dataset, features, draws, rng)
+        return self._told(self._dataset_codes(self.predictor.dataset, features, draws, rng), types)
+
+    def predict_blind(self, types: Types) -> NDArray[np.float64]:
+        """The mean predicted accuracy (N,) of architectures (N, V) on the datasets that were learned from: what is right anywhere."""
+        return self._told(torch.from_numpy(self.codes), types)
+
+    @torch.no_grad()
+    def _told(self, codes: Tensor, types: Types) -> NDArray[np.float64]:
+        """The mean over datasets with these codes (B, code)."""
         given = torch.from_numpy(np.asarray(types, np.int64))
         told = [self.predictor(codes[:, None], self.predictor.graph(part)).mean(0) for part in torch.split(given, _GRAPHS_AT_ONCE)]
         return torch.cat(told).double().numpy() * self.spread + self.mean

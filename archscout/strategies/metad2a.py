@@ -62,14 +62,14 @@ class MetaD2A:
     def remarks(self, metrics: Mapping[str, float]) -> Sequence[str]:
         """Whether these data are like those that the model learned from, and what a prediction is."""
         found = [
-            f"MetaD2A's model predicted {metrics['predicted']:.1%} for its first choice: that is the accuracy after the few seconds "
-            "of training of its database, and serves to rank."
+            f"MetaD2A's model predicted {metrics['predicted']:.1%} for its first choice. That is the accuracy after the few "
+            "seconds of training of its database, and serves to rank."
         ]
         if metrics["distance"] > 1:
             found.append(
                 f"These data lie {metrics['distance']:.1f} times as far from the tasks that the model learned from as those lie "
-                "from one another at the most, so its ranking may be no better than chance; trust the comparison alone, or search with "
-                "another strategy."
+                "from one another at the most, so its ranking may be no better than chance; trust the comparison alone, or search "
+                "with another strategy."
             )
         if metrics["seen before"]:
             found.append("Images of these data were among those that the model learned from; it knows them better than new ones.")
