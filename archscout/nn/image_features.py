@@ -1,7 +1,12 @@
-"""A small network that turns images into features, and how it is trained: to classify the images of many tasks at once.
+"""A small network that turns images into features, and how it is trained: to tell apart the classes of many tasks.
 
-Every task has a linear classifier of its own on shared features, so that the features must tell apart whatever tasks ask for:
-textures, shapes, characters, things. After the training the classifiers are thrown away.
+Snell, Swersky and Zemel 2017 (prototypical networks, arXiv 1703.05175): of some classes of a task a few images each are shown, their
+features are averaged, and other images must lie nearest to the mean of their class. So the features must serve whatever tasks ask
+for, and nothing but them is learned:
+
+    p(class k | image x) ~ exp(-s |f(x) - mean of f over the images shown of k|^2)        s is learned, too
+
+Deviation: classes, images and s are ours; features are means of the maps of three stages.
 """
 
 from __future__ import annotations
@@ -25,8 +30,8 @@ from archscout.nn.threads import torch_threads
 SIDE = 16
 """Pixels: images of other sizes are scaled."""
 _WIDTHS = (24, 48, 96)
-_TASKS, _IMAGES = 8, 32
-"""How many tasks a step sees, and how many images of each."""
+_TASKS, _CLASSES, _SHOTS = 8, 8, 3
+"""How many tasks a step sees, of how many classes at the most, and how many images of a class are shown, and asked for."""
 _RATE, _DECAY, _WARM_UP = 3e-3, 1e-4, 0.1
 _REPORT = 20
 
@@ -92,45 +97,55 @@ def training(
 
     Its state holds the features' weights as `learned.*`; with it, and the same arguments, the training goes on.
     """
-    inputs = [(thumbnails(images, SIDE), torch.from_numpy(labels)) for images, labels in tasks]
+    inputs = [(thumbnails(images, SIDE), _by_class(labels)) for images, labels in tasks]
     with seeded(derive(seed, "weights")):
         net = ImageFeatures()
-        heads = nn.ModuleList(nn.Linear(net.width, int(labels.max()) + 1) for _, labels in inputs)
-    optimizer = torch.optim.AdamW([*net.parameters(), *heads.parameters()], lr=_RATE, weight_decay=_DECAY)
+    sharpness = nn.Parameter(torch.tensor(3.0))
+    optimizer = torch.optim.AdamW([*net.parameters(), sharpness], lr=_RATE, weight_decay=_DECAY)
     first = 0
     if state is not None:
         tensors = {name: torch.as_tensor(value) for name, value in state.items() if name != "step"}
         first = int(state["step"])
         net.load_state_dict(under("learned.", tensors))
-        heads.load_state_dict(under("heads.", tensors))
+        sharpness.data.copy_(tensors["sharpness"])
         restore(optimizer, under("optimizer.", tensors))
-    right = seen = 0
-    loss_sum = 0.0
+    told: list[tuple[float, float]] = []
     with torch_threads(1):
         for step in range(first, steps):
             rng = generator(seed, "step", step)
-            chosen = rng.choice(len(inputs), min(_TASKS, len(inputs)), replace=False)
-            rows = [rng.choice(len(inputs[task][1]), min(_IMAGES, len(inputs[task][1])), replace=False) for task in chosen]
-            x = torch.cat([_moved(inputs[task][0][torch.from_numpy(r)], rng) for task, r in zip(chosen, rows, strict=True)])
             progress = step / steps
             rate = progress / _WARM_UP if progress < _WARM_UP else (1 - progress) / (1 - _WARM_UP)
             for group in optimizer.param_groups:
                 group["lr"] = _RATE * rate
-            features, loss, start = net(x), torch.zeros(()), 0
-            for task, r in zip(chosen, rows, strict=True):
-                labels = inputs[task][1][torch.from_numpy(r)]
-                logits = heads[task](features[start : start + len(r)])
-                loss = loss + F.cross_entropy(logits, labels) / len(chosen)
-                right += int((logits.argmax(1) == labels).sum())
-                seen, start = seen + len(r), start + len(r)
+            images, counts = [], []
+            for task in rng.choice(len(inputs), min(_TASKS, len(inputs)), replace=False):
+                x, rows = inputs[task]
+                classes = rng.permutation(len(rows))[:_CLASSES]
+                chosen = np.concatenate(
+                    [rng.choice(rows[label], 2 * _SHOTS, replace=len(rows[label]) < 2 * _SHOTS) for label in classes]
+                )
+                images.append(_moved(x[torch.from_numpy(chosen)], rng))
+                counts.append(len(classes))
+            features, losses, right = net(torch.cat(images)), [], []
+            for count, found in zip(counts, features.split([2 * _SHOTS * count for count in counts]), strict=True):
+                shown, asked = found.unflatten(0, (count, 2 * _SHOTS)).split(_SHOTS, 1)
+                distances = torch.cdist(asked.flatten(0, 1), shown.mean(1)).square()
+                labels = torch.arange(count).repeat_interleave(_SHOTS)
+                losses.append(F.cross_entropy(-sharpness.exp() * distances, labels))
+                right.append((distances.argmin(1) == labels).float().mean())
+            loss = torch.stack(losses).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            loss_sum += loss.item()
+            told.append((float(loss.detach()), float(torch.stack(right).mean())))
             if (step + 1) % _REPORT == 0 or step + 1 == steps:
-                metrics = {"loss": loss_sum / ((step % _REPORT) + 1), "accuracy": right / max(1, seen)}
-                right, seen, loss_sum = 0, 0, 0.0
-                yield Lecture(step + 1, steps, metrics, {"step": step + 1, **_state(net, heads, optimizer)})
+                metrics = dict(zip(("loss", "accuracy"), np.mean(told, 0).tolist(), strict=True))
+                told = []
+                yield Lecture(step + 1, steps, metrics, {"step": step + 1, **_state(net, sharpness, optimizer)})
+
+
+def _by_class(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
 
 
 def _moved(images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -139,9 +154,8 @@ def _moved(images: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.roll(images, (down, right), (2, 3))
 
 
-def _state(net: nn.Module, heads: nn.Module, optimizer: torch.optim.Optimizer) -> Mapping[str, Any]:
+def _state(net: nn.Module, sharpness: Tensor, optimizer: torch.optim.Optimizer) -> Mapping[str, Any]:
     found: dict[str, Any] = {f"learned.{name}": tensor.clone() for name, tensor in net.state_dict().items()}
-    found |= {f"heads.{name}": tensor.clone() for name, tensor in heads.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         found |= {f"optimizer.{number}.{name}": tensor.clone() for name, tensor in state.items() if isinstance(tensor, Tensor)}
-    return found
+    return {**found, "sharpness": sharpness.detach().clone()}
