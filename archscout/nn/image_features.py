@@ -1,8 +1,8 @@
 """A small network that turns images into features, and how it is trained: to tell apart the classes of many tasks.
 
-Snell, Swersky and Zemel 2017 (prototypical networks, arXiv 1703.05175): of some classes of a task a few images each are shown, their
-features are averaged, and other images must lie nearest to the mean of their class. So the features must serve whatever tasks ask
-for, and nothing but them is learned:
+Snell, Swersky and Zemel 2017 (prototypical networks, arXiv 1703.05175): of some classes of a task a few images each are shown,
+their features are averaged, and other images must lie nearest to the mean of their class. So the features must serve whatever tasks
+ask for, and nothing but them is learned:
 
     p(class k | image x) ~ exp(-s |f(x) - mean of f over the images shown of k|^2)        s is learned, too
 
@@ -100,7 +100,7 @@ def training(
     inputs = [(thumbnails(images, SIDE), _by_class(labels)) for images, labels in tasks]
     with seeded(derive(seed, "weights")):
         net = ImageFeatures()
-    sharpness = nn.Parameter(torch.tensor(3.0))
+    sharpness = nn.Parameter(torch.tensor(-1.0))
     optimizer = torch.optim.AdamW([*net.parameters(), sharpness], lr=_RATE, weight_decay=_DECAY)
     first = 0
     if state is not None:
