@@ -25,8 +25,7 @@ def sketch(images: NDArray[np.uint8], kept: int = KEPT) -> NDArray[np.uint64]:
     found: list[NDArray[np.uint64]] = []
     for start in range(0, len(images), _BLOCK):
         block = np.asarray(images[start : start + _BLOCK])
-        flat = block.reshape(len(block), -1)
-        block = block[flat.max(1) > flat.min(1)] if block.size else block[:0]
+        block = block[block.max((1, 2, 3)) > block.min((1, 2, 3))]
         hashes = [int.from_bytes(blake2b(image.tobytes(), digest_size=8).digest(), "big") for image in _canonical(block)]
         found.append(np.array(hashes, np.uint64))
     return np.unique(np.concatenate([np.zeros(0, np.uint64), *found]))[:kept]
@@ -40,7 +39,7 @@ def shared(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> int:
 def _canonical(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(N, H, W, C) -> (N, 32, 32, 3)."""
     count, height, width, channels = images.shape
-    bright = images.reshape(count, -1).sum(1, dtype=np.int64) * 2 > 255 * height * width * channels
+    bright = images.sum((1, 2, 3), dtype=np.int64) * 2 > 255 * height * width * channels
     dark = np.where(bright[:, None, None, None], 255 - images, images)
     small = dark if (height, width) == (_SIDE, _SIDE) else _resized(dark)
     return np.ascontiguousarray(np.broadcast_to(small, (count, _SIDE, _SIDE, 3)))
@@ -50,7 +49,7 @@ def _resized(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(N, H, W, C) -> (N, 32, 32, C), each new pixel the average of what it covers, rounded half up."""
     count, height, width, channels = images.shape
     # Sums of whole numbers below 2**53 are exact in float64, in any order; and whole numbers alone are multiplied slowly.
-    rows = np.matmul(_overlaps(height), images.reshape(count, height, -1).astype(np.float64)).reshape(
+    rows = np.matmul(_overlaps(height), images.reshape(count, height, width * channels).astype(np.float64)).reshape(
         count * _SIDE, width, channels
     )
     total = np.matmul(_overlaps(width), rows).astype(np.int64).reshape(count, _SIDE, _SIDE, channels)

@@ -157,6 +157,9 @@ def test_published_omniglot(tmp_path: Path) -> None:
     assert data.task.splits["train"].images[0, 0, 0, 0] == 255  # ink is bright
     one = open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("alphabet", "angelic"),)))
     assert one.classes == ("character01", "character02") and one.task.name == "omniglot-angelic"
+    characters = omniglot.Omniglot(characters=True).find(Place(tmp_path, tmp_path))
+    assert characters.name == "omniglot-characters" and characters.read().labels.tolist() == [i for i in range(4) for _ in range(5)]
+    assert characters.read().classes[1:3] == ("Greek/character02", "Latin/character01")
     with pytest.raises(UnknownName, match="did you mean 'Greek'"):
         open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("alphabet", "Greec"),)))
 
