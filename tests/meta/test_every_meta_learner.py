@@ -14,12 +14,12 @@ from archscout.testing.tasks import image_task
 
 SMALL = {
     "signal-tasks": {"population": 5, "steps": 6, "tournament": 3},
-    "metad2a": {"code": 8, "hidden": 16, "per_class": 3, "epochs": 6, "batch": 8, "rate": 0.01},
+    "metad2a": {"code": 8, "hidden": 16, "per_class": 3, "epochs": 6, "batch": 6, "rate": 0.004},
 }
 LEARNERS = {name: catalogue.make("meta", name, **SMALL.get(name, {})) for name in catalogue.names("meta")}
 LEARN_JUDGES = [name for name, learner in LEARNERS.items() if isinstance(learner, MetaLearner)]
 LEARN_FROM_DATABASES = [name for name, learner in LEARNERS.items() if isinstance(learner, DatabaseLearner)]
-LESSONS = meta.Lessons(MadeUp(catalogue.make("spaces", "nas201"), width=4, images=6, hidden=1), tasks=60, records=5)
+LESSONS = meta.Lessons(MadeUp(catalogue.make("spaces", "nas201"), width=4, images=6, hidden=1), tasks=60, records=8)
 
 
 def episodes():
