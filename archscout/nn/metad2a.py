@@ -160,7 +160,7 @@ class Model:
         return self._told(self._dataset_codes(self.predictor.dataset, features, draws, rng), types)
 
     def predict_blind(self, types: Types) -> NDArray[np.float64]:
-        """The mean predicted accuracy (N,) of architectures (N, V) on the datasets that were learned from: what is right anywhere."""
+        """The mean predicted accuracy (N,) of architectures (N, V) on the datasets that were learned from."""
         return self._told(torch.from_numpy(self.codes), types)
 
     @torch.no_grad()

@@ -58,22 +58,46 @@ class Messages(nn.Module):
         nn.init.normal_(self.cell.weight_ih)
         nn.init.xavier_uniform_(self.message.weight)
 
-    def sent(self, vertex: int, state: Tensor) -> Tensor:
-        """The message (B, H) of a vertex in states (B, H)."""
-        # The one-hot vector of the vertex picks a column of the weights.
-        gate, message = self.gate.weight, self.message.weight
-        place = self.hidden + vertex
-        opened = torch.sigmoid(F.linear(state, gate[:, : self.hidden], self.gate.bias + gate[:, place]))
-        return opened * F.linear(state, message[:, : self.hidden], message[:, place])
+    def ready(self) -> Ready:
+        """The weights as a pass over graphs reads them."""
+        weight = torch.cat([self.gate.weight, self.message.weight]).t()
+        places = weight[self.hidden :] + F.pad(self.gate.bias, (0, self.hidden))
+        cell = self.cell
+        return Ready(cell.weight_ih.t() + cell.bias_ih, cell.weight_hh.t(), cell.bias_hh, weight[: self.hidden], places)
 
-    def state(self, kinds: Tensor, reached: Tensor) -> Tensor:
-        """The states (B, H) of vertices with one-hot types (B, T) that messages (B, H) reach."""
-        state: Tensor = self.cell(kinds, reached)
-        return state
+
+class Ready(NamedTuple):
+    """Weights of `Messages`, so arranged that a vertex takes few operations: on small graphs it is those that take the time.
+
+    A one-hot vector picks a row, of `kinds` (T, 3 H) for a type, of `places` (V, 2 H) for a vertex. recurrent (H, 3 H) and
+    recurrent_bias (3 H): of the cell. send (H, 2 H): gate and message side by side. Each may have a first dimension of several
+    directions.
+    """
+
+    kinds: Tensor
+    recurrent: Tensor
+    recurrent_bias: Tensor
+    send: Tensor
+    places: Tensor
+
+    def state(self, kind: Tensor, reached: Tensor) -> Tensor:
+        """The states (..., B, H) of vertices with rows (..., B, 3 H) of `kinds` that messages (..., B, H) reach."""
+        hidden = reached.shape[-1]
+        past = reached @ self.recurrent + self.recurrent_bias
+        reset, keep = torch.sigmoid(kind[..., : 2 * hidden] + past[..., : 2 * hidden]).chunk(2, -1)
+        fresh = torch.tanh(kind[..., 2 * hidden :] + reset * past[..., 2 * hidden :])
+        return torch.lerp(fresh, reached, keep)
+
+    def sent(self, place: Tensor, state: Tensor) -> Tensor:
+        """The messages (..., B, H) of vertices with a row of `places` in states (..., B, H)."""
+        opened, message = (state @ self.send + place).chunk(2, -1)
+        return torch.sigmoid(opened) * message
 
 
 class GraphEncoder(nn.Module):
     """The code (B, code) of graphs of one encoding, given by their types (B, V)."""
+
+    joined: Tensor
 
     def __init__(self, encoding: VertexEncoding, hidden: int, code: int) -> None:
         super().__init__()
@@ -84,30 +108,30 @@ class GraphEncoder(nn.Module):
         self.code = nn.Linear(hidden, code)
         for layer in (self.unify, self.code):
             nn.init.xavier_uniform_(layer.weight)
-        self._before = [[u for u, v in encoding.edges if v == vertex] for vertex in range(encoding.count)]
-        self._after = [[v for u, v in encoding.edges if u == vertex] for vertex in range(encoding.count)]
+        adjacency = torch.from_numpy(encoding.adjacency())
+        # From row to column, in the order of each direction.
+        joined = torch.stack([adjacency, adjacency.t().flip(0, 1)], -1)
+        self.register_buffer("joined", joined.to(self.code.weight.dtype), persistent=False)
+        self._both = joined.all(-1).tolist()
+        self._before = [torch.nonzero(joined[:, v].any(-1)).flatten().tolist() for v in range(encoding.count)]
 
     def forward(self, types: Tensor) -> Tensor:
-        """Of the last vertex's state forwards and the first one's backwards."""
-        kinds = F.one_hot(types, self.encoding.types).to(self.unify.weight.dtype).unbind(1)
-        order = range(self.encoding.count)
-        last = _walked(self.forwards, kinds, order, self._before)
-        first = _walked(self.backwards, kinds, order[::-1], self._after)
-        code: Tensor = self.code(self.unify(torch.cat([last, first], -1)))
+        """Of the last vertex's state forwards and the first one's backwards, which are found side by side."""
+        ways = [self.forwards.ready(), self.backwards.ready()]
+        kinds = torch.stack([F.embedding(types, ways[0].kinds), F.embedding(types.flip(1), ways[1].kinds)]).unbind(2)
+        places = torch.stack([ways[0].places, ways[1].places.flip(0)]).unsqueeze(2)
+        ready = Ready(*(torch.stack(parts) for parts in zip(*ways, strict=True)))
+        ready = ready._replace(recurrent_bias=ready.recurrent_bias[:, None])
+        joined = self.joined[..., None, None]
+        state = types.new_zeros(2, len(types), self.forwards.hidden, dtype=places.dtype)
+        nothing = state
+        sent: list[Tensor] = []
+        for vertex, before in enumerate(self._before):
+            reached = [sent[u] if self._both[u][vertex] else sent[u] * joined[u, vertex] for u in before]
+            state = ready.state(kinds[vertex], sum(reached[1:], reached[0]) if reached else nothing)
+            sent.append(ready.sent(places[:, vertex], state))
+        code: Tensor = self.code(self.unify(torch.cat([state[0], state[1]], -1)))
         return code
-
-
-def _walked(messages: Messages, kinds: tuple[Tensor, ...], order: range, sources: list[list[int]]) -> Tensor:
-    """The state (B, H) of the last vertex of an order."""
-    state = kinds[0].new_zeros(len(kinds[0]), messages.hidden)
-    sent: dict[int, Tensor] = {}
-    wanted = {source for these in sources for source in these}
-    for vertex in order:
-        reached = sum((sent[source] for source in sources[vertex]), torch.zeros_like(state))
-        state = messages.state(kinds[vertex], reached)
-        if vertex in wanted:
-            sent[vertex] = messages.sent(vertex, state)
-    return state
 
 
 class GraphDecoder(nn.Module):
@@ -139,30 +163,30 @@ class GraphDecoder(nn.Module):
 
     def forward(self, latent: Tensor, types: Tensor) -> Losses:
         """How unlikely graphs with types (B, V) and the encoding's edges are, when all before is written as it should be."""
-        kinds = F.one_hot(types, self.encoding.types).to(latent.dtype).unbind(1)
-        states = [self._first(latent, kinds[0])]
+        ready = self.messages.ready()
+        kinds = F.embedding(types, ready.kinds).unbind(1)
+        states = [self._first(ready, latent, kinds[0])]
         sent: list[Tensor] = []
         doubts: list[Tensor] = []
         for vertex in range(1, self.encoding.count):
-            sent.append(self.messages.sent(vertex - 1, states[-1]))
+            sent.append(ready.sent(ready.places[vertex - 1], states[-1]))
             if self.edges == "fixed":
-                state = self._reached(kinds[vertex], sent, vertex)
+                state = self._reached(ready, kinds[vertex], sent, vertex)
             else:
-                state, doubt = self._told(kinds[vertex], states, sent, vertex)
+                state, doubt = self._told(ready, kinds[vertex], states, sent)
                 doubts.append(doubt)
             states.append(state)
         logits = self._logits(torch.stack(states[:-1], 1), slice(1, None))
         unlikely = F.cross_entropy(logits.transpose(1, 2), types[:, 1:], reduction="none").sum(1)
         return Losses(unlikely, torch.stack(doubts).sum(0) if doubts else torch.zeros_like(unlikely))
 
-    def _told(self, kinds: Tensor, states: list[Tensor], sent: list[Tensor], vertex: int) -> tuple[Tensor, Tensor]:
+    def _told(self, ready: Ready, kinds: Tensor, states: list[Tensor], sent: list[Tensor]) -> tuple[Tensor, Tensor]:
         """The state (B, H) of a vertex whose edges are known, and how unlikely (B,) those are."""
         # Before the edge from u is drawn, the edges from the vertices between are there; so all these states are found at once.
+        vertex = len(states)
         edges = self.joined[:vertex, vertex].flip(0)
         messages = torch.stack(sent, 1).flip(1) * edges[None, :, None]
-        reached = F.pad(messages.cumsum(1), (0, 0, 1, 0))
-        states_then = self.messages.state(kinds.repeat_interleave(vertex + 1, 0), reached.flatten(0, 1))
-        states_then = states_then.reshape(len(kinds), vertex + 1, -1)
+        states_then = ready.state(kinds[:, None], F.pad(messages.cumsum(1), (0, 0, 1, 0)))
         logits = self.edge(torch.cat([torch.stack(states, 1).flip(1), states_then[:, :-1]], -1)).squeeze(-1)
         wanted = edges.to(logits.dtype).expand_as(logits)
         return states_then[:, -1], F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(1)
@@ -174,20 +198,21 @@ class GraphDecoder(nn.Module):
         types = torch.zeros(total, count, dtype=torch.long)
         edges = torch.zeros(total, count, count, dtype=torch.bool)
         ended = torch.zeros(total, dtype=torch.bool)
-        states = [self._first(latent, F.one_hot(types[:, 0], self.encoding.types).to(latent.dtype))]
+        ready = self.messages.ready()
+        states = [self._first(ready, latent, ready.kinds[types[:, 0]])]
         sent: list[Tensor] = []
         for vertex in range(1, count):
-            sent.append(self.messages.sent(vertex - 1, states[-1]))
+            sent.append(ready.sent(ready.places[vertex - 1], states[-1]))
             chosen = _picked(self._logits(states[-1], vertex), rng)
             if vertex == count - 1:
                 chosen = torch.full_like(chosen, OUTPUT)
             types[:, vertex] = torch.where(ended, 0, chosen)
-            kinds = F.one_hot(chosen, self.encoding.types).to(latent.dtype)
+            kinds = ready.kinds[chosen]
             if self.edges == "fixed":
                 edges[:, :vertex, vertex] = self.joined[:vertex, vertex]
-                states.append(self._reached(kinds, sent, vertex))
+                states.append(self._reached(ready, kinds, sent, vertex))
                 continue
-            state, found = self._joined_up(kinds, states, sent, vertex, rng)
+            state, found = self._joined_up(ready, kinds, states, sent, rng)
             states.append(state)
             dangling = ~edges[:, :vertex, :vertex].any(2)
             edges[:, :vertex, vertex] = torch.where((chosen == OUTPUT)[:, None], dangling, found) & ~ended[:, None]
@@ -195,35 +220,35 @@ class GraphDecoder(nn.Module):
         return self._checked(types, edges)
 
     def _joined_up(
-        self, kinds: Tensor, states: list[Tensor], sent: list[Tensor], vertex: int, rng: np.random.Generator | None
+        self, ready: Ready, kinds: Tensor, states: list[Tensor], sent: list[Tensor], rng: np.random.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """The state (N, H) of a vertex, and from which earlier ones (N, vertex) edges to it were drawn."""
         reached = torch.zeros_like(states[0])
-        state = self.messages.state(kinds, reached)
-        found = torch.zeros(len(kinds), vertex, dtype=torch.bool)
-        for other in range(vertex - 1, -1, -1):
+        state = ready.state(kinds, reached)
+        found = torch.zeros(len(kinds), len(states), dtype=torch.bool)
+        for other in range(len(states) - 1, -1, -1):
             chance = torch.sigmoid(self.edge(torch.cat([states[other], state], -1)).squeeze(-1))
             limit = 0.5 if rng is None else torch.from_numpy(rng.random(len(kinds))).to(chance)
             found[:, other] = chance > limit
             reached = reached + sent[other] * found[:, other, None]
-            state = self.messages.state(kinds, reached)
+            state = ready.state(kinds, reached)
         return state, found
 
-    def _first(self, latent: Tensor, kinds: Tensor) -> Tensor:
-        return self.messages.state(kinds, torch.tanh(self.start(latent)))
+    def _first(self, ready: Ready, latent: Tensor, kinds: Tensor) -> Tensor:
+        return ready.state(kinds, torch.tanh(self.start(latent)))
 
-    def _reached(self, kinds: Tensor, sent: list[Tensor], vertex: int) -> Tensor:
-        return self.messages.state(kinds, sum((sent[u] for u in self._before[vertex]), torch.zeros_like(sent[0])))
+    def _reached(self, ready: Ready, kinds: Tensor, sent: list[Tensor], vertex: int) -> Tensor:
+        first, *others = self._before[vertex]
+        return ready.state(kinds, sum((sent[u] for u in others), sent[first]))
 
     def _logits(self, states: Tensor, vertices: int | slice) -> Tensor:
         logits: Tensor = self.types(states)
         return logits.masked_fill(~self.mask[vertices], float("-inf"))
 
     def _checked(self, types: Tensor, edges: Tensor) -> Written:
-        found, joined = types.numpy(), edges.numpy()
-        allowed = np.take_along_axis(self.encoding.mask()[None], found[:, :, None], 2).all((1, 2))
-        entered, left = joined[:, :, 1:-1].any(1).all(1), joined[:, 1:-1].any(2).all(1)
-        return Written(found, joined, allowed & entered & left)
+        allowed = torch.from_numpy(self.encoding.mask())[torch.arange(self.encoding.count), types].all(1)
+        entered, left = edges[:, :, 1:-1].any(1).all(1), edges[:, 1:-1].any(2).all(1)
+        return Written(types.numpy(), edges.numpy(), (allowed & entered & left).numpy())
 
 
 def _picked(logits: Tensor, rng: np.random.Generator | None) -> Tensor:

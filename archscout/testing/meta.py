@@ -1,21 +1,39 @@
-"""What every method that learns across tasks must do: a list of checks that take one and episodes and raise AssertionError.
+"""What every method that learns across tasks must do: lists of checks that raise AssertionError.
+
+Those of a `MetaLearner` take one and episodes:
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_my_method(check):
     check(MyMethod(...), [Episode(Problem(space, image_task()), architectures, labels)])
+
+Those of a `DatabaseLearner` take one and a made-up database:
+
+@pytest.mark.parametrize("check", DATABASE_CHECKS, ids=lambda check: check.__name__)
+def test_my_method(check):
+    check(MyMethod(...), Lessons(MadeUp(space), tasks=20, records=5))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from math import isfinite
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from archscout import catalogue
+from archscout.core.database import MetaDatabase
 from archscout.core.evidence import Episode, Estimate, Failure, Observation, observed
-from archscout.core.moves import Judge, Learned
-from archscout.core.protocols import MetaLearner
+from archscout.core.moves import Judge, Learned, Lecture
+from archscout.core.protocols import DatabaseLearner, MetaLearner, Snapshot
 from archscout.core.seeds import generator
+from archscout.nn.checkpoint import under
+from archscout.store.snapshots import pack, unpack
+from archscout.testing.databases import MadeUp
 
 Answer = Callable[[Mapping[str, Any], Episode, int], Estimate | Failure]
 """(settings, episode, place of the architecture) -> what the judge says."""
@@ -68,6 +86,85 @@ def prefers_what_ranks_right(learner: MetaLearner, episodes: Sequence[Episode]) 
 
 
 CHECKS = (says_what_it_learned, repeats, makes_settings_of_its_judge, survives_failures, prefers_what_ranks_right)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """A made-up database of some tasks, each with a few records."""
+
+    made: MadeUp
+    tasks: int
+    records: int
+
+    @cached_property
+    def database(self) -> MetaDatabase:
+        """The records."""
+        return self.made.database(self.tasks, self.records)
+
+    @cached_property
+    def features(self) -> list[list[NDArray[np.float32]]]:
+        """Of each task."""
+        return [self.made.features(task) for task in range(self.tasks)]
+
+    def lectures(
+        self, learner: DatabaseLearner, seed: int = 0, state: Snapshot | None = None, database: MetaDatabase | None = None
+    ) -> list[Lecture]:
+        """All that a training says."""
+        return list(learner.training(database or self.database, self.made.space, self.features, seed=seed, state=state))
+
+
+def says_how_far_it_is(learner: DatabaseLearner, lessons: Lessons) -> None:
+    """Steps rise to a total that stays; numbers are finite; the last state holds what was learned, and can be kept."""
+    lectures = lessons.lectures(learner)
+    done = [lecture.done for lecture in lectures]
+    assert done == sorted(set(done)) and {lecture.total for lecture in lectures} == {done[-1]}
+    assert all(isfinite(value) for lecture in lectures for value in lecture.metrics.values())
+    last = lectures[-1].state
+    assert last is not None and under("learned.", last), "the last state must hold names that begin with 'learned.'"
+    assert same_states(unpack(pack(last)), last)
+
+
+def repeats_its_training(learner: DatabaseLearner, lessons: Lessons) -> None:
+    """The same seed learns the same, another seed something else."""
+    first, again, other = (_last(lessons.lectures(learner, seed)) for seed in (0, 0, 1))
+    assert same_states(first, again) and not same_states(first, other)
+
+
+def resumes(learner: DatabaseLearner, lessons: Lessons) -> None:
+    """From the state of any lecture, a training goes on to the same end."""
+    whole = lessons.lectures(learner)
+    kept = [lecture for lecture in whole if lecture.state is not None]
+    assert len(kept) > 1, "a training that was cut must be able to go on"
+    for lecture in islice(kept, 0, None, max(1, len(kept) // 3)):
+        rest = lessons.lectures(learner, state=unpack(pack(lecture.state or {})))
+        assert same_states(_last(rest), _last(whole)), f"going on after step {lecture.done} of {lecture.total} leads elsewhere"
+
+
+def learns_from_accuracies(learner: DatabaseLearner, lessons: Lessons) -> None:
+    """Other accuracies teach something else; and where it tells how it ranks within tasks, that is well above chance."""
+    lectures = lessons.lectures(learner)
+    ranked = [lecture.metrics["spearman"] for lecture in lectures if "spearman" in lecture.metrics]
+    assert not ranked or max(ranked) > 0.3, f"the made-up database is easy to learn from, but the ranks agree by {max(ranked):.2f}"
+    shuffled = replace(lessons.database, accuracy=generator(0, "shuffled").permutation(lessons.database.accuracy))
+    assert not same_states(_last(lectures), _last(lessons.lectures(learner, database=shuffled)))
+
+
+DATABASE_CHECKS = (says_how_far_it_is, repeats_its_training, resumes, learns_from_accuracies)
+
+
+def same_states(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two states have the same names and, to the last bit, the same values."""
+    return one.keys() == other.keys() and all(np.array_equal(np.asarray(one[name]), np.asarray(other[name])) for name in one)
+
+
+def check_database_learner(learner: DatabaseLearner, lessons: Lessons) -> None:
+    """All checks."""
+    for check in DATABASE_CHECKS:
+        check(learner, lessons)
+
+
+def _last(lectures: Sequence[Lecture]) -> Mapping[str, Any]:
+    return lectures[-1].state or {}
 
 
 def check_meta_learner(learner: MetaLearner, episodes: Sequence[Episode]) -> None:

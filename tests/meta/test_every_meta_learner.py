@@ -1,4 +1,4 @@
-"""The conformance suite of methods that learn across tasks, over the catalogue."""
+"""The conformance suites of methods that learn across tasks, over the catalogue."""
 
 import pytest
 
@@ -6,11 +6,20 @@ from archscout import catalogue
 from archscout.core.draw import sample
 from archscout.core.evidence import Episode
 from archscout.core.problem import Problem
+from archscout.core.protocols import DatabaseLearner, MetaLearner
 from archscout.core.seeds import generator
 from archscout.testing import meta
+from archscout.testing.databases import MadeUp
 from archscout.testing.tasks import image_task
 
-SMALL = {"signal-tasks": {"population": 5, "steps": 6, "tournament": 3}}
+SMALL = {
+    "signal-tasks": {"population": 5, "steps": 6, "tournament": 3},
+    "metad2a": {"code": 8, "hidden": 16, "per_class": 3, "epochs": 6, "batch": 6, "rate": 0.004},
+}
+LEARNERS = {name: catalogue.make("meta", name, **SMALL.get(name, {})) for name in catalogue.names("meta")}
+LEARN_JUDGES = [name for name, learner in LEARNERS.items() if isinstance(learner, MetaLearner)]
+LEARN_FROM_DATABASES = [name for name, learner in LEARNERS.items() if isinstance(learner, DatabaseLearner)]
+LESSONS = meta.Lessons(MadeUp(catalogue.make("spaces", "nas201"), width=4, images=6, hidden=1), tasks=60, records=8)
 
 
 def episodes():
@@ -21,6 +30,16 @@ def episodes():
 
 
 @pytest.mark.parametrize("check", meta.CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", catalogue.names("meta"))
+@pytest.mark.parametrize("name", LEARN_JUDGES)
 def test_conforms(name, check):
-    check(catalogue.make("meta", name, **SMALL.get(name, {})), episodes())
+    check(LEARNERS[name], episodes())
+
+
+@pytest.mark.parametrize("check", meta.DATABASE_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", LEARN_FROM_DATABASES)
+def test_conforms_with_a_database(name, check):
+    check(LEARNERS[name], LESSONS)
+
+
+def test_every_method_is_of_one_kind():
+    assert sorted([*LEARN_JUDGES, *LEARN_FROM_DATABASES]) == sorted(catalogue.names("meta"))

@@ -64,9 +64,12 @@ def plain_losses(module, latent, types):
     def hot(kind):
         return F.one_hot(torch.tensor([kind]), encoding.types).float()
 
+    def sent(u):
+        given = torch.cat([states[u], F.one_hot(torch.tensor([u]), encoding.count)], -1)
+        return torch.sigmoid(module.messages.gate(given)) * module.messages.message(given)
+
     def state(kind, sources):
-        reached = sum((module.messages.sent(u, states[u]) for u in sources), torch.zeros(1, module.messages.hidden))
-        return cell(hot(kind), reached)
+        return cell(hot(kind), sum((sent(u) for u in sources), torch.zeros(1, module.messages.hidden)))
 
     states = [cell(hot(0), torch.tanh(module.start(latent[None])))]
     doubt = edge_doubt = 0.0

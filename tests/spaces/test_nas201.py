@@ -6,11 +6,14 @@ from time import perf_counter
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archscout.core.draw import enumerate_space, mutate, size
 from archscout.core.errors import UserError
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
+from archscout.core.vertices import of_vertices, vertex_encoding_of, vertices_of
 from archscout.spaces.nas201 import DECISIONS, Nas201
 
 SPACE = Nas201()
@@ -173,3 +176,29 @@ def _timed(architecture):
     start = perf_counter()
     SPACE.operations(architecture, task())
     return perf_counter() - start
+
+
+def test_all_cells_are_graphs_of_eight_vertices_that_lead_back():
+    for index in range(15_625):
+        cell = SPACE.at(index)
+        types = vertices_of(SPACE, cell)
+        assert of_vertices(SPACE, types) == cell == SPACE.from_genotype(SPACE.genotype(cell))
+        assert len(types) == 8 and types[0] == 0 and types[-1] == 1 and all(2 <= kind <= 6 for kind in types[1:-1])
+
+
+def test_vertices_are_joined_as_published_or_as_data_flows():
+    """Edges of the published database (read from it by the specification), and where one edge of the cell leads on from another."""
+    reference, dataflow = (vertex_encoding_of(SPACE, graph) for graph in ("reference", "dataflow"))
+    assert (reference.types, reference.count) == (7, 8)
+    chain = {(vertex, vertex + 1) for vertex in range(7)}
+    assert set(reference.edges) == chain | {(1, 3), (1, 5), (2, 6), (3, 6)} and len(reference.edges) == 11
+    flows = {(0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 6), (3, 6), (4, 7), (5, 7), (6, 7)}
+    assert set(dataflow.edges) == flows and len(dataflow.edges) == 10
+    with pytest.raises(ValueError, match="dataflow or reference"):
+        vertex_encoding_of(SPACE, "chain")
+
+
+@given(st.lists(st.integers(-1, 8), min_size=6, max_size=10))
+def test_types_that_are_not_legal_stand_for_nothing(types):
+    legal = len(types) == 8 and types[0] == 0 and types[-1] == 1 and all(2 <= kind <= 6 for kind in types[1:-1])
+    assert (of_vertices(SPACE, types) is not None) == legal

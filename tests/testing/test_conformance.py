@@ -1,7 +1,7 @@
 """The conformance suites find what is broken."""
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -34,6 +34,17 @@ class NeverSettled(Nas201):
 class AnythingGoes(Nas201):
     def architecture(self, choices):
         return Architecture("nas201", tuple(choices))
+
+
+class ForgetsAVertex(Nas201):
+    def from_vertices(self, types):
+        return super().from_vertices((*types[:6], 2, types[7]))
+
+
+class DanglingVertex(Nas201):
+    def vertex_encoding(self, graph):
+        found = super().vertex_encoding(graph)
+        return replace(found, edges=tuple(edge for edge in found.edges if edge != (6, 7)))
 
 
 class NothingGoes(Nas201):
@@ -110,6 +121,8 @@ class OtherGraph(Nas201):
         (ForgetsAnEdge, spaces.writes_tokens),
         (SwapsWhatMatters, spaces.writes_tokens),
         (ReadsNoSkips, spaces.writes_tokens),
+        (ForgetsAVertex, spaces.writes_vertices),
+        (DanglingVertex, spaces.writes_vertices),
         (WrongHead, spaces.trains),
         (WithoutSeed, spaces.builds_by_seed),
         (OtherGraph, spaces.counts_what_it_builds),
