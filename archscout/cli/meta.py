@@ -265,13 +265,15 @@ def _train_on_database(learner: DatabaseLearner, path: Path, extractor: str, ask
         "extractor": {"name": extractor, "settings": own, "digest": eyes.digest},
         "sources": sources_of(database, asked.data_dir), "complete": last.done >= last.total,
     }  # fmt: skip
-    keep_model(place, learned, facts)
+    if learned:
+        keep_model(place, learned, facts)
     if asked.as_json:
         print(json.dumps({"name": place.stem, "file": str(place), **{k: v for k, v in facts.items() if k != "sources"}}, indent=1))
         return
-    rest = "" if last.done >= last.total else f" {last.done:,} of {last.total:,} steps; the same command goes on"
-    print(f"{asked.method}: learned from {len(database):,} trainings on {len(database.tasks):,} tasks;{rest}")
-    print("".join(f"{name} {value:.3g}, " for name, value in last.metrics.items()) + f"kept as '{place.stem}' in {place}")
+    rest = "" if last.done >= last.total else f"; {last.done:,} of {last.total:,} steps, the same command goes on"
+    print(f"{asked.method}: {len(database):,} trainings on {len(database.tasks):,} tasks{rest}")
+    numbers = ", ".join(f"{name} {value:.3g}" for name, value in last.metrics.items())
+    print(f"{numbers}; kept as '{place.stem}' in {place}" if learned else f"{numbers}; nothing to be used yet")
 
 
 def list_(as_json: Json = False) -> None:

@@ -48,7 +48,8 @@ class Lectures:
     def attend(self, *, minutes: float | None = None, tell: Tell = lambda lecture: None) -> tuple[dict[str, Any], Lecture]:
         """What was learned, by name, and the last lecture; its `done` is less than its `total` where the time was up.
 
-        Raises UserError where the time was up before anything was learned.
+        A method may have learned nothing that can be used before its end; then the names are none. Raises UserError where the time
+        was up before there was anything to go on from.
         """
         found, _ = checkpoint.load(self.path)
         state: Snapshot | None = None if found is None else {**found[0], **found[1]["state"]}
@@ -73,7 +74,7 @@ class Lectures:
             finally:
                 training.close()
         if last is None or last.state is None:
-            raise UserError("the time was up before anything was learned; give more --minutes")
+            raise UserError("the time was up before the first step was kept; give more --minutes")
         return checkpoint.under("learned.", last.state), last
 
     def _save(self, lecture: Lecture) -> None:

@@ -52,7 +52,7 @@ def test_from_tasks_to_a_ranked_list(call: Callable[..., str], folder: Path, sma
     first = read_database("a.npz")
     assert first.facts["form"]["side"] == 8 and {task.family for task in first.tasks} == {"glyphs", "shapes"}
     said = call(*TRAIN, "--database", "a.npz", "--name", "mine")
-    assert "learned from 8 trainings on 4 tasks" in said and "kept as 'mine'" in said
+    assert "metad2a: 8 trainings on 4 tasks\n" in said and "kept as 'mine'" in said
     [mine] = [one for one in json.loads(call("meta", "list", "--json")) if one["name"] == "mine"]
     assert (
         mine["kind"] == "model" and mine["database"] == {"digest": first.digest, "tasks": 4, "records": 8} and not mine["shipped"]

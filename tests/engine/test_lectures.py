@@ -67,7 +67,7 @@ def test_the_time_is_up(made):
         def training(self, *arguments, **more):
             yield Lecture(1, 5)
 
-    with pytest.raises(UserError, match="the time was up before anything was learned"):
+    with pytest.raises(UserError, match="the time was up before the first step was kept"):
         made(Silent()).attend(minutes=0)
 
 
