@@ -2,8 +2,8 @@
 
 Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program induction" (Science, 2015).
 Without a setting the 30 background alphabets are the classes (19,280 images); with `alphabet` the characters of that one
-alphabet are (20 images each; any of the 50), with `characters` those of all background alphabets (964). There is no test part, so
-all splits are drawn.
+alphabet are (20 images each; any of the 50), with `classes=characters` those of all background alphabets (964). There is no
+test part, so all splits are drawn.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +36,18 @@ _SIDE = 28
 class Omniglot:
     """alphabet: the characters of this alphabet as classes, for instance "Greek"; none: the background alphabets as classes.
 
-    characters: without an alphabet, the characters of all background alphabets as classes.
+    classes: without an alphabet, whether the background alphabets or all their characters are the classes.
     """
 
     alphabet: str | None = None
-    characters: bool = False
+    classes: Literal["alphabets", "characters"] = "alphabets"
 
     def find(self, place: Place) -> Found:
         """In the data directory (omniglot28_*.npz or images_*.zip), in the cache, or from the network."""
         parts = ["background"] if self.alphabet is None else ["background", "evaluation"]
         paths = [path for part in parts for path in _part(place, part)]
         name = "omniglot" if self.alphabet is None else f"omniglot-{self.alphabet.lower().replace(' ', '-')}"
-        by_character = self.characters and self.alphabet is None
+        by_character = self.classes == "characters" and self.alphabet is None
         name += "-characters" if by_character else ""
         identity = digest([file_identity(paths), self.alphabet, *(["characters"] if by_character else [])])
         return Found(name, identity, lambda: _contents(paths, self.alphabet, by_character))

@@ -42,7 +42,7 @@ class Omniglot:
 
 @lru_cache(maxsize=2)
 def _source(data_dir: Path | None) -> Source:
-    found = Drawings(characters=True).find(Place(cache_folder(), data_folder_of(data_dir)))
+    found = Drawings(classes="characters").find(Place(cache_folder(), data_folder_of(data_dir)))
     prepared = prepare(found, "auto", 1, cache_folder())
     images = np.load(prepared.folder / "images.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
     classes = tuple(prepared.meta["classes"])

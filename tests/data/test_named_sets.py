@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from archscout import catalogue
-from archscout.core.errors import DataError, UnknownName
+from archscout.core.errors import DataError, UnknownName, UserError
 from archscout.data import _download, bundled, cifar10, fashion_mnist, mnist, omniglot, sign_digits
 from archscout.data._contents import Place
 from archscout.data._opened import DataRequest, open_data
@@ -157,9 +157,11 @@ def test_published_omniglot(tmp_path: Path) -> None:
     assert data.task.splits["train"].images[0, 0, 0, 0] == 255  # ink is bright
     one = open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("alphabet", "angelic"),)))
     assert one.classes == ("character01", "character02") and one.task.name == "omniglot-angelic"
-    characters = omniglot.Omniglot(characters=True).find(Place(tmp_path, tmp_path))
-    assert characters.name == "omniglot-characters" and characters.read().labels.tolist() == [i for i in range(4) for _ in range(5)]
-    assert characters.read().classes[1:3] == ("Greek/character02", "Latin/character01")
+    characters = open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("classes", "characters"),)))
+    assert characters.task.name == "omniglot-characters" and characters.classes[1:3] == ("Greek/character02", "Latin/character01")
+    assert {sum(counts) for counts in zip(*(split.values() for split in characters.counts.values()), strict=True)} == {5}
+    with pytest.raises(UserError, match="one of alphabets, characters, but 'letters' came"):
+        open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("classes", "letters"),)))
     with pytest.raises(UnknownName, match="did you mean 'Greek'"):
         open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("alphabet", "Greec"),)))
 
