@@ -92,9 +92,10 @@ def collect(
     facts: what else its card is to say. Raises UserError where nothing was trained or can be.
     """
     wanted = [(place, number) for place in range(tasks) for number in range(ceil((records - place) / tasks))]
+    known: dict[tuple[int, int], Any] = {}
     lines = LineFile(Path(f"{out}.part"), {**collection.record, "seed": collection.seed, "archscout": versions()["archscout"]})
     try:
-        known: dict[tuple[int, int], Any] = {(place, number): rest for place, number, *rest in lines.entries}
+        known |= {(place, number): rest for place, number, *rest in lines.entries}
         done = sum(key in known for key in wanted)
         if done:
             say(f"database: going on after {done:,} of {len(wanted):,} from '{lines.path}'")
@@ -112,7 +113,7 @@ def collect(
         stop.hint = "Go on with the same command."
         raise
     finally:
-        lines.close()
+        lines.close(remove=not known)
     there = [key for key in wanted if key in known]
     database = _made(collection, [(key, known[key]) for key in there], facts or {})
     write_atomic(out, pack_database(database))

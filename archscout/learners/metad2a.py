@@ -15,6 +15,7 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.checks import check_least
 from archscout.core.evidence import Estimate, Observation
+from archscout.core.models import model_file
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
 from archscout.core.seeds import generator
@@ -35,6 +36,8 @@ class MetaD2A:
 
     def __post_init__(self) -> None:
         check_least(self, draws=1)
+        if self.model:
+            model_file(self.model)  # a name that nobody has is told of at once
 
     def fit(self, problem: Problem, history: Sequence[Observation] = (), *, seed: int) -> Estimator:
         """Read the data; the history is not needed."""

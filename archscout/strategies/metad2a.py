@@ -21,6 +21,7 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.checks import check_least
 from archscout.core.draw import sample
+from archscout.core.models import model_file
 from archscout.core.moves import Progress, Search
 from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot
@@ -45,6 +46,8 @@ class MetaD2A:
 
     def __post_init__(self) -> None:
         check_least(self, generate=1, keep=1, draws=1)
+        if self.model:
+            model_file(self.model)  # a name that nobody has is told of at once
 
     @property
     def owns_loop(self) -> bool:

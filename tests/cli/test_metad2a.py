@@ -34,8 +34,6 @@ TRAIN = (
     "meta.hidden=8",
     "--set",
     "meta.code=8",
-    "--set",
-    "meta.heads=2",
 )
 
 
