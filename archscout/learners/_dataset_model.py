@@ -47,15 +47,20 @@ class Opened:
         return self.model.distance(self.features)
 
 
+def default_name(space: Space) -> str:
+    """Of the model that comes with archscout for a space, where one does."""
+    return f"metad2a-{space.name}"
+
+
 def opened(name: str, problem: Problem, method: str) -> Opened:
     """The model of this name for a problem; where it is empty, the one that comes with archscout for the space.
 
     Raises UnknownName or UserError where there is none, or it is of another space or version; KindError for other tasks.
     """
     check_kind(problem.task, None, method)
-    path = model_file(name or f"metad2a-{problem.space.name}")
+    path = model_file(name or default_name(problem.space))
     model, facts = _read(path)
-    _check_space(model, problem.space)
+    model.check_space(problem.space)
     extractor = _extractor(facts, path)
     images, labels = _images(problem)
     features = extractor.features(images)
@@ -70,10 +75,6 @@ def _read(path: Path) -> tuple[Model, Mapping[str, Any]]:
         raise UserError(f"'{path}' holds no model of archscout{''.join(f'; {remark}' for remark in remarks)}; train it again")
     tensors, facts = found
     return Model.from_state({**tensors, **facts.get("model", {})}), facts
-
-
-def _check_space(model: Model, space: Space) -> None:
-    model.check_space(space)
 
 
 def _extractor(facts: Mapping[str, Any], path: Path) -> Extractor:
