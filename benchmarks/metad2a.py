@@ -73,7 +73,7 @@ def made_up(asked: argparse.Namespace) -> list[dict[str, object]]:
     for name, settings in (
         ("", {}), (", ranking=0", {"ranking": 0.0}), (", teacher=predictor", {"teacher": "predictor"}),
     ):  # fmt: skip
-        learner = MetaD2A(epochs=asked.epochs, rate=3e-3, **settings)
+        learner = MetaD2A(epochs=asked.epochs, **settings)
         begun = perf_counter()
         *_, last = learner.training(database, space, features, seed=asked.seed)
         took = perf_counter() - begun
@@ -123,7 +123,7 @@ PARTS = {"speed": speed, "made-up": made_up}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=_rows.HERE / "results" / "metad2a.csv")
     asked = parser.parse_args()
