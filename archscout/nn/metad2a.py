@@ -265,7 +265,8 @@ class Model:
         check_features(features, self.sizes.features)
         if all(len(rows) <= self.sizes.per_class for rows in features):
             draws = 1
-        return torch.cat([encoder(drawn([features], self.sizes.per_class, rng)) for _ in range(draws)])
+        parts = [min(_DATASETS_AT_ONCE, draws - first) for first in range(0, draws, _DATASETS_AT_ONCE)]
+        return torch.cat([encoder(drawn([features] * part, self.sizes.per_class, rng)) for part in parts])
 
 
 def new_networks(encoding: VertexEncoding, sizes: Sizes, *, seed: int) -> tuple[Predictor, Generator]:

@@ -129,7 +129,8 @@ class GraphEncoder(nn.Module):
         for vertex, before in enumerate(self._before):
             reached = [sent[u] if self._both[u][vertex] else sent[u] * joined[u, vertex] for u in before]
             state = ready.state(kinds[vertex], sum(reached[1:], reached[0]) if reached else nothing)
-            sent.append(ready.sent(places[:, vertex], state))
+            if vertex < len(kinds) - 1:
+                sent.append(ready.sent(places[:, vertex], state))
         code: Tensor = self.code(self.unify(torch.cat([state[0], state[1]], -1)))
         return code
 

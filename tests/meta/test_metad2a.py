@@ -64,12 +64,12 @@ def test_published_sizes_have_the_published_parameters():
 def test_it_learns_which_architectures_suit_a_dataset():
     """On new tasks: the order of random cells, and cells that are better than random ones by more than their deviation."""
     made = MadeUp(SPACE)
-    tasks, learner = 300, MetaD2A(code=32, per_class=8, epochs=40, batch=25)
+    tasks, learner = 300, MetaD2A(code=32, per_class=8, epochs=30, batch=25)
     *_, last = learner.training(made.database(tasks, 10), SPACE, [made.features(task) for task in range(tasks)], seed=0)
     model, types = model_of(last), some_types(100)
     cells = [of_vertices(SPACE, row) for row in types.tolist()]
     ranked, blind, lifts = [], [], []
-    for task in range(tasks, tasks + 20):
+    for task in range(tasks, tasks + 16):
         rng, features = generator(0, "judged", task), made.features(task)
         true = np.array([made.accuracy(task, cell) for cell in cells])
         ranked.append(correlation(model.predict(features, types, rng=rng), true, "spearman"))
