@@ -74,7 +74,8 @@ def made_up(asked: argparse.Namespace) -> list[dict[str, object]]:
     made, rows = MadeUp(space), []
     database, features = made.database(TASKS, RECORDS), [made.features(task) for task in range(TASKS)]
     for name, settings in (
-        ("", {}), (", ranking=0", {"ranking": 0.0}), (", teacher=predictor", {"teacher": "predictor"}),
+        ("", {"teacher": "records"}), (", ranking=0", {"teacher": "records", "ranking": 0.0}),
+        (", teacher=predictor", {"teacher": "predictor"}),
     ):  # fmt: skip
         learner = MetaD2A(epochs=asked.epochs, **settings)
         begun = perf_counter()

@@ -56,8 +56,7 @@ class Bench:
         self.asked, self._end = asked, monotonic() + 60 * asked.minutes
         self.database = read_database(asked.database)
         self.space = space_in(self.database)
-        judge = self.database.facts["judge"]["settings"]
-        self.judge = catalogue.make("estimators", "train", epochs=judge["epochs"], recipe=judge["recipe"])
+        self.judge = catalogue.from_record("estimators", self.database.facts["judge"])
 
     def problem(self, name: str) -> Problem:
         """A held-out set in the form of the database's tasks."""

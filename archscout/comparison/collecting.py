@@ -122,16 +122,13 @@ def collect(
 
 def space_in(database: MetaDatabase) -> Space:
     """The space that a database's architectures are of, with its settings."""
-    made: Space = catalogue.make("spaces", database.space, **database.facts["space"]["settings"])
+    made: Space = catalogue.from_record("spaces", database.facts["space"])
     return made
 
 
 def families_in(database: MetaDatabase) -> dict[str, Family]:
     """The families that a database's tasks are of, with their settings."""
-    return {
-        name: catalogue.make("families", record["plugin"].split(".")[-2].replace("_", "-"), **record["settings"])
-        for name, record in database.facts["families"].items()
-    }
+    return {name: catalogue.from_record("families", record) for name, record in database.facts["families"].items()}
 
 
 def opener_of(database: MetaDatabase, open_task: Callable[..., Task], data_dir: Path | None) -> Callable[[TaskName], Task]:

@@ -21,9 +21,12 @@ layers of the predictor that are never called. From the released code:
   hard tasks are, which does not matter for a choice among architectures;
 - validation holds out whole tasks, and the kept predictor is the one with the best rank correlation within them; of the generator,
   the one under which their good architectures are the likeliest;
+- a prediction is drawn towards the mean prediction over the tasks that were learned from, by as much as ranks the best on the tasks
+  held out (`trust`): from a small database, what suits a dataset is learned less surely than what suits any;
 - initial weights let what tells tasks and graphs apart through every layer, and give codes a variance of 1; with the usual ones the
   first tens of epochs learn nothing but the mean;
-- by default the generator writes types alone, along the true edges (`graph`);
+- by default the generator writes types alone, along the true edges (`graph`), and learns those of many random architectures that
+  the predictor likes best (`teacher`), as the released code has it for its mobile space: of few records the best are luck;
 - the networks are smaller by default, for a CPU.
 """
 
@@ -58,6 +61,8 @@ from archscout.nn.threads import torch_threads
 Teacher = Literal["records", "predictor"]
 
 _DRAWS = 4
+_TRUSTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of a prediction that may be of the dataset asked about."""
 _GRAPHS = 1000
 """At the most, whose codes are standardised."""
 _RISE, _LEAST = 0.05, 1e-3
@@ -95,7 +100,7 @@ class MetaD2A:
     held_out: float = 0.15
     ranking: float = 1.0
     top: float = 0.1
-    teacher: Teacher = "records"
+    teacher: Teacher = "predictor"
     pool: int = 500
     beta: float = 5e-3
 
@@ -170,7 +175,7 @@ class _Course:
         self._standardise()
         self.encoding = encoding
         self.best: dict[str, Tensor] = {}
-        self.score = -np.inf
+        self.score, self.trust = -np.inf, 1.0
         self.optimizer = self._adam(self.predictor)
         self.writes = False
         self.targets: list[Tensor] = []
@@ -196,13 +201,15 @@ class _Course:
             found, score = self._writing() if self.writes else self._judging()
         if not len(self.aside) or score > self.score or not self.best:
             self.score = score
+            self.trust = self.trust if self.writes else found.get("trust", 1.0)
             self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         return metrics | found
 
     def model(self) -> Model:
         """What was learned."""
         self.generator.load_state_dict(self.best)
-        model = Model(self.space.name, self.encoding, self.sizes, self.predictor, self.generator, self.mean, self.spread)
+        networks = self.predictor, self.generator
+        model = Model(self.space.name, self.encoding, self.sizes, *networks, self.mean, self.spread, trust=self.trust)
         model.remember(self.known.features)
         return model
 
@@ -212,10 +219,11 @@ class _Course:
         found = {**kept(network.state_dict(), "network."), **kept(self.best, "best."), **kept_optimizer(self.optimizer, "adam.")}
         if self.writes:
             found |= kept(self.predictor.state_dict(), "predictor.")
-        return {**found, "score": float(self.score), "writes": int(self.writes)}
+        return {**found, "score": float(self.score), "trust": self.trust, "writes": int(self.writes)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Back from a snapshot."""
+        self.trust = float(state["trust"])
         if state["writes"]:
             self.best = back(state, "predictor.")
             self._turn()
@@ -231,7 +239,8 @@ class _Course:
         self.best, self.score, self.writes = {}, -np.inf, True
         self.optimizer = self._adam(self.generator)
         with torch.no_grad():
-            self.targets = self._preferred() if self.settings.teacher == "predictor" else _good(self.known, self.settings.top)
+            chosen = self._preferred if self.settings.teacher == "predictor" else self._best_records
+            self.targets = chosen()
 
     def _adam(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), self.settings.rate, fused=True)
@@ -271,20 +280,29 @@ class _Course:
         """How the predictor does on the tasks that are held out, and what its epoch is chosen by."""
         if not len(self.aside):
             return {}, 0.0
-        told = self._told(self.aside)
         wanted = [self.known.accuracy[self.known.rows[task]] for task in self.aside]
-        error = float(np.mean((np.concatenate(told) - np.concatenate(wanted)) ** 2)) ** 0.5
-        found = {"error": error} | correlations(told, wanted)
-        return found, found.get("spearman", -error)
+        told, blind = self._told(self.aside)
+        measured = []
+        for trust in _TRUSTS:
+            mixed = [trust * one + (1 - trust) * other for one, other in zip(told, blind, strict=True)]
+            error = float(np.mean((np.concatenate(mixed) - np.concatenate(wanted)) ** 2)) ** 0.5
+            found = {"error": error, "trust": trust} | correlations(mixed, wanted)
+            measured.append((found.get("spearman", -error), found))
+        score, found = max(measured, key=lambda pair: pair[0])
+        return found, score
 
-    def _told(self, tasks: NDArray[np.int64]) -> list[NDArray[np.float64]]:
-        """The predicted accuracies of the records of each of some tasks."""
+    def _told(self, tasks: NDArray[np.int64]) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+        """The predicted accuracies of the records of each of some tasks; and as the mean over the tasks that are learned from."""
         rows = [self.known.rows[task] for task in tasks]
         graphs = self.predictor.graph(self.known.types[torch.from_numpy(np.concatenate(rows))])
-        ends = np.cumsum(list(map(len, rows)))[:-1].tolist()
+        ends = np.cumsum(list(map(len, rows)))[:-1]
         codes = self._averaged(self.predictor.dataset, tasks)
-        told = [self.predictor(code[:, None], part).mean(0) for code, part in zip(codes, graphs.tensor_split(ends), strict=True)]
-        return [part.double().numpy() * self.spread + self.mean for part in told]
+        parts = graphs.tensor_split(ends.tolist())
+        told = [self.predictor(code[:, None], part).mean(0) for code, part in zip(codes, parts, strict=True)]
+        others = self._averaged(self.predictor.dataset, self.trained, 1)
+        blind = self.predictor(others, graphs).mean(0)
+        split = np.split(blind.double().numpy() * self.spread + self.mean, ends)
+        return [part.double().numpy() * self.spread + self.mean for part in told], split
 
     def _writing(self) -> tuple[dict[str, float], float]:
         """How unlikely the good architectures of the tasks that are held out are, and the variance of latent points over tasks."""
@@ -304,22 +322,26 @@ class _Course:
         """A score better than the best, for an epoch of which nothing can be told."""
         return self.score + 1 if np.isfinite(self.score) else 0.0
 
+    def _best_records(self) -> list[Tensor]:
+        return _good(self.known, self.trained, self.settings.top)
+
     def _preferred(self) -> list[Tensor]:
         """For every task, the random architectures that the predictor likes best."""
         rng = generator(self.seed, "pool")
         types = torch.tensor(sorted({vertices_of(self.space, sample(self.space, rng)) for _ in range(self.settings.pool)}))
         graphs = self.predictor.graph(types)
-        found = []
-        for codes in self._averaged(self.predictor.dataset, np.arange(len(self.known.features))):
-            told = self.predictor(codes[:, None], graphs).mean(0)
+        everyone, found = self._averaged(self.predictor.dataset, np.arange(len(self.known.features))), []
+        blind = self.predictor(everyone[torch.from_numpy(self.trained), :1], graphs).mean(0)
+        for codes in everyone:
+            told = self.trust * self.predictor(codes[:, None], graphs).mean(0) + (1 - self.trust) * blind
             found.append(types[told.topk(_share(self.settings.top, len(types))).indices])
         return found
 
-    def _averaged(self, encoder: DatasetEncoder, tasks: NDArray[np.int64]) -> Tensor:
+    def _averaged(self, encoder: DatasetEncoder, tasks: NDArray[np.int64], draws: int = _DRAWS) -> Tensor:
         """The codes (tasks, draws, code) of a few draws of tasks; each time the same draws."""
         rng = generator(self.seed, "aside")
         parts = np.array_split(tasks, ceil(len(tasks) / self.settings.batch))
-        return torch.stack([torch.cat([self._codes(encoder, part, rng) for part in parts]) for _ in range(_DRAWS)], 1)
+        return torch.stack([torch.cat([self._codes(encoder, part, rng) for part in parts]) for _ in range(draws)], 1)
 
     def _codes(self, encoder: DatasetEncoder, tasks: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         codes: Tensor = encoder(drawn([self.known.features[task] for task in tasks], self.settings.per_class, rng))
@@ -372,11 +394,11 @@ def _misordered(told: Tensor, wanted: Tensor, owner: Tensor) -> Tensor:
     return (weights * F.softplus(-gaps / unit.clamp_min(1e-6))).sum() / total.clamp_min(1e-6)
 
 
-def _good(known: _Known, top: float) -> list[Tensor]:
+def _good(known: _Known, trained: NDArray[np.int64], top: float) -> list[Tensor]:
     """For every task the types (n, V) of the best of its architectures, by the mean of their records.
 
     With few records a task the best of them are often not good; then it is the best of all by how far above the mean of their task
-    they are, in deviations within it, and some tasks have none.
+    they are, in deviations within it, and some tasks have none; but not all that are learned from.
     """
     labelled = []
     for rows in known.rows:
@@ -394,6 +416,7 @@ def _good(known: _Known, top: float) -> list[Tensor]:
         # The mean of n records leans towards each of them, which makes distances from it too small by the root of (n - 1) / n.
         above.append((means - means.mean()) * np.sqrt(len(means) / max(len(means) - 1, 1) / max(variance, 1e-12)))
     least = np.sort(np.concatenate(above))[-_share(top, sum(counts))]
+    least = min(least, max(above[task].max() for task in trained))
     return [_best(types, values, least) for (types, _), values in zip(labelled, above, strict=True)]
 
 

@@ -138,18 +138,18 @@ class Model:
 
     encoding: of its architectures. mean, spread: of the accuracies (0 to 1) that were learned from, to which predictions are
     brought back. codes: (T, code) of the datasets that were learned from. reach: how far such a one typically is from the nearest
-    other.
+    other. trust: the share of a prediction that is of the dataset asked about; the rest is the mean over those learned from.
     """
 
     def __init__(
         self, space: str, encoding: VertexEncoding, sizes: Sizes, predictor: Predictor, generator: Generator,
-        mean: float, spread: float, codes: NDArray[np.float32] | None = None, reach: float = 1.0,
+        mean: float, spread: float, codes: NDArray[np.float32] | None = None, reach: float = 1.0, trust: float = 1.0,
     ) -> None:  # fmt: skip
         self.space, self.encoding, self.sizes = space, encoding, sizes
         self.predictor, self.generator = predictor.eval(), generator.eval()
         self.mean, self.spread = mean, spread
         self.codes = np.zeros((0, sizes.code), np.float32) if codes is None else codes
-        self.reach = reach
+        self.reach, self.trust = reach, trust
 
     @torch.no_grad()
     def predict(self, features: Features, types: Types, *, rng: np.random.Generator, draws: int = 10) -> NDArray[np.float64]:
@@ -157,7 +157,8 @@ class Model:
 
         Each draw is encoded once for all architectures. Raises UserError for features that do not fit.
         """
-        return self._told(self._dataset_codes(self.predictor.dataset, features, draws, rng), types)
+        told = self._told(self._dataset_codes(self.predictor.dataset, features, draws, rng), types)
+        return told if self.trust == 1 else self.trust * told + (1 - self.trust) * self.predict_blind(types)
 
     def predict_blind(self, types: Types) -> NDArray[np.float64]:
         """The mean predicted accuracy (N,) of architectures (N, V) on the datasets that were learned from."""
@@ -226,7 +227,7 @@ class Model:
         """Tensors by name, and `facts`, a text in JSON."""
         facts = {
             "format": _FORMAT, "space": self.space, "sizes": asdict(self.sizes), "encoding": asdict(self.encoding),
-            "mean": self.mean, "spread": self.spread, "reach": self.reach,
+            "mean": self.mean, "spread": self.spread, "reach": self.reach, "trust": self.trust,
         }  # fmt: skip
         tensors = {f"predictor.{name}": tensor.clone() for name, tensor in self.predictor.state_dict().items()}
         tensors |= {f"generator.{name}": tensor.clone() for name, tensor in self.generator.state_dict().items()}
@@ -248,8 +249,8 @@ class Model:
             tensors = {name: torch.as_tensor(value) for name, value in state.items() if name != "facts"}
             predictor.load_state_dict(under("predictor.", tensors))
             writer.load_state_dict(under("generator.", tensors))
-            mean, spread, reach, codes = facts["mean"], facts["spread"], facts["reach"], tensors["codes"].numpy()
-            return cls(facts["space"], encoding, sizes, predictor, writer, mean, spread, codes, reach)
+            numbers = facts["mean"], facts["spread"], tensors["codes"].numpy(), facts["reach"], facts["trust"]
+            return cls(facts["space"], encoding, sizes, predictor, writer, *numbers)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"this is no model of MetaD2A that this version can read ({reason}); train it again") from error
