@@ -280,23 +280,27 @@ def score_all(
     settings: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """One row per architecture: architecture, genotype, value (None for a failure), failure, params, macs, seconds."""
+    from archscout import catalogue
     from archscout.core.evidence import Estimate, Failure
+    from archscout.core.fitting import fitted
     from archscout.core.seeds import derive
     from archscout.engine.executors import Inline
     from archscout.engine.job import make
     from archscout.engine.resolve import with_settings
 
     request = Request(data=data, data_dir=str(data_dir) if data_dir else None, settings=dict(settings or {}), seed=seed)
-    judge = make(request, "estimator", "estimators", estimator)
+    judge = make(request, "estimator", catalogue.room_of_judge(estimator), estimator)
     found = [with_settings(*resolve(text, space, request.settings), request.settings) for text in architectures]
     task = open_request(request).task
     check_kind(task, judge, f"the judge '{estimator}'")
     for owner in {owner.name: owner for owner, _ in found}.values():
         check_kind(task, owner, f"the space '{owner.name}'")
+    problems = {owner.name: Problem(owner, task) for owner, _ in found}
+    judges = {name: fitted(judge, problem, seed=derive(seed, "learn")) for name, problem in problems.items()}
     rows = []
     with Inline() as executor:
         for owner, architecture in found:
-            problem = Problem(owner, task)
+            problem, judge = problems[owner.name], judges[owner.name]
             if isinstance(judge, RefusingEstimator):
                 judge.refusal(problem, architecture)  # says what is wrong with its settings; the reason comes again below
             job = executor.submit(judge, problem, architecture, derive(seed, "estimate", architecture))
