@@ -287,7 +287,7 @@ def list_(as_json: Json = False) -> None:
         for name, about in signal_tasks().items()
     ]
     found += [
-        {"name": name, "kind": "model", "about": str(path), "shipped": comes_with_us(path), **_model_facts(path)}
+        {"name": name, "kind": "model", "file": str(path), "shipped": comes_with_us(path), **_model_facts(path)}
         for name, path in models().items()
     ]
     if as_json:
@@ -302,8 +302,11 @@ def _model_facts(path: Path) -> dict[str, object]:
 
     contents, remarks = checkpoint.load(path)
     if contents is None:
-        return {"error": "; ".join(remarks)}
-    return {name: contents[1].get(name) for name in ("method", "space", "database", "extractor", "metrics")}
+        return {"about": str(path), "error": "; ".join(remarks)}
+    facts = {name: contents[1].get(name) for name in ("method", "space", "database", "extractor", "metrics")}
+    source = facts["database"] or {}
+    about = f"{facts['method']}, from {source.get('records', 0):,} trainings on {source.get('tasks', 0):,} tasks"
+    return {"about": about, **facts}
 
 
 def _facts(name: str) -> dict[str, object]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.core.errors import UserError
+from archscout.core.seeds import seeded
 from archscout.nn.image_features import thumbnails
 
 _SIDE, _AT_ONCE = 32, 256
@@ -63,7 +64,8 @@ class Resnet18:
 
 @lru_cache(maxsize=1)
 def _network(path: Path) -> _ResNet18:
-    net = _ResNet18()
+    with seeded(0):  # the weights are replaced; the global random state is not to notice
+        net = _ResNet18()
     try:
         given = {name: tensor for name, tensor in load_file(path).items() if not name.startswith("fc.")}
         net.load_state_dict(given)

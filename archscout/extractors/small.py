@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from archscout.core.errors import RunError
+from archscout.core.seeds import seeded
 from archscout.nn import checkpoint
 from archscout.nn.checkpoint import under
 from archscout.nn.image_features import SIDE, ImageFeatures, thumbnails
@@ -54,6 +55,7 @@ def _network(path: Path) -> ImageFeatures:
     found, remarks = checkpoint.load(path)
     if found is None:
         raise RunError(f"there are no features to read at '{path}'" + "".join(f"; {remark}" for remark in remarks))
-    net = ImageFeatures()
+    with seeded(0):  # the weights are replaced; the global random state is not to notice
+        net = ImageFeatures()
     net.load_state_dict(under("learned.", found[0]))
     return net.eval()

@@ -175,7 +175,7 @@ def test_the_generator_learns_from_the_good_ones_of_each_task():
     from archscout.meta.metad2a import _Course
 
     many = MADE.database(4, 30)
-    course = _Course(replace(SMALL, top=0.1), many, SPACE, FEATURES[:4], 0)
+    course = _Course(replace(SMALL, top=0.1, teacher="records"), many, SPACE, FEATURES[:4], 0)
     course.best = course.predictor.state_dict()
     course._turn()
     for task, targets in enumerate(course.targets):
@@ -186,7 +186,7 @@ def test_the_generator_learns_from_the_good_ones_of_each_task():
         }
         best = sorted(mine, key=mine.__getitem__)[-3:]
         assert set(map(tuple, targets.tolist())) <= set(best) and len(targets) in (2, 3)
-    few = _Course(replace(SMALL, top=0.1), DATABASE, SPACE, FEATURES, 0)
+    few = _Course(replace(SMALL, top=0.1, teacher="records"), DATABASE, SPACE, FEATURES, 0)
     few.best = few.predictor.state_dict()
     few._turn()
     assert sum(map(len, few.targets)) == 6
