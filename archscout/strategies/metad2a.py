@@ -89,7 +89,7 @@ class MetaD2A:
 
         written = found.model.generate(found.features, self.generate, rng=generator(seed, "write"), accept=legal)
         architectures = [made for types in written.types.tolist() if (made := of_vertices(space, types)) is not None]
-        facts = {"written": float(written.drawn), "valid": written.valid / max(1, written.drawn), "distance": found.distance}
+        facts = {"written": float(written.drawn), "accepted": written.valid / max(1, written.drawn), "distance": found.distance}
         facts |= {"seen before": float(bool(found.known))}
         if not architectures:  # within narrow limits the generator may know none; then chance offers some
             rng = generator(seed, "others")
