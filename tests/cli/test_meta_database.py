@@ -90,7 +90,19 @@ def _records(database: object) -> list[tuple[object, ...]]:
 def test_the_mobile_space_on_the_same_commands(call: Callable[..., str], small_data: Path) -> None:
     call(*BUILD, "--space", "mobile", "--max-macs", "300k", "--tasks", 2, "--records", 4, "--out", "m.npz")
     call(*TRAIN, "--database", "m.npz", "--name", "small-mobile")
-    words = ("search", "--data", small_data, "--strategy", "metad2a", "--set", "strategy.model=small-mobile", "--workers", 1)
+    words = (
+        "search",
+        "--data",
+        small_data,
+        "--space",
+        "mobile",
+        "--strategy",
+        "metad2a",
+        "--set",
+        "strategy.model=small-mobile",
+        "--workers",
+        1,
+    )
     summary = json.loads(call(*words, "--set", "strategy.generate=4", "--budget", 6, "--screen-only", "--out", "run", "--json"))
     assert summary["best"]["architecture"].startswith("mobile:")
 

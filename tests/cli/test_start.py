@@ -59,7 +59,8 @@ def test_every_command_has_help(command: str, call: Callable[..., str]) -> None:
 
 def test_plugins(call: Callable[..., str]) -> None:
     listed = json.loads(call("plugins", "--json"))
-    assert list(listed) == ["spaces", "strategies", "estimators", "learners", "data", "tables", "meta"]
+    assert list(listed) == ["spaces", "strategies", "estimators", "learners", "data", "tables", "meta", "families", "extractors"]
+    assert {"shapes", "omniglot", "dataset"} <= listed["families"].keys() and {"small", "resnet18"} == listed["extractors"].keys()
     assert {"nas201", "darts", "mobile"} <= listed["spaces"].keys()
     assert {"random", "regularized-evolution", "local", "successive-halving", "assisted-evolution"} <= listed["strategies"].keys()
     assert {"naswot", "synflow", "params", "macs", "latency", "train", "blend"} <= listed["estimators"].keys()

@@ -61,9 +61,9 @@ def test_the_alarm_of_a_collapse_reaches_the_report() -> None:
         for skips in (1, 6)
     ]
     for shown, alarmed in ((moves[:1], False), (moves, True)):
-        job: Any = SimpleNamespace(
-            owns_loop=True, strategy_name="darts", store=SimpleNamespace(progress=lambda stage, shown=shown: shown)
-        )
+        store = SimpleNamespace(progress=lambda stage, shown=shown: shown)
+        darts = catalogue.make("strategies", "darts")
+        job: Any = SimpleNamespace(owns_loop=True, strategy_name="darts", strategy=lambda darts=darts: darts, store=store)
         notes = learning_notes(job)
         assert ("6 skip connections" in notes[-1]) is alarmed and "loss 1" in notes[0]
 
