@@ -7,8 +7,6 @@ holds no images. It is an `.npz` without pickle: `facts` (JSON as bytes), `task`
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,10 +18,12 @@ from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
-from archscout.core.scores import arrays_digest, content_of
+from archscout.core.packed import Arrays, PackedKind, arrays_digest, facts_array, pack_arrays, read_packed
 
-_FORMAT = 1
-_ARRAYS = ("facts", "task", "choices", "seed", "accuracy")
+_KIND = PackedKind(
+    "database", 1, ("facts", "task", "choices", "seed", "accuracy"),
+    "archscout meta build", "build it again", "build or fetch it again",
+)  # fmt: skip
 
 
 class TaskName(NamedTuple):
@@ -75,7 +75,7 @@ class MetaDatabase:
     @cached_property
     def digest(self) -> str:
         """32 hexadecimal digits that name the records."""
-        return bytes(arrays_digest(_arrays(self), _ARRAYS[1:])).hex()
+        return bytes(arrays_digest(_arrays(self), _KIND.names[1:])).hex()
 
     def of_tasks(self, chosen: Sequence[int]) -> MetaDatabase:
         """The part of it with these tasks, in their order."""
@@ -132,39 +132,26 @@ def merged(databases: Sequence[MetaDatabase]) -> MetaDatabase:
 
 def pack_database(database: MetaDatabase) -> bytes:
     """The file of a database."""
-    arrays = _arrays(database)
-    file = io.BytesIO()
-    np.savez_compressed(file, digest=arrays_digest(arrays, _ARRAYS), **arrays)  # type: ignore[arg-type]
-    return file.getvalue()
+    return pack_arrays(_arrays(database), _KIND)
 
 
 def read_database(path: str | Path) -> MetaDatabase:
     """The database in a file. Raises UserError where it is missing, damaged, empty, or something else."""
     path = Path(path).expanduser()
-    try:
-        with np.load(io.BytesIO(content_of(path)), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in _ARRAYS}
-            whole = np.array_equal(file["digest"], arrays_digest(arrays, _ARRAYS))
-        head = json.loads(arrays["facts"].tobytes()) if whole else {}
-        tasks = tuple(TaskName(*task) for task in head["tasks"]) if whole else ()
-    except FileNotFoundError:
-        raise UserError(f"there is no database '{path}'; make one with: archscout meta build --out {path}") from None
-    except Exception as error:  # a foreign file can break zip, zlib and NumPy's parser in many ways
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"'{path}' is no database of archscout, or it is damaged ({reason[:200]}); build it again") from error
-    if not whole:
-        raise UserError(f"the database '{path}' is damaged (its checksum differs); build or fetch it again")
-    if head["format"] != _FORMAT:
-        raise UserError(f"the database '{path}' has format {head['format']}, but this version reads {_FORMAT}; update archscout")
-    if not len(arrays["accuracy"]):
+    database = read_packed(path, _KIND, _parsed)
+    if not len(database):
         raise UserError(f"the database '{path}' is empty; build one with more --records")
-    task, choices, seed, accuracy = (arrays[name] for name in _ARRAYS[1:])
-    return MetaDatabase(head["space"], tasks, task, choices, seed, accuracy, head["facts"])
+    return database
+
+
+def _parsed(facts: Mapping[str, Any], arrays: Arrays) -> MetaDatabase:
+    tasks = tuple(TaskName(*task) for task in facts["tasks"])
+    task, choices, seed, accuracy = (arrays[name] for name in _KIND.names[1:])
+    return MetaDatabase(facts["space"], tasks, task, choices, seed, accuracy, facts["facts"])
 
 
 def _arrays(database: MetaDatabase) -> dict[str, NDArray[Any]]:
-    head = {"format": _FORMAT, "space": database.space, "tasks": database.tasks, "facts": database.facts}
+    facts = facts_array({"space": database.space, "tasks": database.tasks, "facts": database.facts}, _KIND)
     return {
-        "facts": np.frombuffer(json.dumps(head, allow_nan=False).encode(), np.uint8), "task": database.task,
-        "choices": database.choices, "seed": database.seed, "accuracy": database.accuracy,
+        "facts": facts, "task": database.task, "choices": database.choices, "seed": database.seed, "accuracy": database.accuracy,
     }  # fmt: skip

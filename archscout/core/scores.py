@@ -6,13 +6,9 @@ The file is an `.npz` of four arrays: `facts` (JSON as bytes), `choices` (N, D),
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +18,12 @@ from numpy.typing import NDArray
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UnknownName, UserError
 from archscout.core.evidence import FAILURE_KINDS, FailureKind
+from archscout.core.packed import Arrays, PackedKind, facts_array, pack_arrays, read_packed
 
-_FORMAT = 1
-_ARRAYS = ("facts", "choices", "values", "kinds")
-_MOST_BYTES = 1 << 28
-"""Of a file, unpacked: two million architectures and several judges. A file may come from anywhere."""
+_KIND = PackedKind(
+    "score file", 1, ("facts", "choices", "values", "kinds"),
+    "archscout score --all", "score again", "score again, or fetch it again",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,60 +94,21 @@ def make_scores(
 
 def pack(table: ScoreTable) -> bytes:
     """The file of a table."""
-    head = {"format": _FORMAT, "space": table.space, "judges": table.judges, "facts": table.facts}
-    arrays: dict[str, NDArray[Any]] = {
-        "facts": np.frombuffer(json.dumps(head, allow_nan=False).encode(), np.uint8),
-        "choices": table.choices, "values": table.values, "kinds": table.kinds,
-    }  # fmt: skip
-    file = io.BytesIO()
-    np.savez_compressed(file, digest=arrays_digest(arrays, _ARRAYS), **arrays)  # type: ignore[arg-type]
-    return file.getvalue()
+    facts = facts_array({"space": table.space, "judges": table.judges, "facts": table.facts}, _KIND)
+    return pack_arrays({"facts": facts, "choices": table.choices, "values": table.values, "kinds": table.kinds}, _KIND)
 
 
 def read_scores(path: str | Path) -> ScoreTable:
     """The table in a file. Raises UserError where it is missing, damaged, or something else."""
-    path = Path(path).expanduser()
-    try:
-        with np.load(io.BytesIO(content_of(path)), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in _ARRAYS}
-            whole = np.array_equal(file["digest"], arrays_digest(arrays, _ARRAYS))
-        head = json.loads(arrays["facts"].tobytes()) if whole else {}
-        made = (head["space"], tuple(head["judges"]), head["facts"]) if whole else None
-    except FileNotFoundError:
-        raise UserError(f"there is no score file '{path}'; make one with: archscout score --all --out {path}") from None
-    except Exception as error:  # a foreign file can break zip, zlib and NumPy's parser in many ways
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"'{path}' is no score file of archscout, or it is damaged ({reason[:200]}); score again") from error
-    if made is None:
-        raise UserError(f"the score file '{path}' is damaged (its checksum differs); score again, or fetch it again")
-    if head["format"] != _FORMAT:
-        raise UserError(f"the score file '{path}' has format {head['format']}, but this version reads {_FORMAT}; update archscout")
-    space, judges, facts = made
-    return ScoreTable(space, judges, arrays["choices"], arrays["values"], arrays["kinds"], facts)
+    return read_packed(Path(path).expanduser(), _KIND, _parsed)
 
 
-def content_of(path: Path) -> bytes:
-    """The bytes of an `.npz` that unpacks to no more than a score file may hold. Raises ValueError for another."""
-    if path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"it has {path.stat().st_size:,} bytes, and at most {_MOST_BYTES:,} are read")
-    content = path.read_bytes()
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > _MOST_BYTES:
-        raise ValueError(f"it unpacks to {size:,} bytes, and at most {_MOST_BYTES:,} are read")
-    return content
+def _parsed(facts: Mapping[str, Any], arrays: Arrays) -> ScoreTable:
+    choices, values, kinds = (arrays[name] for name in ("choices", "values", "kinds"))
+    return ScoreTable(facts["space"], tuple(facts["judges"]), choices, values, kinds, facts["facts"])
 
 
 def check_space(table: ScoreTable, space: str, path: str | Path) -> None:
     """Raises UserError where the scores are of another space."""
     if table.space != space:
         raise UserError(f"the scores in '{path}' are of the space '{table.space}', but '{space}' is asked about; score that one")
-
-
-def arrays_digest(arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.uint8]:
-    """16 bytes that follow from the names, types, shapes and values of arrays, in this order of names."""
-    hashed = blake2b(digest_size=16)
-    for name in names:
-        hashed.update(f"{name}{arrays[name].dtype.str}{arrays[name].shape}".encode())
-        hashed.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return np.frombuffer(hashed.digest(), np.uint8)

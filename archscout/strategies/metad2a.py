@@ -27,7 +27,7 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot
 from archscout.core.seeds import generator
 from archscout.core.vertices import of_vertices, vertices_of
-from archscout.learners._dataset_model import opened
+from archscout.learners._dataset_model import Opened, opened
 from archscout.nn.measure import acceptance
 
 
@@ -94,15 +94,16 @@ class MetaD2A:
         if not architectures:  # within narrow limits the generator may know none; then chance offers some
             rng = generator(seed, "others")
             architectures = list(dict.fromkeys(sample(space, rng, accept) for _ in range(self.generate)))
-        ranked = _ranked(found.model, found.features, problem, architectures, self.draws, seed)[: self.keep]
+        ranked = _ranked(found, problem, architectures, self.draws, seed)[: self.keep]
         for number, (architecture, value) in enumerate(reversed(ranked), 1):
             yield Progress(architecture, {**facts, "predicted": value, "share": number / len(ranked)})
         return ranked[0][0]
 
 
 def _ranked(
-    model: Any, features: Any, problem: Problem, architectures: list[Architecture], draws: int, seed: int
+    found: Opened, problem: Problem, architectures: list[Architecture], draws: int, seed: int
 ) -> list[tuple[Architecture, float]]:
+    """Each with its prediction, the best first."""
     types = np.array([vertices_of(problem.space, architecture) for architecture in architectures], np.int64)
-    told = model.predict(features, types, rng=generator(seed, "draws"), draws=draws)
+    told = found.model.predict(found.features, types, rng=generator(seed, "draws"), draws=draws)
     return sorted(zip(architectures, map(float, told), strict=True), key=lambda pair: -pair[1])

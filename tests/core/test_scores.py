@@ -63,14 +63,14 @@ def _changed(content: bytes) -> bytes:
 
 
 def _later(content: bytes) -> bytes:
-    from archscout.core import scores
+    from archscout.core import packed, scores
 
     with np.load(io.BytesIO(content)) as file:
         arrays = {name: file[name] for name in file if name != "digest"}
     head = json.loads(arrays["facts"].tobytes()) | {"format": 9}
     arrays["facts"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     out = io.BytesIO()
-    np.savez(out, digest=scores.arrays_digest(arrays, scores._ARRAYS), **arrays)
+    np.savez(out, digest=packed.arrays_digest(arrays, scores._KIND.names), **arrays)
     return out.getvalue()
 
 
