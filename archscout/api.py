@@ -196,6 +196,7 @@ def _open_memory(request: Request, data: Any) -> OpenedData:
 
 def _data_request(request: Request) -> DataRequest:
     """What a request says of the data."""
+    from archscout.data._episodes import EpisodeForm
     from archscout.data._opened import DataRequest
 
     return DataRequest(
@@ -209,6 +210,7 @@ def _data_request(request: Request) -> DataRequest:
         settings=tuple((k.removeprefix("data."), v) for k, v in request.settings.items() if k.startswith("data.")),
         task=request.task,
         vocabulary=request.vocabulary,
+        episodes=EpisodeForm(request.ways, request.shots, request.queries),
     )
 
 
@@ -338,6 +340,9 @@ def train_one(
     augment: str | None = None,
     task: str = "auto",
     vocabulary: str = "auto",
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 0,
     device: str = "auto",
     seed: int = 0,
     out: str | Path | None = None,
@@ -349,12 +354,12 @@ def train_one(
     """
     from archscout.engine.machine import cores, device_of
     from archscout.export.folder import save_model
-    from archscout.nn.lanes import lanes_for
+    from archscout.nn.episode_recipe import adaptation_of
     from archscout.nn.marks import marks_of
     from archscout.nn.network import without_auxiliary
     from archscout.nn.recipe import Recipe, new_network
     from archscout.nn.recipes import published
-    from archscout.nn.train import fit
+    from archscout.nn.train import fit, lanes_of
     from archscout.report.metric import METRICS
     from archscout.store.files import checked_folder
 
@@ -363,6 +368,7 @@ def train_one(
     request = Request(
         data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment or known.augment or "auto",
         device=device, seed=seed, settings=dict(settings or {}), task=task, vocabulary=vocabulary,
+        ways=ways, shots=shots, queries=queries,
     )  # fmt: skip
     request.check()
     owner, found = _sized_by(known, architecture, space, request.settings)
@@ -378,8 +384,7 @@ def train_one(
     auxiliary = isinstance(wanted, Recipe) and wanted.auxiliary > 0
     network = new_network(owner, found, opened.task, seed=seed, auxiliary=auxiliary).to(device)
     keep_memory()
-    shared = device == "cpu" and isinstance(wanted, Recipe)
-    lanes = lanes_for(wanted.batch_for(len(opened.task.splits["train"])), cores()) if shared else 1
+    lanes = lanes_of(wanted, len(opened.task.splits["train"]), cores()) if device == "cpu" else 1
     with torch_threads(cores() // lanes):
         result = fit(
             network, opened.task, wanted, seed=seed, epochs=epochs,
@@ -387,11 +392,12 @@ def train_one(
             on_epoch=lambda r: _tell(f"epoch {r.epoch:.4g} of {epochs:g}: loss {r.train_loss:.4f}, {r.seconds:.0f} s"),
         )  # fmt: skip
         network = without_auxiliary(network)
-        marks = marks_of(network, opened.test, wanted.precision) if opened.test is not None else None
+        marks = marks_of(network, opened.test, wanted) if opened.test is not None else None
     metric = METRICS[kind.metric]
     files = save_model(
-        folder, network, owner, found, opened.task, opened.classes, opened.preprocessing, note=_tell, vocabulary=opened.vocabulary
-    )
+        folder, network, owner, found, opened.task, opened.classes, opened.preprocessing, note=_tell, vocabulary=opened.vocabulary,
+        adaptation=adaptation_of(wanted),
+    )  # fmt: skip
     return {
         "architecture": str(found),
         "genotype": genotype_of(owner, found),
@@ -479,29 +485,46 @@ def _now_and_then() -> Callable[[str, int, int], None]:
 
 
 def predict(
-    folder: str | Path, data: str | Path, top: int = 1, space: str | None = None
+    folder: str | Path, data: str | Path, top: int = 1, space: str | None = None, support: str | Path | None = None
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """What the trained network of a run says of new images: rows with file and labels, and the files that were skipped.
 
-    Of a language model and texts: rows with file, tokens, unknown ones, and perplexity.
+    Of a language model and texts: rows with file, tokens, unknown ones, and perplexity. support: for a few-shot network, a folder
+    with a sub-folder of a few images for each class.
     """
-    from archscout.data._opened import prepare_files
-    from archscout.export.predictions import predict_arrays
+    from archscout.export.predictions import predict_arrays, predict_episode
 
     load_own_space(space)
     folder, path = Path(folder), Path(data)
+    few = (folder / "adaptation.json").is_file()
+    if few != (support is not None):
+        raise UserError(
+            "a few-shot network adapts to some images of each class first; give them with --support FOLDER, a sub-folder for each"
+            if few else "--support is for few-shot networks, and this one has its classes; leave it out"
+        )  # fmt: skip
     if (folder / "vocabulary.json").is_file():
         return _predict_texts(folder, path), []
     if not path.exists():
         raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")
+    images, names, skipped = _read_images(folder, path)
+    if support is None:
+        return predict_arrays(folder, images, names, top), skipped
+    shown, where, unread = _read_images(folder, Path(support))
+    labels = [Path(name).relative_to(support).parts[0] for name in where]
+    return predict_episode(folder, shown, labels, images, names, top), [*unread, *skipped]
+
+
+def _read_images(folder: Path, path: Path) -> tuple[Any, list[str], list[tuple[str, str]]]:
+    """The images of a file or folder as a run's network takes them, their names, and what was skipped."""
+    from archscout.data._opened import prepare_files
+
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
     images, skipped = prepare_files(files, _preprocessing(folder))
     left_out = {path for path, _ in skipped}
-    names = [str(file) for file in files if str(file) not in left_out]
     if not len(images):
         why = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "it is empty"
         raise UserError(f"no image could be read from '{path}'; {why}")
-    return predict_arrays(folder, images, names, top), skipped
+    return images, [str(file) for file in files if str(file) not in left_out], skipped
 
 
 def _predict_texts(folder: Path, path: Path) -> list[dict[str, Any]]:

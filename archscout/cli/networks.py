@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Settings, Signals, TaskName, Vocabulary, given
+from archscout.cli.options import DataDir, Json, Queries, Settings, Shots, Signals, TaskName, Vocabulary, Ways, given
 from archscout.core.errors import UserError
 
 
@@ -119,6 +119,9 @@ def train(
     ] = None,
     task: TaskName = "auto",
     vocabulary: Vocabulary = "auto",
+    ways: Ways = 5,
+    shots: Shots = 1,
+    queries: Queries = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the trained network; an interrupted training goes on there")] = None,
@@ -132,8 +135,8 @@ def train(
         raise UserError(f"--out takes a folder, but '{out}' is a file")
     facts = api.train_one(
         architecture, data=data, recipe=recipe, epochs=epochs, space=space, data_dir=data_dir, image_size=image_size,
-        augment=augment, task=task, vocabulary=vocabulary, device=device, seed=seed, out=out,
-        settings=given(settings, owners=("recipe", "space", "data")),
+        augment=augment, task=task, vocabulary=vocabulary, ways=ways, shots=shots, queries=queries, device=device, seed=seed,
+        out=out, settings=given(settings, owners=("recipe", "space", "data")),
     )  # fmt: skip
     if as_json:
         print(json.dumps(facts, indent=1))

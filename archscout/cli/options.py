@@ -10,7 +10,12 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 Vocabulary = Annotated[str, typer.Option(help="of a text: word, byte, or auto for what suits its length")]
-TaskName = Annotated[str, typer.Option("--task", help="image-classification or language-modelling; auto for what the data are")]
+TaskName = Annotated[
+    str, typer.Option("--task", help="image-classification, language-modelling or few-shot; auto for what the data are")
+]
+Ways = Annotated[int, typer.Option(help="few-shot: classes of an episode")]
+Shots = Annotated[int, typer.Option(help="few-shot: images of each class to learn from")]
+Queries = Annotated[int, typer.Option(help="few-shot: images of each class to be judged by; 0 for at most five")]
 DataDir = Annotated[Path | None, typer.Option(help="where named data sets lie; also $ARCHSCOUT_DATA")]
 TableName = Annotated[str, typer.Option(help="a recorded benchmark (archscout plugins tables)")]
 Dataset = Annotated[str, typer.Option(help="the recorded data set")]

@@ -100,6 +100,9 @@ def export(
 def predict(
     run: Run,
     data: Annotated[Path, typer.Option(help="an image or a text, or a folder of them")],
+    support: Annotated[
+        Path | None, typer.Option(help="few-shot: a folder with a sub-folder of a few images for each class", show_default=False)
+    ] = None,
     top: Annotated[int, typer.Option(help="classes to give with their probabilities", min=1)] = 1,
     space: Space = None,
     as_json: Json = False,
@@ -107,7 +110,7 @@ def predict(
     """Use the trained network on new files; prints CSV (file, label, probability; of texts file, tokens, perplexity) or JSON."""
     from archscout import api
 
-    rows, skipped = api.predict(run, data, top=top, space=space)
+    rows, skipped = api.predict(run, data, top=top, space=space, support=support)
     for path, reason in skipped:
         print(f"archscout: skipped {path}: {reason}", file=sys.stderr)
     if as_json:

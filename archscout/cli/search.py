@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Settings, Signals, TaskName, Vocabulary, given
+from archscout.cli.options import DataDir, Json, Queries, Settings, Shots, Signals, TaskName, Vocabulary, Ways, given
 from archscout.core.errors import UserError
 
 
@@ -26,6 +26,9 @@ def search(
     budget: Annotated[str, typer.Option(help="time for everything (10m, 90s, 1h30m), or a number of evaluations (200)")] = "10m",
     task: TaskName = "auto",
     vocabulary: Vocabulary = "auto",
+    ways: Ways = 5,
+    shots: Shots = 1,
+    queries: Queries = 0,
     space: Annotated[str, typer.Option(help="search space: a name (archscout plugins spaces) or a .py file")] = "auto",
     strategy: Annotated[str, typer.Option(help="search strategy of the screening")] = "auto",
     estimator: Annotated[str, typer.Option(help="judge of the screening; auto is the default blend")] = "auto",
@@ -54,7 +57,7 @@ def search(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Find, train and export a small network for your images, or a language model for your text."""
+    """Find, train and export a small network for your images or few-shot tasks, or a language model for your text."""
     begun = monotonic()  # before torch is loaded
     from archscout.engine.request import SETTING_OWNERS, Request, parse_count, parse_milliseconds
 
@@ -69,8 +72,8 @@ def search(
         raise UserError("--verify trains networks and --screen-only trains none; leave one of them out")
     request = Request(
         data=data, data_dir=_text(data_dir), labels=_text(labels), image_size=image_size, channels=channels, augment=augment,
-        task=task, vocabulary=vocabulary, space=space, strategy=strategy, estimator=estimator, budget=budget, limits=limits,
-        workers=workers,
+        task=task, vocabulary=vocabulary, ways=ways, shots=shots, queries=queries, space=space, strategy=strategy,
+        estimator=estimator, budget=budget, limits=limits, workers=workers,
         candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, epochs=epochs, device=device, seed=seed,
         verify=verify, screen_only=screen_only, cache=cache, allowed_failures=allowed_failures, formats=formats,
         settings=given(settings, signals, SETTING_OWNERS),

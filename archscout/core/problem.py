@@ -40,7 +40,8 @@ class TaskKind:
 
 IMAGE_CLASSIFICATION = TaskKind("image-classification", "accuracy")
 LANGUAGE_MODELLING = TaskKind("language-modelling", "perplexity", higher_is_better=False, item="window")
-TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION, LANGUAGE_MODELLING)}
+FEW_SHOT = TaskKind("few-shot", "few-shot accuracy", item="episode")
+TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, FEW_SHOT)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Task:
     """Data and the question asked of it.
 
     shape: (C, H, W) for images, (L,) tokens for text.
-    classes: K classes, or the size of the vocabulary.
+    classes: K classes, the ways of an episode, or the size of the vocabulary.
     fingerprint: of the data and its split; equal fingerprints mean equal batches.
     splits: "train" and "valid" -> a data set, opaque to core. The test split stays with the engine.
     """

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,7 @@ class Contents:
     messages call image i. labels: (N,). array: all images as (N, H, W, C) uint8 where they lie in memory like that already.
     splits: rows of the splits that the set comes with; what is missing is drawn from "train", or from all rows if that is
     missing too. valid_fraction, valid_most: how much of "train" a missing "valid" takes. flip: None to judge by class names.
+    quarters: whether the images of a class, turned by quarters, make further classes for few-shot episodes.
     skipped: (name, reason) of what was passed over while listing. notes: plain sentences for the report.
     """
 
@@ -68,6 +69,7 @@ class Contents:
     valid_fraction: float = 0.15
     valid_most: int | None = None
     flip: FlipRule | None = None
+    quarters: bool = False
     skipped: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
 
@@ -86,6 +88,14 @@ class DataSet(Protocol):
 
     def find(self, place: Place) -> Found:
         """Locate the set. Raises DataError when it cannot be had."""
+
+
+@runtime_checkable
+class EpisodicSet(Protocol):
+    """A data plug-in that has a form of its own for few-shot episodes, with more classes."""
+
+    def for_episodes(self) -> DataSet:
+        """That form."""
 
 
 def digest(parts: Iterable[object], size: int = 16) -> str:

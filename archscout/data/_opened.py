@@ -13,20 +13,23 @@ import numpy as np
 from archscout import catalogue
 from archscout.core.errors import DataError, UnknownName, suggestion
 from archscout.core.places import cache_folder
-from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Task
+from archscout.core.problem import FEW_SHOT, IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Task
 from archscout.core.vocabulary import Vocabulary
 from archscout.data._augment import augmentation_of, flip_by_names
-from archscout.data._contents import SPLITS, FlipRule, Found, Place, Progress, Rows, digest
+from archscout.data._contents import SPLITS, EpisodicSet, FlipRule, Found, Place, Progress, Rows, digest
 from archscout.data._decode import SUFFIXES, decode, prepare_files
+from archscout.data._episodes import TEST_EPISODES, VALID_EPISODES, EpisodeForm, divided
 from archscout.data._form import checked_size
-from archscout.data._prepared import Prepared, open_split, prepare, split_rows
+from archscout.data._prepared import SCHEMA, Prepared, keep_split, open_split, prepare, split_rows
 from archscout.data._text import TextSource, is_text, open_text, settings_record
 from archscout.nn.batches import Augmentation, ImageSplit
+from archscout.nn.episodes import EpisodeSplit
 from archscout.nn.tokens import TokenSplit
 
 __all__ = ["DataRequest", "OpenedData", "decode", "open_arrays", "open_data", "open_dataset", "prepare_files"]
 
 Channels = Literal["auto", 1, 3]
+_EPISODES = EpisodeForm()
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class DataRequest:
     columns file, label and perhaps split, for images in a folder. augment: "auto", "none" or a list such as
     "shift=2,flip,cutout=8". limit_per_class: of each class at most so many images in each split. settings: of the data
     plug-in, such as (("alphabet", "Greek"),). task: the kind of task that the data must be of; "auto" for what they are.
-    vocabulary: of a text, "auto", "word" or "byte".
+    vocabulary: of a text, "auto", "word" or "byte". episodes: of few-shot tasks.
     """
 
     source: str
@@ -52,6 +55,7 @@ class DataRequest:
     settings: tuple[tuple[str, str], ...] = ()
     task: str = "auto"
     vocabulary: str = "auto"
+    episodes: EpisodeForm = _EPISODES
 
 
 _ARRAYS, _DATASET = DataRequest("arrays"), DataRequest("dataset")
@@ -67,7 +71,7 @@ class OpenedData:
     """
 
     task: Task
-    test: ImageSplit | TokenSplit | None
+    test: ImageSplit | TokenSplit | EpisodeSplit | None
     classes: tuple[str, ...]
     preprocessing: dict[str, Any]
     augmentation: Augmentation
@@ -84,9 +88,11 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedD
     checked_size(request.image_size)
     plugin = _plugin(request)
     place = Place(cache_folder(), data_folder_of(request.data_dir), progress)
+    if request.task == FEW_SHOT.name and isinstance(plugin, EpisodicSet):
+        plugin = plugin.for_episodes()
     found = plugin.find(place)
     kind = LANGUAGE_MODELLING if isinstance(found, TextSource) else IMAGE_CLASSIFICATION
-    if request.task not in ("auto", kind.name):
+    if request.task not in ("auto", kind.name) and (request.task, kind) != (FEW_SHOT.name, IMAGE_CLASSIFICATION):
         raise DataError(f"the data '{request.source}' make a task of {kind.name}, but {request.task} was asked for")
     if isinstance(found, TextSource):
         _check_of_text(request)
@@ -139,6 +145,8 @@ def open_found(found: Found, request: DataRequest, progress: Progress | None = N
         raise DataError(f"the limit of images per class is at least 1, but {request.limit_per_class} came")
     prepared = prepare(found, request.image_size, request.channels, cache_folder(), progress)
     meta = prepared.meta
+    if request.task == FEW_SHOT.name:
+        return _opened_classes(prepared, request)
     height, width, channels = (int(meta["form"][key]) for key in ("height", "width", "channels"))
     rule = FlipRule(*meta["flip"]) if meta["flip"] else flip_by_names(meta["classes"])
     augmentation, stated = augmentation_of(request.augment, height, width, rule)
@@ -160,6 +168,46 @@ def open_found(found: Found, request: DataRequest, progress: Progress | None = N
         bytes=int(test.images.nbytes),
         fingerprint=fingerprint,
     )
+
+
+def _opened_classes(prepared: Prepared, request: DataRequest) -> OpenedData:
+    """Few-shot episodes of images."""
+    meta, form, labels = prepared.meta, request.episodes, prepared.labels
+    if request.limit_per_class is not None or request.augment not in ("auto", "none"):
+        raise DataError("few-shot episodes take all images of a class, unchanged; leave the limit and --augment out, or give none")
+    height, width, channels = (int(meta["form"][key]) for key in ("height", "width", "channels"))
+    names: list[str] = meta["classes"]
+    queries = form.queries_of(labels, names)
+    quarters = bool(meta["quarters"]) and height == width and request.augment == "auto"
+    rows = divided(labels, names, prepared.given, form, request.seed)
+    key = keep_split(prepared, rows, digest([SCHEMA, "classes", request.seed, form.ways], 8))
+    splits, counts = {}, {}
+    for name in SPLITS:
+        pool = open_split(str(prepared.folder), key, name, Augmentation())
+        turned = quarters and name != "test"
+        images = form.ways * (form.shots + queries) / (4 if turned else 1)
+        count = {"valid": VALID_EPISODES, "test": TEST_EPISODES}.get(name, max(1, round(len(pool) / images)))
+        splits[name] = EpisodeSplit(pool, form.ways, form.shots, queries, count, turned)
+        counts[name] = {"classes": len(np.unique(labels[rows[name]])), "images": len(pool)}
+    fingerprint = digest([_fingerprint(prepared, rows, Augmentation()), form.ways, form.shots, queries, quarters])
+    test = splits.pop("test")
+    words = ", ".join(f"{counts[name]['classes']:,} {name}" for name in SPLITS)
+    own = len(prepared.given.get("test", ())) and np.array_equal(rows["test"], np.sort(prepared.given["test"]))
+    notes = [
+        f"Episodes have {form.ways} classes with {form.shots} image{'s' * (form.shots > 1)} each to learn from and {queries} to be "
+        "judged by.",
+        f"No class is in two parts: {words} classes; those of the test as {'the data set gives them' if own else 'drawn'}, those "
+        f"of the validation drawn, with seed {request.seed}.",
+    ]
+    if quarters:
+        notes.append("In training and validation, images turned by 90, 180 and 270 degrees make further classes.")
+    return OpenedData(
+        Task(meta["name"], FEW_SHOT, (channels, height, width), form.ways, fingerprint, splits), test,
+        tuple(f"class {number + 1}" for number in range(form.ways)),
+        _preprocessing(splits["train"].pool, height, width, channels), Augmentation(), counts,
+        [(path, why) for path, why in meta["skipped"]], [*filter(None, meta["notes"]), *notes], int(test.pool.images.nbytes),
+        fingerprint,
+    )  # fmt: skip
 
 
 def _check_of_text(request: DataRequest) -> None:

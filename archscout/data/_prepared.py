@@ -29,7 +29,7 @@ from archscout.data._form import Form, choose_form
 from archscout.data._splits import complete
 from archscout.nn.batches import Augmentation, ImageSplit
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,6 @@ def prepare(found: Found, image_size: str, channels: str | int, cache: Path, pro
 
 def split_rows(prepared: Prepared, seed: int, limit_per_class: int | None) -> tuple[str, dict[str, Rows]]:
     """The name of the split's file in the prepared folder, and the rows of "train", "valid" and "test"."""
-    key = digest([SCHEMA, seed, limit_per_class], 8)
     meta = prepared.meta
     rows = complete(
         prepared.labels,
@@ -80,6 +79,11 @@ def split_rows(prepared: Prepared, seed: int, limit_per_class: int | None) -> tu
         valid_most=meta["valid_most"],
         limit_per_class=limit_per_class,
     )
+    return keep_split(prepared, rows, digest([SCHEMA, seed, limit_per_class], 8)), rows
+
+
+def keep_split(prepared: Prepared, rows: Mapping[str, Rows], key: str) -> str:
+    """Keep the rows of the splits, and the statistics of the training rows, in the prepared folder under a name, which it gives."""
     path = prepared.folder / f"split-{key}.npz"
     kept = _read_split(path)
     if kept is None or any(not np.array_equal(kept[name], rows[name]) for name in SPLITS):
@@ -87,7 +91,7 @@ def split_rows(prepared: Prepared, seed: int, limit_per_class: int | None) -> tu
         mean, std = statistics(images, rows["train"])
         _write_split(path, {**rows, "mean": mean, "std": std})
         open_split.cache_clear()
-    return key, rows
+    return key
 
 
 @lru_cache(maxsize=64)
@@ -164,6 +168,7 @@ def _make(folder: Path, found: Found, image_size: str, channels: str | int, prog
             "notes": [*contents.notes, *form.notes],
             "valid_fraction": contents.valid_fraction,
             "valid_most": contents.valid_most,
+            "quarters": contents.quarters,
             "flip": None if contents.flip is None else [contents.flip.keeps_labels, contents.flip.reason],
         }
         meta["checksum"] = _meta_digest(meta)

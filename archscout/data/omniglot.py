@@ -36,21 +36,27 @@ _SIDE = 28
 class Omniglot:
     """alphabet: the characters of this alphabet as classes, for instance "Greek"; none: the background alphabets as classes.
 
-    classes: without an alphabet, whether the background alphabets or all their characters are the classes.
+    classes: without an alphabet, whether the background alphabets or all their characters are the classes; "all" for the characters
+        of all 50 alphabets, those of the 20 evaluation alphabets as the test part (few-shot episodes take these).
     """
 
     alphabet: str | None = None
-    classes: Literal["alphabets", "characters"] = "alphabets"
+    classes: Literal["alphabets", "characters", "all"] = "alphabets"
 
     def find(self, place: Place) -> Found:
         """In the data directory (omniglot28_*.npz or images_*.zip), in the cache, or from the network."""
-        parts = ["background"] if self.alphabet is None else ["background", "evaluation"]
+        one = self.alphabet is None and self.classes != "all"
+        parts = ["background"] if one else ["background", "evaluation"]
         paths = [path for part in parts for path in _part(place, part)]
         name = "omniglot" if self.alphabet is None else f"omniglot-{self.alphabet.lower().replace(' ', '-')}"
-        by_character = self.classes == "characters" and self.alphabet is None
+        by_character = self.classes != "alphabets" and self.alphabet is None
         name += "-characters" if by_character else ""
-        identity = digest([file_identity(paths), self.alphabet, *(["characters"] if by_character else [])])
+        identity = digest([file_identity(paths), self.alphabet, *([self.classes] if by_character else [])])
         return Found(name, identity, lambda: _contents(paths, self.alphabet, by_character))
+
+    def for_episodes(self) -> Omniglot:
+        """All characters, or those of the alphabet."""
+        return self if self.alphabet is not None else Omniglot(classes="all")
 
 
 def _part(place: Place, part: str) -> list[Path]:
@@ -82,7 +88,13 @@ def _contents(paths: list[Path], alphabet: str | None, by_character: bool) -> Co
         "Ink is bright on black; invert photographs of ink on paper before they are classified.",
     ]
     flip = FlipRule(False, "a mirror changes characters")
-    return from_array(np.ascontiguousarray(images[:, :, :, None]), numbers, classes.tolist(), flip=flip, notes=notes)
+    splits = {}
+    if by_character and len(read) > 1:
+        later = np.arange(len(images)) >= len(read[0][0])
+        splits = {"train": np.flatnonzero(~later), "test": np.flatnonzero(later)}
+    return from_array(
+        np.ascontiguousarray(images[:, :, :, None]), numbers, classes.tolist(), flip=flip, notes=notes, splits=splits, quarters=True
+    )
 
 
 def _prepared(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.str_]]:

@@ -23,12 +23,12 @@ from archscout.engine.job import Job
 from archscout.engine.plan import Plan, closing_seconds, recipe_of
 from archscout.engine.stages import SEARCHED, Contest, Contestant
 from archscout.nn import checkpoint
+from archscout.nn.batches import ImageSplit
 from archscout.nn.course import AnyRecipe, Marks
 from archscout.nn.evaluate import predictions
 from archscout.nn.marks import marks_of
 from archscout.nn.recipe import new_network
 from archscout.nn.threads import torch_threads
-from archscout.nn.tokens import TokenSplit
 from archscout.nn.train import EpochReport, fit, step_seconds
 from archscout.store.results import write_results
 
@@ -210,8 +210,8 @@ def _tested(job: Job, network: nn.Module, recipe: AnyRecipe) -> tuple[Marks, NDA
     test, nothing = job.opened.test, np.zeros((0, 0), np.int64)
     if test is None:
         return np.zeros(0, bool), nothing
-    if isinstance(test, TokenSplit):
-        return marks_of(network, test, recipe.precision), nothing
+    if not isinstance(test, ImageSplit):
+        return marks_of(network, test, recipe), nothing
     guessed = predictions(network, test, precision=recipe.precision)
     truth = test.labels[test.rows]
     confusion = np.zeros((job.task.classes, job.task.classes), np.int64)

@@ -30,6 +30,7 @@ from archscout.engine.executors import Executor, Pool
 from archscout.engine.machine import cores, device_of
 from archscout.engine.request import Request, settings_of
 from archscout.nn.batches import Augmentation, ImageSplit
+from archscout.nn.episodes import EpisodeSplit
 from archscout.nn.tokens import TokenSplit
 from archscout.store.runs import RunStore
 
@@ -43,7 +44,7 @@ class Opened(Protocol):
         ...
 
     @property
-    def test(self) -> ImageSplit | TokenSplit | None:
+    def test(self) -> ImageSplit | TokenSplit | EpisodeSplit | None:
         """The images or the text that only the finish opens."""
         ...
 
@@ -169,6 +170,8 @@ class Job:
         """The screening's strategy: as asked for; else evolution, but plain draws for the rough default judge (decision 004)."""
         if self.request.strategy != "auto":
             return self.request.strategy
+        if self.customs.strategy and self.request.estimator == "auto":
+            return self.customs.strategy
         judged = self.request.estimator != "auto" or self.customs.screens_by_training
         steered = judged or any(name.startswith("strategy.") for name in self.request.settings)
         return "regularized-evolution" if steered else "random"

@@ -28,12 +28,10 @@ from archscout.engine.machine import cores, free_memory
 from archscout.engine.request import settings_of
 from archscout.export.folder import seconds_to_save
 from archscout.nn.course import AnyRecipe
-from archscout.nn.lanes import lanes_for
 from archscout.nn.measure import acceptance, counts, latency, smallest_by, smallest_count
 from archscout.nn.recipe import new_network
-from archscout.nn.text_recipe import TextRecipe
 from archscout.nn.threads import torch_threads
-from archscout.nn.train import step_seconds
+from archscout.nn.train import lanes_of, step_seconds
 
 FEWEST_EVALUATIONS = 6
 FIXED_CONTESTANTS = 3
@@ -57,8 +55,8 @@ _LEAST_ADDED, _MOST_ADDED = 1e9, 3.0
 """Work per second that any core adds, and times the large network's rate at which it may seem to be added: timings are noisy."""
 _TYPICAL, _ROOM = 15, 1.2
 """How many networks say what is typical for a size, and how many times their median work others may cost."""
-_REFERENCE_RATE = 30e9
-"""Work per second that a training is assumed to do where nothing is timed."""
+_ASSUMED_SECONDS = 240
+"""Of the final training, where nothing is timed."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +237,7 @@ def _counted(job: Job) -> Plan:
             f"--budget {total} is too small: at least {FEWEST_EVALUATIONS} evaluations are needed; or use --screen-only"
         )
     count = len(job.task.splits["train"])
-    total_work = _REFERENCE_RATE * 240
+    total_work = job.customs.rate * _ASSUMED_SECONDS
     limits, sized, size_sentence = _limited(job, job.customs.bound_on_work(job.task, total_work))
     epochs = job.request.epochs or min(job.customs.most_epochs(job.task, count), total_work / limits["work"] / count)
     finalists = 1
@@ -379,9 +377,7 @@ def _sized(job: Job, limits: Mapping[str, float]) -> tuple[Space, dict[str, Any]
 
 def computing(job: Job, recipe: AnyRecipe) -> tuple[int, int]:
     """How many lanes a full training has, and how many threads an operation in each."""
-    if job.device != "cpu" or job.customs.recipe is TextRecipe:  # a text's steps are not shared between lanes
-        return 1, cores()
-    lanes = lanes_for(recipe.batch_for(len(job.task.splits["train"])), cores())
+    lanes = 1 if job.device != "cpu" else lanes_of(recipe, len(job.task.splits["train"]), cores())
     return lanes, cores() // lanes
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import UnknownName, UserError, suggestion
-from archscout.core.problem import LIMITS, TASK_KINDS
+from archscout.core.problem import FEW_SHOT, LIMITS, TASK_KINDS
 from archscout.core.signals import pinned
 
 FORMATS = ("safetensors", "pt2", "onnx")
 SETTING_OWNERS = ("space", "strategy", "estimator", "proxy", "data", "recipe")
 VOCABULARIES = ("auto", "word", "byte")
+_OF_EPISODES = {"ways": 5, "shots": 1, "queries": 0}
 IN_MEMORY = "arrays"
 """What `Request.data` says of data that were handed over in Python."""
 _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
@@ -32,6 +33,9 @@ class Request:
     augment: str = "auto"
     task: str = "auto"
     vocabulary: str = "auto"
+    ways: int = 5
+    shots: int = 1
+    queries: int = 0
     space: str = "auto"
     strategy: str = "auto"
     estimator: str = "auto"
@@ -71,6 +75,9 @@ class Request:
             raise UserError(f"--device takes auto, cpu, cuda or cuda:1, but '{self.device}' came")
         if self.task not in ("auto", *TASK_KINDS):
             raise UnknownName(f"there is no task '{self.task}'; {suggestion(self.task, ('auto', *TASK_KINDS))}")
+        changed = [name for name, usual in _OF_EPISODES.items() if getattr(self, name) != usual]
+        if changed and self.task != FEW_SHOT.name:
+            raise UserError(f"--{changed[0]} is of few-shot episodes; give --task {FEW_SHOT.name} with it, or leave it out")
         if self.vocabulary not in VOCABULARIES:
             raise UnknownName(f"there is no vocabulary '{self.vocabulary}'; {suggestion(self.vocabulary, VOCABULARIES)}")
         if self.channels not in ("auto", "1", "3"):

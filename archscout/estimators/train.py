@@ -16,12 +16,12 @@ from typing import Any, cast
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UnknownName, UserError, suggestion
 from archscout.core.evidence import Estimate
-from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Problem, TaskKind
+from archscout.core.problem import FEW_SHOT, IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Problem, TaskKind
 from archscout.core.seeds import derive
 from archscout.nn.course import AnyRecipe
 from archscout.nn.language import standard_error
 from archscout.nn.measure import counts
-from archscout.nn.train import Recipe, TextRecipe, TrainResult, default_recipe, fit, new_network
+from archscout.nn.train import EpisodeRecipe, Recipe, TextRecipe, TrainResult, default_recipe, fit, new_network
 
 _MOST_SHARE = 4.0
 
@@ -30,9 +30,10 @@ _MOST_SHARE = 4.0
 class Train:
     """Trains the network and measures its value on the validation split; the fidelity is the number of epochs.
 
-    The value is the accuracy, or for a text the mean log-likelihood of a token, which is minus the log of the perplexity.
-    epochs: passes over the training split; may be a fraction. recipe: how (a `Recipe` or `TextRecipe`, or its fields that differ);
-    none for the default of the task's kind.
+    The value is the accuracy, or for a text the mean log-likelihood of a token, which is minus the log of the perplexity. Of
+    few-shot episodes, on which networks are meta-trained, it is the accuracy after adapting to each.
+    epochs: passes over the training split; may be a fraction. recipe: how (a `Recipe`, `TextRecipe` or `EpisodeRecipe`, or its
+    fields that differ); none for the default of the task's kind.
     work: where more than 0, the epochs are those of a network of this work (`OperationGraph.work`), and every other one gets as
     many as cost the same, up to four times as many.
     keep: a folder in which the trained weights are kept (`kept` says where); a training that was cut goes on from there, and an
@@ -52,8 +53,8 @@ class Train:
 
     @property
     def kinds(self) -> tuple[TaskKind, ...]:
-        """Images and texts."""
-        return (IMAGE_CLASSIFICATION, LANGUAGE_MODELLING)
+        """All."""
+        return (IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, FEW_SHOT)
 
     def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
         """The value on the validation split. Raises NotFinite where the loss is no number, UserError for another kind's recipe."""
@@ -87,18 +88,19 @@ class Train:
 
 
 def _recipe_of(settings: Mapping[str, object]) -> AnyRecipe:
-    """The recipe of images, or that of texts where the settings name what only that one has. Raises UnknownName."""
-    makes: tuple[type[AnyRecipe], ...] = (Recipe, TextRecipe)
+    """The first of the recipes of images, texts and episodes that has all these settings. Raises UnknownName."""
+    makes: tuple[type[AnyRecipe], ...] = (Recipe, TextRecipe, EpisodeRecipe)
     known = [{field.name for field in fields(made)} for made in makes]
     for made, names in zip(makes, known, strict=True):
         if names >= set(settings):
             return made(**settings)  # type: ignore[arg-type]
     name = next((name for name in settings if not any(name in names for names in known)), next(iter(settings)))
-    raise UnknownName(f"a recipe has no '{name}'; {suggestion(name, known[0] | known[1])}")
+    raise UnknownName(f"a recipe has no '{name}'; {suggestion(name, set().union(*known))}")
 
 
 def _measured(kind: TaskKind, result: TrainResult) -> dict[str, float]:
-    """What else the validation says: the images that were right, or the perplexity and the standard error of its logarithm."""
+    """What else the validation says: the images that were right, or the perplexity, and the standard error of the value."""
     if kind == IMAGE_CLASSIFICATION:
         return {"valid_correct": float(result.valid_marks.sum())}
-    return {"perplexity": kind.measured(result.valid_value), "valid_error": standard_error(result.valid_marks)}
+    found = {"perplexity": kind.measured(result.valid_value)} if kind == LANGUAGE_MODELLING else {}
+    return {**found, "valid_error": standard_error(result.valid_marks)}

@@ -3,12 +3,13 @@
 architecture.json    what the network is: text form, space and its settings, published form, counts, and the whole graph
 labels.json          class names in the order of the logits
 preprocessing.json   how an image file or a text becomes the network's input
+adaptation.json      of a few-shot network, how it adapts to the images of a new task
 vocabulary.json      of a language model; language_model.py beside it computes perplexities and samples without archscout
 model.safetensors    weights          model.pt2    torch.export program          model.onnx    ONNX
 
-A language model carries its hidden state from token to token, so it is exported as weights and language_model.py alone. All three
-models of images take normalised float32 images (B, C, H, W); decoding, resizing and normalising are stated in
-preprocessing.json, and not part of them.
+A language model carries its hidden state from token to token, so it is exported as weights and language_model.py alone, and a
+few-shot network, whose weights are where an adaptation begins, as weights alone. All three models of images take normalised
+float32 images (B, C, H, W); decoding, resizing and normalising are stated in preprocessing.json, and not part of them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from archscout import catalogue
 from archscout.core.architecture import Architecture
 from archscout.core.errors import RunError, StorageError, UserError
 from archscout.core.joint import member_space
-from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, TASK_KINDS, Task
+from archscout.core.problem import FEW_SHOT, LANGUAGE_MODELLING, TASK_KINDS, Task, TaskKind
 from archscout.core.protocols import PublishedSpace, Space
 from archscout.core.seeds import seeded
 from archscout.core.vocabulary import Vocabulary
@@ -46,19 +47,20 @@ FORMATS = ("safetensors", "pt2", "onnx")
 PROGRAM = "language_model.py"
 TOKENS = "tokens (B, L) int64, the numbers of vocabulary.json; the hidden state goes on from window to window"
 _NO_GRAPH = "its hidden state is carried from token to token, which these formats of one pass do not hold"
+_ADAPTS = "the network adapts its weights to every new task, which these formats of one pass do not hold"
 INPUT = "normalised float32 images (B, C, H, W), channels first; see preprocessing.json"
 
 
 def save_model(
     folder: Path, network: nn.Module, space: Space, architecture: Architecture, task: Task, labels: Sequence[str],
     preprocessing: Mapping[str, Any], formats: Iterable[str] = FORMATS, note: Callable[[str], None] | None = None,
-    vocabulary: Vocabulary | None = None,
+    vocabulary: Vocabulary | None = None, adaptation: Mapping[str, Any] | None = None,
 ) -> dict[str, Path | None]:  # fmt: skip
     """Write the model files, each whole or not at all; gives their paths by name, None for what was not written.
 
     labels: class names in the order of the logits. formats: of safetensors, pt2, onnx. note: told, in one sentence, why pt2 or
-    ONNX could not be written. vocabulary: of a language model. Raises StorageError where the files that matter most (JSON,
-    safetensors) cannot be written.
+    ONNX could not be written. vocabulary: of a language model. adaptation: of a few-shot network (`nn.episode_recipe`). Raises
+    StorageError where the files that matter most (JSON, safetensors) cannot be written.
     """
     wanted = set(formats)
     if strange := sorted(wanted - set(FORMATS)):
@@ -77,8 +79,12 @@ def save_model(
         records["vocabulary"] = vocabulary.record()
         write_atomic(folder / PROGRAM, Path(language_model.__file__).read_text("utf8"))
         written["program"] = folder / PROGRAM
-        if wanted - {"safetensors"} and note is not None:
-            note(f"{' and '.join(sorted(wanted - {'safetensors'}))} were not written: {_NO_GRAPH}.")
+    if adaptation is not None:
+        records["adaptation"] = dict(adaptation)
+    without = _NO_GRAPH if vocabulary is not None else _ADAPTS if adaptation is not None else ""
+    if without and wanted - {"safetensors"}:
+        if note is not None:
+            note(f"{' and '.join(sorted(wanted - {'safetensors'}))} were not written: {without}.")
         wanted &= {"safetensors"}
     for name, record in records.items():
         write_json(folder / f"{name}.json", record)
@@ -133,7 +139,7 @@ def describe(network: nn.Module, space: Space, architecture: Architecture, task:
             "fingerprint": task.fingerprint,
         },
         "input": _input(task),
-        "output": f"logits ({'B' if task.kind == IMAGE_CLASSIFICATION else 'B, L'}, K), one per class in the order of labels.json",
+        "output": f"logits ({'B' if task.kind != LANGUAGE_MODELLING else 'B, L'}, K), one per class in the order of labels.json",
         "params": found["params"],
         "macs": found["macs"],
         "graph": graphs.to_record(network.graph) if isinstance(network, Network) else None,
@@ -142,7 +148,7 @@ def describe(network: nn.Module, space: Space, architecture: Architecture, task:
 
 
 def _input(task: Task) -> str:
-    return INPUT if task.kind == IMAGE_CLASSIFICATION else TOKENS
+    return TOKENS if task.kind == LANGUAGE_MODELLING else INPUT
 
 
 def plugin_name(space: Space) -> str | None:
@@ -173,7 +179,8 @@ def load_model(folder: Path, space: Space | None = None) -> tuple[nn.Module, dic
         )
     info["labels"] = _read_json(folder / "labels.json", list)
     info["preprocessing"] = _read_json(folder / "preprocessing.json", dict)
-    info["vocabulary"] = _read_json(folder / "vocabulary.json", dict) if _is_text(info) else None
+    info["vocabulary"] = _read_json(folder / "vocabulary.json", dict) if _is(info, LANGUAGE_MODELLING) else None
+    info["adaptation"] = _read_json(folder / "adaptation.json", dict) if _is(info, FEW_SHOT) else None
     network = _rebuild(info, folder, space)
     info["metadata"] = load_weights(network, folder / "model.safetensors")
     return network.eval(), info
@@ -184,8 +191,10 @@ def export_as(folder: Path, format: str, out: Path | None = None) -> Path:
     if format not in FORMATS:
         raise UserError(f"networks are exported as {', '.join(FORMATS)}, but '{format}' came")
     network, info = load_model(folder)
-    if _is_text(info) and format != "safetensors":
+    if _is(info, LANGUAGE_MODELLING) and format != "safetensors":
         raise UserError(f"a language model is not exported as {format}: {_NO_GRAPH}; use {PROGRAM} beside model.safetensors")
+    if _is(info, FEW_SHOT) and format != "safetensors":
+        raise UserError(f"a few-shot network is not exported as {format}: {_ADAPTS}; use archscout predict with --support")
     path = out or folder / f"model.{format}"
     if not path.parent.is_dir():
         raise UserError(f"there is no folder '{path.parent}' to export into; make it first")
@@ -199,8 +208,8 @@ def export_as(folder: Path, format: str, out: Path | None = None) -> Path:
     return path
 
 
-def _is_text(info: Mapping[str, Any]) -> bool:
-    return isinstance(info.get("task"), dict) and info["task"].get("kind") == LANGUAGE_MODELLING.name
+def _is(info: Mapping[str, Any], kind: TaskKind) -> bool:
+    return isinstance(info.get("task"), dict) and info["task"].get("kind") == kind.name
 
 
 def _rebuild(info: Mapping[str, Any], folder: Path, space: Space | None) -> nn.Module:

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from archscout.nn.episode_recipe import EpisodeRecipe
 from archscout.nn.recipe import Recipe
 from archscout.nn.text_recipe import TextRecipe
 
-AnyRecipe = Recipe | TextRecipe
+AnyRecipe = Recipe | TextRecipe | EpisodeRecipe
 Marks = NDArray[np.bool_] | NDArray[np.float64]
-"""How each item of a split fared, in its order: whether an image was classified right, or the mean log-likelihood of the tokens of
-a window. The mean is the value."""
+"""How each item of a split fared, in its order: whether an image was classified right, the mean log-likelihood of the tokens of a
+window, or the share of an episode's queries that was classified right. The mean is the value."""
 
 
 class Course(Protocol):
@@ -32,7 +33,8 @@ class Course(Protocol):
     per_epoch: int
     checks_every_pass: bool
     items: float
-    """`batch`: images or columns a step. `per_epoch`: steps of a pass. `items`: images or windows a step."""
+    """`batch`: images, columns or episodes a step. `per_epoch`: steps of a pass. `items`: images or windows a step; in general, as
+    many as an evaluation sees in about a third of a step's time."""
 
     def shared(self, lanes: int) -> AbstractContextManager[object]:
         """Under it steps are shared between so many lanes, where the kind can do that; entered once everything is restored."""

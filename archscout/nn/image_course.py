@@ -78,7 +78,7 @@ class ImageCourse:
 
     def marks(self) -> Marks:
         """Whether each validation image is classified right."""
-        return marks_of(self.averaged, self.task.splits["valid"], self.recipe.precision)
+        return marks_of(self.averaged, self.task.splits["valid"], self.recipe)
 
     def checked(self, value: float) -> None:
         """A validation changes nothing."""

@@ -57,17 +57,18 @@ _NAO = PublishedRecipe(
 _NASI = "Shu et al. 2022, arXiv 2109.00817: as DARTS; rates, auxiliary weight and drop-path as in later code of the same group"
 
 _NAO_CELL = {"nodes": 11, "dropout_embedding": 0.2, "dropout_input": 0.75, "dropout_output": 0.75}
+_NAO_PTB_RECIPE = TextRecipe(
+    optimizer="sgd", learning_rate=20.0, weight_decay=8e-7, warm_up=0.0, schedule="constant", batch=64, varied=True, clip=0.25,
+    alpha=0.0, beta=1e-3, nonmono=5, frequencies=False,
+)  # fmt: skip
 _NAO_PTB = PublishedRecipe(
-    TextRecipe(
-        optimizer="sgd", learning_rate=20.0, weight_decay=8e-7, warm_up=0.0, schedule="constant", batch=64, varied=True, clip=0.25,
-        alpha=0.0, beta=1e-3, nonmono=5, frequencies=False,
-    ),
+    _NAO_PTB_RECIPE,
     4000,
     "",
     "Luo et al. 2018, arXiv 1808.07233, and its code, for Penn Treebank",
     "rnn",
     {**_NAO_CELL, "size": 850, "dropout_hidden": 0.25},
-)  # fmt: skip
+)
 
 RECIPES = {
     "default": PublishedRecipe(Recipe(), 10, "auto", "archscout's own, for short trainings"),
@@ -98,7 +99,7 @@ RECIPES = {
     ),
     "nao-ptb": _NAO_PTB,
     "nao-wikitext2": PublishedRecipe(
-        replace(_NAO_PTB.recipe, weight_decay=5e-7), 2000, "", "Luo et al. 2018: its cell of Penn Treebank", "rnn",
+        replace(_NAO_PTB_RECIPE, weight_decay=5e-7), 2000, "", "Luo et al. 2018: its cell of Penn Treebank", "rnn",
         {**_NAO_CELL, "size": 700, "dropout_hidden": 0.15},
     ),
 }  # fmt: skip

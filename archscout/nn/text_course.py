@@ -106,7 +106,7 @@ class TextCourse:
 
     def marks(self) -> Marks:
         """The mean log-likelihood of the tokens of each validation window."""
-        return marks_of(self.averaged or self.network, self.valid, self.recipe.precision)
+        return marks_of(self.averaged or self.network, self.valid, self.recipe)
 
     def checked(self, value: float) -> None:
         """Keep the best weights; begin to average where the recipe's `nonmono` says so."""

@@ -1,11 +1,16 @@
-"""How many threads compute an operation."""
+"""How many threads compute an operation, and things that are done side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
 
 @contextmanager
@@ -17,3 +22,22 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class Threads:
+    """Does things side by side and gives the results in order; a context manager that ends its threads."""
+
+    def __init__(self, count: int = 1) -> None:
+        self._pool = ThreadPoolExecutor(count) if count > 1 else None
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def map(self, work: Callable[[Item], Outcome], items: Sequence[Item]) -> list[Outcome]:
+        """The results of all items; one after the other where there is a single thread, or once the threads have ended."""
+        return list(map(work, items) if self._pool is None else self._pool.map(work, items))

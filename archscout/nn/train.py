@@ -22,19 +22,22 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import NotFinite, RunError, UserError
-from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Task, TaskKind
+from archscout.core.problem import FEW_SHOT, IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Task, TaskKind
 from archscout.nn import checkpoint as checkpoints
 from archscout.nn.course import AnyRecipe, Course, Marks
+from archscout.nn.episode_course import EpisodeCourse
+from archscout.nn.episode_recipe import EpisodeRecipe
 from archscout.nn.evaluate import accuracy, evaluate
 from archscout.nn.image_course import ImageCourse
+from archscout.nn.lanes import lanes_for
 from archscout.nn.pace import Clock, Pace
 from archscout.nn.recipe import Recipe, initialise, new_network, restore
 from archscout.nn.text_course import TextCourse
 from archscout.nn.text_recipe import TextRecipe
 
 __all__ = [
-    "EpochReport", "Recipe", "TextRecipe", "TrainResult", "accuracy", "default_recipe", "evaluate", "fit", "initialise",
-    "new_network", "step_seconds",
+    "EpisodeRecipe", "EpochReport", "Recipe", "TextRecipe", "TrainResult", "accuracy", "default_recipe", "evaluate", "fit",
+    "initialise", "lanes_of", "new_network", "step_seconds",
 ]  # fmt: skip
 
 _log = logging.getLogger(__name__)
@@ -259,12 +262,23 @@ def course_of(network: nn.Module, task: Task, recipe: AnyRecipe, seed: int) -> C
         return TextCourse(network, task, recipe, seed)
     if task.kind == IMAGE_CLASSIFICATION and isinstance(recipe, Recipe):
         return ImageCourse(network, task, recipe, seed)
+    if task.kind == FEW_SHOT and isinstance(recipe, EpisodeRecipe):
+        return EpisodeCourse(network, task, recipe, seed)
     raise UserError(f"a {type(recipe).__name__} is not how networks for {task.kind.name} are trained; give a recipe of that kind")
 
 
 def default_recipe(kind: TaskKind) -> AnyRecipe:
     """How networks for tasks of this kind are trained where nothing else is said."""
-    return TextRecipe() if kind == LANGUAGE_MODELLING else Recipe()
+    made: dict[TaskKind, type[AnyRecipe]] = {LANGUAGE_MODELLING: TextRecipe, FEW_SHOT: EpisodeRecipe}
+    return made.get(kind, Recipe)()
+
+
+def lanes_of(recipe: AnyRecipe, items: int, cores: int) -> int:
+    """How many lanes pay in a training of so many items a pass; a text's steps are not shared."""
+    if isinstance(recipe, TextRecipe):
+        return 1
+    batch = recipe.batch_for(items)
+    return min(batch, cores) if isinstance(recipe, EpisodeRecipe) else lanes_for(batch, cores)
 
 
 def step_seconds(network: nn.Module, task: Task, recipe: AnyRecipe, steps: int = 5, lanes: int = 1) -> float:

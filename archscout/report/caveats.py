@@ -18,7 +18,7 @@ def caveats(facts: ReportFacts) -> list[tuple[str, str]]:
 
 def _about_test(facts: ReportFacts) -> list[tuple[str, str]]:
     answer, metric = facts.answer, METRICS[facts.metric]
-    items = "images" if metric.name == "accuracy" else "texts"
+    items = metric.data
     if answer is None or answer.valid_value is None:
         return [("No network was trained", f"This run ranked architectures without training them; a rank is no {metric.name}.")]
     if answer.test_value is None:
@@ -61,7 +61,7 @@ def _about_choice(facts: ReportFacts) -> list[tuple[str, str]]:
                 f"Trust the test {metric.name} instead.{more}",
             )
         )
-    small = metric.name == "accuracy" and comparison is not None
+    small = metric.item == "image" and comparison is not None
     if small and comparison is not None and 0 < comparison.count < SMALL_VALIDATION and comparison.split == "validation":
         found.append(
             (
@@ -89,7 +89,7 @@ def _about_choice(facts: ReportFacts) -> list[tuple[str, str]]:
             )
         )
     if facts.seeds == 1:
-        usual = "differences of a few tenths of a point" if metric.name == "accuracy" else "small differences"
+        usual = "differences of a few tenths of a point" if metric.share else "small differences"
         found.append(
             (
                 "One seed",
@@ -100,8 +100,10 @@ def _about_choice(facts: ReportFacts) -> list[tuple[str, str]]:
 
 
 def _about_data(facts: ReportFacts) -> list[tuple[str, str]]:
-    if facts.metric != "accuracy":
+    if not METRICS[facts.metric].share:
         return _about_text(facts)
+    if METRICS[facts.metric].item == "episode":
+        return _about_episodes()
     found = []
     small = sorted(
         {
@@ -134,6 +136,16 @@ def _about_data(facts: ReportFacts) -> list[tuple[str, str]]:
         number = count(len(facts.data.skipped), "file was", "files were")
         found.append(("Not every file was used", f"{number} skipped; the list stands under Data."))
     return found
+
+
+def _about_episodes() -> list[tuple[str, str]]:
+    """What a few-shot accuracy depends on besides the network."""
+    return [
+        (
+            "Episodes are of classes alike",
+            "Training, validation and test classes are disjoint, but come from one collection; images from elsewhere are harder.",
+        )
+    ]
 
 
 def _about_text(facts: ReportFacts) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.joint import member_space
+from archscout.core.problem import FEW_SHOT
 from archscout.core.protocols import GraphSpace
 from archscout.engine.finish import Trained, checkpoint_of
 from archscout.engine.job import Job
@@ -112,7 +113,7 @@ def _answer(job: Job, finding: Finding, summary: dict[str, Any], speed: tuple[fl
     weights = job.folder / "model.safetensors"
     names = (
         "model.safetensors", "model.pt2", "model.onnx", "architecture.json", "labels.json", "preprocessing.json", "vocabulary.json",
-        "language_model.py",
+        "adaptation.json", "language_model.py",
     )  # fmt: skip
     files |= {name.removeprefix("model."): name for name in names if (job.folder / name).exists()}
     return Answer(
@@ -308,6 +309,8 @@ def _uses(job: Job, folder: str) -> tuple[tuple[str, str], ...]:
             (f"archscout sample {folder} --start 'Once'", "text that the network writes"),
             ("python language_model.py --sample 100", "the same without archscout, in the run folder"),
         )
+    if job.task.kind == FEW_SHOT:
+        return ((f"archscout predict {folder} --support FOLDER --data PATH", "adapt to a few images by class, and label others"),)
     return (
         (f"archscout predict {folder} --data PATH", "label new images"),
         (f"archscout export {folder} --format onnx", "the network in another format"),

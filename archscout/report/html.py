@@ -94,7 +94,7 @@ def verdict(comparison: Comparison | None, metric: Metric = METRICS["accuracy"])
         return Verdict(
             "Not compared", "No searched network and no other network were trained alike, so there is no saying.", "open"
         )
-    gap, accuracy = metric.gap(comparison.difference), metric.name == "accuracy"
+    gap, accuracy = metric.gap(comparison.difference), metric.share
     points = gap.lstrip("+−") if accuracy else f"{gap.rsplit(' ', 1)[0]} of perplexity"
     where = f"on the {comparison.count:,} {comparison.split} {metric.items}, after {comparison.cost}"
     if comparison.search_won is None:

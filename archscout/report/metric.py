@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from markupsafe import Markup
 
-from archscout.analysis.intervals import Difference, difference, series_difference, series_interval, wilson
-from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING
+from archscout.analysis.intervals import Difference, difference, mean_interval, series_difference, series_interval, wilson
+from archscout.core.problem import FEW_SHOT, IMAGE_CLASSIFICATION, LANGUAGE_MODELLING
 from archscout.nn.course import Marks
 from archscout.report import words
 
@@ -24,13 +24,16 @@ Interval = tuple[float, float]
 class Metric(Protocol):
     """One metric.
 
-    name, plural: of the metric. item, items: of a split. elsewhere: what an interval knows nothing of, in words.
+    name, plural: of the metric. item, items: of a split. data: what the items are made of. share: whether values are shares, told
+    in percent and points. elsewhere: what an interval knows nothing of, in words.
     """
 
     name: str
     plural: str
     item: str
     items: str
+    data: str
+    share: bool
     elsewhere: str
 
     def shown(self, value: float) -> str:
@@ -80,6 +83,7 @@ class Accuracy:
     """The share of images that are classified right."""
 
     name, plural, item, items = "accuracy", "accuracies", "image", "images"
+    data, share = "images", True
     elsewhere = "other seeds, other cameras, or data that differ from these"
 
     def shown(self, value: float) -> str:
@@ -125,10 +129,37 @@ class Accuracy:
         return difference((round(first[0] * count), count), (round(second[0] * count), count))
 
 
+class EpisodeAccuracy(Accuracy):
+    """The mean over episodes of the share of queries that a network classifies right once it has adapted to the support."""
+
+    name, plural, item, items = "few-shot accuracy", "few-shot accuracies", "episode", "episodes"
+    data, elsewhere = "classes", "other seeds of the meta-training, or classes that differ more from these"
+
+    def interval(self, marks: Marks) -> Interval:
+        """Of the mean of independent episodes."""
+        return mean_interval(marks.tolist()) if len(marks) > 1 else (0.0, 1.0)
+
+    def difference(self, first: Marks, second: Marks) -> Difference:
+        """Of the mean of the differences, episode by episode."""
+        gap = first.astype(np.float64) - second.astype(np.float64)
+        return Difference(float(gap.mean()), *(mean_interval(gap.tolist()) if len(gap) > 1 else (-1.0, 1.0)))
+
+    def of_estimate(self, value: float, metrics: Mapping[str, float], count: int) -> Interval:
+        """By the standard error that the training noted."""
+        return by_error(value, metrics.get("valid_error", 0.0))
+
+    def of_estimates(
+        self, first: tuple[float, Mapping[str, float]], second: tuple[float, Mapping[str, float]], count: int
+    ) -> Difference:
+        """By both standard errors."""
+        return difference_by_errors(first, second)
+
+
 class Perplexity:
     """The exponential of the mean negative log-likelihood of a token: among so many equally likely ones the network would guess."""
 
     name, plural, item, items = "perplexity", "perplexities", "window", "windows of text"
+    data, share = "texts", False
     elsewhere = "other seeds, other authors, or texts that differ from this one"
 
     def shown(self, value: float) -> str:
@@ -167,18 +198,32 @@ class Perplexity:
 
     def of_estimate(self, value: float, metrics: Mapping[str, float], count: int) -> Interval:
         """By the standard error that the training noted."""
-        half = _TWO_SIDED * metrics.get("valid_error", 0.0)
-        return value - half, value + half
+        return by_error(value, metrics.get("valid_error", 0.0))
 
     def of_estimates(
         self, first: tuple[float, Mapping[str, float]], second: tuple[float, Mapping[str, float]], count: int
     ) -> Difference:
         """By both standard errors."""
-        gap = first[0] - second[0]
-        half = _TWO_SIDED * float(np.hypot(first[1].get("valid_error", 0.0), second[1].get("valid_error", 0.0)))
-        return Difference(gap, gap - half, gap + half)
+        return difference_by_errors(first, second)
 
 
 _TWO_SIDED = 2.05
 """The 97.5 % point of Student's t with about 29 degrees of freedom, as many as pieces of a series leave."""
-METRICS: Mapping[str, Metric] = {IMAGE_CLASSIFICATION.metric: Accuracy(), LANGUAGE_MODELLING.metric: Perplexity()}
+
+
+def by_error(value: float, error: float) -> Interval:
+    """The interval of a value of this standard error."""
+    return value - _TWO_SIDED * error, value + _TWO_SIDED * error
+
+
+def difference_by_errors(first: tuple[float, Mapping[str, float]], second: tuple[float, Mapping[str, float]]) -> Difference:
+    """Of two values, each with its `valid_error`."""
+    gap = first[0] - second[0]
+    return Difference(gap, *by_error(gap, math.hypot(first[1].get("valid_error", 0.0), second[1].get("valid_error", 0.0))))
+
+
+METRICS: Mapping[str, Metric] = {
+    IMAGE_CLASSIFICATION.metric: Accuracy(),
+    LANGUAGE_MODELLING.metric: Perplexity(),
+    FEW_SHOT.metric: EpisodeAccuracy(),
+}

@@ -15,13 +15,14 @@ from archscout.core.joint import member_space
 from archscout.engine.finish import Trained, checkpoint_of, packed, unpacked
 from archscout.engine.job import Job
 from archscout.engine.machine import describe, versions
-from archscout.engine.plan import recipe_of
+from archscout.engine.plan import Plan, recipe_of
 from archscout.engine.resolve import genotype_of
 from archscout.engine.run import Finding
 from archscout.engine.stages import RANDOM, SEARCHED, Contest, Contestant, kept_weights, weights_folder
 from archscout.export.folder import FORMATS, load_model, save_model
 from archscout.nn import checkpoint
 from archscout.nn.course import Marks
+from archscout.nn.episode_recipe import adaptation_of
 from archscout.nn.marks import marks_of
 from archscout.nn.measure import counts, latency
 from archscout.nn.recipe import new_network
@@ -50,7 +51,7 @@ def write_outcome(job: Job, finding: Finding) -> dict[str, Any]:
     files: dict[str, Path | None] = dict.fromkeys(FORMATS)
     speed: tuple[float | None, float | None] = (None, None)
     if finding.finished is not None:
-        files, speed = _export(job, finding.finished, notes)
+        files, speed = _export(job, finding.plan, finding.finished, notes)
     if finding.contest is not None:
         notes += missing(finding.contest)
     metric = METRICS[job.task.kind.metric]
@@ -159,11 +160,11 @@ def _marks(job: Job, finding: Finding, contestant: Contestant) -> Marks | None:
         network = new_network(job.arena, contestant.architecture, job.task, seed=0)
         network.load_state_dict(checkpoint.weights(path))
         network.to(job.device)
-        job.store.meta[key] = packed(marks_of(network, job.task.splits["valid"], recipe_of(job, finding.plan).precision))
+        job.store.meta[key] = packed(marks_of(network, job.task.splits["valid"], recipe_of(job, finding.plan)))
     return unpacked(job.store.meta[key])
 
 
-def _export(job: Job, finished: Trained, notes: list[str]) -> tuple[dict[str, Path | None], tuple[float, float]]:
+def _export(job: Job, plan: Plan, finished: Trained, notes: list[str]) -> tuple[dict[str, Path | None], tuple[float, float]]:
     """The model files, and the latency of one image or window (median and 95th percentile, in milliseconds)."""
     network = new_network(job.arena, finished.architecture, job.task, seed=0)
     network.load_state_dict(checkpoint.weights(checkpoint_of(job.folder, finished.architecture)))
@@ -171,6 +172,7 @@ def _export(job: Job, finished: Trained, notes: list[str]) -> tuple[dict[str, Pa
     files = save_model(
         job.folder, network, job.arena, finished.architecture, job.task, job.opened.classes, job.opened.preprocessing,
         formats=job.request.format_names(), note=notes.append, vocabulary=job.opened.vocabulary,
+        adaptation=adaptation_of(recipe_of(job, plan)),
     )  # fmt: skip
     if "latency_ms" not in job.store.meta:
         loaded, _ = load_model(job.folder)
@@ -273,12 +275,13 @@ def three_lines(folder: Path, summary: dict[str, Any]) -> list[str]:
         else:
             first = f"Trained {best['architecture']} ({size}); there is no test split."
         return [first, f"Report: {summary['artifacts']['report']}", f"Next: archscout show {folder}"]
-    use = f"{'label new images' if summary['metric'] == 'accuracy' else 'measure another text'}: archscout predict {folder}"
-    form = ".1%" if summary["metric"] == "accuracy" else ".2f"
+    metric = METRICS[summary["metric"]]
+    use = f"{'label new images' if metric.share else 'measure another text'}: archscout predict {folder}"
+    form = ".1%" if metric.share else ".2f"
     value, low, high = (format(number, form) for number in (summary["test_value"], *summary["test_interval"]))
     outcome = {True: "search won", False: "a hand-made or random network won", None: "search or baseline: undecided"}
     return [
         f"Test {summary['metric']} {value} (95 % interval {low} to {high}) with {size}; {outcome[summary['search_won']]}.",
         f"Report, model and results: {summary['artifacts']['report']} and beside it.",
-        f"Next: open the report, or {use} --data PATH",
+        f"Next: open the report, or {use}{' --support FOLDER' * (metric.item == 'episode')} --data PATH",
     ]

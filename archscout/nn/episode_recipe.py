@@ -1,0 +1,94 @@
+"""How a network is trained to learn from a few images: the recipe of meta-training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from archscout.core.errors import UserError
+from archscout.nn.adapting import Inner, Method, WhoseStatistics
+
+_LEAST_STEPS = 20
+_WORDS = {
+    "method": ("fomaml", "maml", "reptile", "anil"), "statistics": ("batch", "support"), "schedule": ("cosine", "constant"),
+    "precision": ("fp32",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EpisodeRecipe:
+    """How a network is meta-trained. All fields are plain values: `asdict` is the record.
+
+    method: of the meta-gradient (`nn.adapting`). learning_rate: of Adam, on the meta-weights; with `reptile` the share of the way
+        to the adapted weights that a step goes.
+    batch: episodes a step, whose gradients are averaged. schedule: how the learning rate goes on from its peak.
+    inner_rate, inner_steps: of the adaptation in training; test_steps: in an evaluation.
+    statistics: whose normalisations use for queries: "batch" those of the queries themselves (transductive, as MAML's code does),
+        "support" those of the support.
+    clip: the largest absolute value in a meta-gradient; 0 for no bound. precision: fp32 alone.
+    """
+
+    method: Method = "fomaml"
+    learning_rate: float = 1e-3
+    batch: int = 16
+    schedule: Literal["cosine", "constant"] = "cosine"
+    inner_rate: float = 0.1
+    inner_steps: int = 3
+    test_steps: int = 5
+    statistics: WhoseStatistics = "batch"
+    clip: float = 10.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    small_share: ClassVar[float] = 0.0
+    small_scale: ClassVar[float] = 1.0
+    """What `Recipe` says of shrunk images: there are none."""
+
+    def __post_init__(self) -> None:
+        for name, known in _WORDS.items():
+            if getattr(self, name) not in known:
+                raise UserError(f"the recipe's {name} is {' or '.join(known)}, but '{getattr(self, name)}' came")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in _WORDS and not (math.isfinite(value) and value >= 0):
+                raise UserError(f"the recipe's {field.name} is a number from 0 on, but {value} came")
+        if min(self.batch, self.inner_steps, self.test_steps) < 1 or not self.learning_rate > 0:
+            raise UserError(
+                "the recipe's batch, inner_steps and test_steps are at least 1 and its learning_rate more than 0, but "
+                f"{self.batch}, {self.inner_steps}, {self.test_steps} and {self.learning_rate} came"
+            )
+
+    @property
+    def training(self) -> Inner:
+        """The adaptation in training."""
+        return Inner(self.method, self.inner_rate, self.inner_steps, self.statistics)
+
+    @property
+    def testing(self) -> Inner:
+        """The adaptation in an evaluation."""
+        return Inner(self.method, self.inner_rate, self.test_steps, self.statistics)
+
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint must agree with."""
+        return asdict(self)
+
+    def batch_for(self, episodes: int) -> int:
+        """The episodes of a step, where a pass has so many: fewer where it would have fewer than 20 steps."""
+        return max(1, min(self.batch, episodes // _LEAST_STEPS))
+
+    def rate(self, progress: float) -> float:
+        """The share of the peak learning rate when `progress` (0..1) of the training is done."""
+        return 1.0 if self.schedule == "constant" else (1 + math.cos(math.pi * progress)) / 2
+
+    def optimizer_of(self, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """Adam; with `reptile` plain steps."""
+        if self.method == "reptile":
+            return torch.optim.SGD(weights, lr=self.learning_rate)
+        return torch.optim.Adam(weights, lr=self.learning_rate, betas=(0.9, 0.99))
+
+
+def adaptation_of(recipe: object) -> dict[str, Any] | None:
+    """What whoever uses a meta-trained network must know to adapt it, JSON-able; None for other recipes."""
+    return asdict(recipe.testing) if isinstance(recipe, EpisodeRecipe) else None
