@@ -39,8 +39,9 @@ class TaskKind:
 
 
 IMAGE_CLASSIFICATION = TaskKind("image-classification", "accuracy")
+FEW_SHOT = TaskKind("few-shot", "accuracy", item="episode")
 LANGUAGE_MODELLING = TaskKind("language-modelling", "perplexity", higher_is_better=False, item="window")
-TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION, LANGUAGE_MODELLING)}
+TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION, FEW_SHOT, LANGUAGE_MODELLING)}
 
 
 @dataclass(frozen=True, slots=True)
