@@ -24,6 +24,7 @@ CHANNELS = {"combo": (64, 64, 64), "nb101": (64, 48, 16)}
 SPACES = {
     "nas201": {"channels": 4, "cells": 1}, "nas101": {"stem": 4, "cells": 1}, "darts": {"channels": 4, "layers": 3},
     "mobile": {}, "macro": {"channels": 4, "head": 8}, "transnas-cell": {"channels": 4}, "transnas-macro": {"channels": 4},
+    "few-shot": {"channels": 4, "nodes": 2}, "handmade-few-shot": {},
     "handmade": {}, "nao-cell": {"channels": 4, "layers": 1}, "proxyless": {"channels": 4, "depth": 2},
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ SMALL = Task("noise", IMAGE_CLASSIFICATION, (3, 8, 8), 4, "noise")
 TOKENS = token_task(length=4, classes=7)
 SETTINGS = {
     "darts": [{"channels": 4, "layers": 3}],
+    "few-shot": [{"channels": 4, "cells": 3, "nodes": 2}],
     "nao-cell": [{"channels": 4, "layers": 1, "join": "conv"}],
     "nas101": [{"stem": 6, "stacks": 2, "cells": 1, "subspace": subspace} for subspace in (1, 2, 3)],
     "nas201": [{"channels": 4, "cells": 1}],

@@ -299,7 +299,7 @@ def test_networks_without_scopes_are_drawn_in_parts() -> None:
     assert 5 <= len(found) <= 60 and sum(block.params for block in found) == 3 * 4 + 99 * 16 + 4 * 2 + 2
 
 
-@pytest.mark.parametrize("space", ["nas201", "darts", "mobile", "handmade"])
+@pytest.mark.parametrize("space", ["nas201", "darts", "mobile", "handmade", "few-shot", "handmade-few-shot"])
 def test_every_space_is_drawn(space: str) -> None:
     from archscout.catalogue import make
     from archscout.core.draw import sample as drawn

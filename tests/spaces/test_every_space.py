@@ -15,6 +15,7 @@ SMALL = {
     "proxyless": {"channels": 4, "depth": 2, "skip": True},
     "transnas-cell": {"channels": 4},
     "transnas-macro": {"channels": 4},
+    "few-shot": {"channels": 4, "nodes": 2},
     "nlp-rnn": {"embedding": 6, "hidden": 8},
     "rnn": {"nodes": 5, "size": 6},
     "macro": {"channels": 4, "head": 16},
