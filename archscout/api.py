@@ -504,22 +504,63 @@ def predict(
         )  # fmt: skip
     if (folder / "vocabulary.json").is_file():
         return _predict_texts(folder, path), []
-    if not path.exists():
-        raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")
-    images, names, skipped = _read_images(folder, path)
+    preprocessing = _preprocessing(folder)
+    images, names, skipped = _read_images(path, preprocessing)
     if support is None:
         return predict_arrays(folder, images, names, top), skipped
-    shown, where, unread = _read_images(folder, Path(support))
-    labels = [Path(name).relative_to(support).parts[0] for name in where]
+    shown, labels, unread = _read_support(Path(support), preprocessing)
     return predict_episode(folder, shown, labels, images, names, top), [*unread, *skipped]
 
 
-def _read_images(folder: Path, path: Path) -> tuple[Any, list[str], list[tuple[str, str]]]:
-    """The images of a file or folder as a run's network takes them, their names, and what was skipped."""
+def adapt(model: str, support: str | Path, data: str | Path, *, rounds: int = 3, top: int = 1, seed: int = 0) -> dict[str, Any]:
+    """Fit architecture and weights of a meta-trained supernet to a few images of new classes, and label others.
+
+    model: of `archscout meta train at-nas`. support: a folder with a sub-folder of images for each class, as many in each.
+    Gives architecture, genotype, score (of held-out images of the support), seconds, rows (as `predict` gives them), skipped.
+    """
+    from archscout.export.predictions import classes_of, episode_of, labelled
+    from archscout.learners._meta_network import opened
+    from archscout.nn.adapting import classified
+    from archscout.nn.at_nas import adapt as adapt_network
+
+    found = opened(model)
+    preprocessing = found.facts["preprocessing"]
+    shown, labels, unread = _read_support(Path(support), preprocessing)
+    classes = classes_of(labels, found.task.classes)
+    if len({labels.count(name) for name in classes}) > 1:
+        raise UserError(f"the support '{support}' must have as many images of each class; leave some out or add some")
+    images, names, skipped = _read_images(Path(data), preprocessing)
+    episode, begun = episode_of(shown, labels, images, preprocessing), monotonic()
+    fitted = adapt_network(
+        found.network, found.space, found.population, episode.support, episode.support_labels, found.inner, seed=seed, rounds=rounds
+    )
+    seconds = monotonic() - begun
+    logits = classified(found.network.path(fitted.architecture), fitted.weights, episode, found.inner.statistics)
+    return {
+        "architecture": str(fitted.architecture), "genotype": genotype_of(found.space, fitted.architecture), "score": fitted.score,
+        "seconds": seconds, "rows": labelled(logits, classes, names, top), "skipped": [*unread, *skipped],
+    }  # fmt: skip
+
+
+def _read_support(folder: Path, preprocessing: Mapping[str, Any]) -> tuple[Any, list[str], list[tuple[str, str]]]:
+    """The images in the sub-folders of a folder, the names of these, and what was skipped."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder '{folder}'; give one with a sub-folder of a few images for each class")
+    images, names, skipped = _read_images(folder, preprocessing)
+    parts = [Path(name).relative_to(folder).parts for name in names]
+    if loose := [name for name, part in zip(names, parts, strict=True) if len(part) < 2]:
+        raise UserError(f"'{loose[0]}' lies in no sub-folder of '{folder}'; give each class its own")
+    return images, [part[0] for part in parts], skipped
+
+
+def _read_images(path: Path, preprocessing: Mapping[str, Any]) -> tuple[Any, list[str], list[tuple[str, str]]]:
+    """The images of a file or folder as a network takes them, their names, and what was skipped."""
     from archscout.data._opened import prepare_files
 
+    if not path.exists():
+        raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    images, skipped = prepare_files(files, _preprocessing(folder))
+    images, skipped = prepare_files(files, preprocessing)
     left_out = {path for path, _ in skipped}
     if not len(images):
         why = f"{skipped[0][0]}: {skipped[0][1]}" if skipped else "it is empty"

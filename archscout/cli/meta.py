@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Settings, given
+from archscout.cli.options import DataDir, Json, Queries, Settings, Shots, Ways, given
 from archscout.core.errors import UserError
 
 if TYPE_CHECKING:
     from archscout.core.database import MetaDatabase
+    from archscout.core.moves import Lecture
     from archscout.core.problem import Task
-    from archscout.core.protocols import DatabaseLearner, Extractor, MetaLearner
+    from archscout.core.protocols import DatabaseLearner, EpisodeLearner, Extractor, MetaLearner, Snapshot
+    from archscout.engine.lectures import Lectures
 
 _CHANNELS = 8
 """Of the networks that are trained for a database, where the space can be made smaller."""
@@ -26,11 +29,12 @@ _RECIPE: dict[str, Any] = {"batch": 16, "small_share": 0.0, "label_smoothing": 0
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     meta = typer.Typer(
-        help="Methods that learn across tasks: build, merge, train, list.", no_args_is_help=True, rich_markup_mode=None
+        help="Methods that learn across tasks: build, merge, train, adapt, list.", no_args_is_help=True, rich_markup_mode=None
     )
     meta.command()(build)
     meta.command()(merge)
     meta.command()(train)
+    meta.command()(adapt)
     meta.command("list")(list_)
     app.add_typer(meta, name="meta")
 
@@ -137,14 +141,19 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="stop after so long with the best so far; the same command goes on", min=0)
     ] = None,
+    space: Annotated[str, typer.Option(help="of a method that learns from episodes; few-shot without")] = "",
+    ways: Ways = 5,
+    shots: Shots = 1,
+    queries: Queries = 0,
+    image_size: Annotated[str, typer.Option(help="of a method that learns from episodes: side in pixels, or auto")] = "auto",
     name: Annotated[str, typer.Option(help="to be used by; without it one that tells method and question")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what another command kept under this name")] = False,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Learn from labelled architectures of a recorded benchmark (--table), or from a database of tasks (--database)."""
+    """Learn from labelled architectures (--table), from a database of tasks (--database), or from few-shot episodes (--data)."""
     from archscout import catalogue
-    from archscout.core.protocols import DatabaseLearner
+    from archscout.core.protocols import DatabaseLearner, EpisodeLearner
     from archscout.engine.request import settings_of
 
     words = given(settings, owners=("meta", "estimator", "space", "data", "extractor"))
@@ -154,6 +163,10 @@ def train(
         if database is None or table:
             raise UserError(f"'{method}' learns from a database; give --database FILE (archscout meta build makes one), no --table")
         _train_on_database(learner, database, extractor, asked)
+    elif isinstance(learner, EpisodeLearner):
+        if data is None or table or database is not None:
+            raise UserError(f"'{method}' learns from the episodes of a data set; give --data NAME, no --table and no --database")
+        _train_on_episodes(learner, data, space, (ways, shots, queries), image_size, asked)
     else:
         if not table or not dataset or database is not None:
             raise UserError(f"'{method}' learns from a recorded benchmark; give --table NAME and --dataset NAME, no --database")
@@ -231,11 +244,10 @@ def _train_on_table(
 
 def _train_on_database(learner: DatabaseLearner, path: Path, extractor: str, asked: _Asked) -> None:
     from archscout import catalogue
+    from archscout.catalogue import plain_record
     from archscout.comparison.collecting import features_of, opener_of, sources_of, space_in
-    from archscout.comparison.telling import Countdown
     from archscout.core.database import read_database
     from archscout.core.models import model_place
-    from archscout.core.moves import Lecture
     from archscout.engine.lectures import Lectures, keep_model
     from archscout.engine.request import settings_of
     from archscout.families._task import open_task
@@ -247,18 +259,14 @@ def _train_on_database(learner: DatabaseLearner, path: Path, extractor: str, ask
     eyes: Extractor = catalogue.make("extractors", extractor, **own)
     opened = opener_of(database, open_task, asked.data_dir)
     features = features_of(database, opened, eyes, "read the tasks")
-    lectures = Lectures(
-        learner, database, space, features, extractor=eyes.digest, seed=asked.seed, folder=Path("runs")
-    )  # fmt: skip
+
+    def begun(state: Snapshot | None) -> Generator[Lecture, None, None]:
+        return learner.training(database, space, features, seed=asked.seed, state=state)
+
+    question = [database.digest, plain_record(space), eyes.digest, [len(task) for task in features]]
+    lectures = Lectures(learner, begun, question, seed=asked.seed, folder=Path("runs"))
     asked.check_free(place, lectures.path.exists())
-    countdown = Countdown(asked.method, 0)
-
-    def tell(lecture: Lecture) -> None:
-        shown = "".join(f", {name} {value:.3g}" for name, value in lecture.metrics.items())
-        countdown.of(lecture.done, lecture.total, shown)
-
-    learned, last = lectures.attend(minutes=asked.minutes, tell=tell)
-    countdown.close()
+    learned, last = _attended(lectures, asked.method, asked.minutes)
     facts = {
         "method": asked.method, "space": database.facts["space"], "seed": asked.seed, "metrics": dict(last.metrics),
         "database": {"digest": database.digest, "tasks": len(database.tasks), "records": len(database)},
@@ -267,13 +275,102 @@ def _train_on_database(learner: DatabaseLearner, path: Path, extractor: str, ask
     }  # fmt: skip
     if learned:
         keep_model(place, learned, facts)
+    _tell_model(asked, place, facts, last, f"{len(database):,} trainings on {len(database.tasks):,} tasks", bool(learned))
+
+
+def _train_on_episodes(
+    learner: EpisodeLearner, data: str, space: str, episodes: tuple[int, int, int], image_size: str, asked: _Asked
+) -> None:
+    from archscout import api
+    from archscout.catalogue import plain_record
+    from archscout.cli import questions
+    from archscout.core.models import model_place
+    from archscout.core.problem import FEW_SHOT, Problem
+    from archscout.engine.lectures import Lectures, keep_model
+    from archscout.engine.request import Request
+    from archscout.learners._meta_network import recorded
+
+    ways, shots, queries = episodes
+    request = Request(
+        data=data, data_dir=str(asked.data_dir) if asked.data_dir else None, task=FEW_SHOT.name, ways=ways, shots=shots,
+        queries=queries, image_size=image_size, seed=asked.seed,
+        settings={name: value for name, value in asked.words.items() if name.startswith("data.")},
+    )  # fmt: skip
+    request.check()
+    made = questions.space_of(space or "few-shot", asked.words)
+    opened = api.open_request(request, progress=True)
+    place = model_place(asked.name or f"{asked.method}-{opened.task.name}-{ways}-way-{shots}-shot")
+    problem, seconds = Problem(made, opened.task), None if asked.minutes is None else 60 * asked.minutes
+
+    def begun(state: Snapshot | None) -> Generator[Lecture, None, None]:
+        return learner.episodes_training(problem, seed=asked.seed, seconds=seconds, state=state)
+
+    lectures = Lectures(
+        learner, begun, [opened.fingerprint, plain_record(made), asked.minutes], seed=asked.seed, folder=Path("runs")
+    )  # fmt: skip
+    asked.check_free(place, lectures.path.exists())
+    learned, last = _attended(lectures, asked.method, None)
+    facts = {
+        **recorded(made, opened.task, learner, opened.preprocessing), "metrics": dict(last.metrics), "seed": asked.seed,
+        "complete": last.done >= last.total,
+    }  # fmt: skip
+    keep_model(place, learned, facts)
+    _tell_model(asked, place, facts, last, f"{last.done:,} steps on {ways}-way {shots}-shot episodes of {opened.task.name}", True)
+
+
+def _attended(lectures: Lectures, method: str, minutes: float | None) -> tuple[dict[str, Any], Lecture]:
+    """What was learned, and the last lecture, told of as it goes."""
+    from archscout.comparison.telling import Countdown
+
+    countdown = Countdown(method, 0)
+
+    def tell(lecture: Lecture) -> None:
+        shown = "".join(f", {name} {value:.3g}" for name, value in lecture.metrics.items())
+        countdown.of(lecture.done, lecture.total, shown)
+
+    found = lectures.attend(minutes=minutes, tell=tell)
+    countdown.close()
+    return found
+
+
+def _tell_model(asked: _Asked, place: Path, facts: dict[str, Any], last: Lecture, source: str, usable: bool) -> None:
     if asked.as_json:
         print(json.dumps({"name": place.stem, "file": str(place), **{k: v for k, v in facts.items() if k != "sources"}}, indent=1))
         return
     rest = "" if last.done >= last.total else f"; {last.done:,} of {last.total:,} steps, the same command goes on"
-    print(f"{asked.method}: {len(database):,} trainings on {len(database.tasks):,} tasks{rest}")
+    print(f"{asked.method}: {source}{rest}")
     numbers = ", ".join(f"{name} {value:.3g}" for name, value in last.metrics.items())
-    print(f"{numbers}; kept as '{place.stem}' in {place}" if learned else f"{numbers}; nothing to be used yet")
+    print(f"{numbers}; kept as '{place.stem}' in {place}" if usable else f"{numbers}; nothing to be used yet")
+
+
+def adapt(
+    model: Annotated[str, typer.Argument(help="of archscout meta train at-nas: a name (archscout meta list) or a file")],
+    support: Annotated[Path, typer.Option(help="a folder with a sub-folder of a few images for each class")],
+    data: Annotated[Path, typer.Option(help="an image, or a folder of images, to be labelled")],
+    rounds: Annotated[int, typer.Option(help="generations of mutations of the best path", min=0)] = 3,
+    top: Annotated[int, typer.Option(help="classes to give with their probabilities", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="of the mutations")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Adapt architecture and weights to a few images of new classes, and label others; nothing but the support is looked at."""
+    import csv
+    import sys
+
+    from archscout import api
+
+    found = api.adapt(model, support, data, rounds=rounds, top=top, seed=seed)
+    for path, reason in found.pop("skipped"):
+        print(f"archscout: skipped {path}: {reason}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    how = f"{found['score']:.0%} of the support's held-out images right"
+    print(f"archscout: {found['genotype'] or found['architecture']} ({how}, {found['seconds']:.1f} s)", file=sys.stderr)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", "label", "probability"])
+    writer.writerows(
+        [row["file"], guess["label"], f"{guess['probability']:.4f}"] for row in found["rows"] for guess in row["labels"]
+    )
 
 
 def list_(as_json: Json = False) -> None:
@@ -303,10 +400,12 @@ def _model_facts(path: Path) -> dict[str, object]:
     contents, remarks = checkpoint.load(path)
     if contents is None:
         return {"about": str(path), "error": "; ".join(remarks)}
-    facts = {name: contents[1].get(name) for name in ("method", "space", "database", "extractor", "metrics")}
-    source = facts["database"] or {}
-    about = f"{facts['method']}, from {source.get('records', 0):,} trainings on {source.get('tasks', 0):,} tasks"
-    return {"about": about, **facts}
+    facts = {name: contents[1].get(name) for name in ("method", "space", "database", "extractor", "task", "metrics")}
+    source, task = facts["database"] or {}, facts["task"]
+    about = f"{source.get('records', 0):,} trainings on {source.get('tasks', 0):,} tasks"
+    if task is not None:
+        about = f"{task['ways']}-way {task['shots']}-shot episodes of {task['name']}"
+    return {"about": f"{facts['method']}, from {about}", **facts}
 
 
 def _facts(name: str) -> dict[str, object]:

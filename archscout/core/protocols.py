@@ -387,6 +387,21 @@ class DatabaseLearner(Protocol):
 
 
 @runtime_checkable
+class EpisodeLearner(Protocol):
+    """Learns networks from the episodes of a few-shot task, with which others then adapt to new tasks."""
+
+    def episodes_training(
+        self, problem: Problem, *, seed: int, seconds: float | None = None, state: Snapshot | None = None
+    ) -> Generator[Lecture, None, None]:
+        """The training; the last lecture's state holds what was learned.
+
+        seconds: about so long, measured at the beginning; else as long as the settings say. state: of a lecture, from which it goes
+        on, as long as was measured then.
+        """
+        ...
+
+
+@runtime_checkable
 class Family(Protocol):
     """Image classification tasks of one sort, as many as wanted, from which methods that learn across tasks learn."""
 

@@ -1,9 +1,9 @@
-"""Drives a training on a database of tasks: keeps snapshots, goes on after a kill to the same end, stops when the time is up."""
+"""Drives a training across tasks: keeps snapshots, goes on after a kill to the same end, stops when the time is up."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from hashlib import blake2b
 from math import inf
 from pathlib import Path
@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from archscout.catalogue import plain_record
-from archscout.core.database import MetaDatabase
 from archscout.core.errors import Interrupted, UserError
 from archscout.core.moves import Lecture
-from archscout.core.protocols import DatabaseLearner, Snapshot, Space
+from archscout.core.protocols import Snapshot
 from archscout.engine.machine import versions
 from archscout.nn import checkpoint
 
@@ -27,21 +25,19 @@ Tell = Callable[[Lecture], None]
 
 
 class Lectures:
-    """A training of a method on a database, and the file of its snapshots in `folder`, which the same question finds again.
+    """A training of a method that learns across tasks, and the file of its snapshots in `folder`.
 
-    features: of each task, by class (see `DatabaseLearner`). extractor: the digest of what made them.
+    training: begins it, anew or from the state of a lecture. question: JSON-able, what it depends on besides the method, the seed
+    and the version of archscout; the same question finds its file again.
     """
 
     def __init__(
-        self, learner: DatabaseLearner, database: MetaDatabase, space: Space, features: Sequence[Sequence[NDArray[np.float32]]], *,
-        extractor: str, seed: int, folder: Path,
+        self, learner: object, training: Callable[[Snapshot | None], Generator[Lecture, None, None]], question: Sequence[object], *,
+        seed: int, folder: Path,
     ) -> None:  # fmt: skip
-        self._learner, self._database, self._space, self._features, self._seed = learner, database, space, features, seed
-        question = [
-            plain_record(learner), database.digest, plain_record(space), extractor, [len(task) for task in features], seed,
-            versions()["archscout"],
-        ]  # fmt: skip
-        self.digest = blake2b(json.dumps(question).encode(), digest_size=8).hexdigest()
+        self._training = training
+        asked = [plain_record(learner), *question, seed, versions()["archscout"]]
+        self.digest = blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
         """16 hexadecimal digits that name the question."""
         self.path = folder / f"training-{self.digest}.safetensors"
 
@@ -57,7 +53,7 @@ class Lectures:
         last = None if found is None else Lecture(found[1]["done"], found[1]["total"], found[1]["metrics"], state)
         kept = last
         if last is None or last.done < last.total:
-            training = self._learner.training(self._database, self._space, self._features, seed=self._seed, state=state)
+            training = self._training(state)
             try:
                 for lecture in training:
                     tell(lecture)

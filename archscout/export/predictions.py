@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from archscout.core.errors import UserError
 from archscout.export.folder import load_model
-from archscout.nn.adapting import Inner, LearnableNetwork, adapted, classified
+from archscout.nn.adapting import Inner, adapted, classified, learnable
 from archscout.nn.batches import ImageSplit, batches_of
 from archscout.nn.episodes import Episode
 
@@ -29,7 +29,7 @@ def predict_arrays(folder: Path, images: NDArray[np.uint8], names: Sequence[str]
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():
         for x, _ in batches_of(split, 256):
-            rows += [_row(names[len(rows) + n], chances, labels, top) for n, chances in enumerate(network(x).softmax(1))]
+            rows += labelled(network(x), labels, names[len(rows) : len(rows) + len(x)], top)
     return rows
 
 
@@ -41,24 +41,37 @@ def predict_episode(
     support: (N, H, W, C) images with their `labels`. Raises UserError for another number of classes than the network can have.
     """
     network, info = load_model(folder)
+    classes = classes_of(labels, int(info["task"]["classes"]))
+    episode = episode_of(support, labels, images, info["preprocessing"])
+    net, inner = learnable(network), Inner(**info["adaptation"])
+    weights = adapted(net, dict(network.named_parameters()), episode.support, episode.support_labels, inner)
+    return labelled(classified(net, weights, episode, inner.statistics), classes, names, top)
+
+
+def classes_of(labels: Sequence[str], most: int) -> list[str]:
+    """The classes of a support, in order. Raises UserError where they are fewer than two or too many."""
     classes = sorted(set(labels))
-    if not 2 <= len(classes) <= info["task"]["classes"]:
+    if not 2 <= len(classes) <= most:
         raise UserError(
-            f"this network tells 2 to {info['task']['classes']} classes apart, but the support has {len(classes)}; give one "
-            "sub-folder for each class"
+            f"this network tells 2 to {most} classes apart, but the support has {len(classes)}; give one sub-folder for each class"
         )
-    everything = np.concatenate([support, images])
-    split = ImageSplit(
-        everything, np.zeros(len(everything), np.int64), np.arange(len(everything)), tuple(info["preprocessing"]["mean"]),
-        tuple(info["preprocessing"]["std"]),
-    )  # fmt: skip
-    x = split.normalise(split.take(split.rows)[0])
-    y = torch.tensor([classes.index(label) for label in labels])
-    net, inner = LearnableNetwork(network), Inner(**info["adaptation"])
-    queries = Episode(x[: len(y)], y, x[len(y) :], y[:0])
-    weights = adapted(net, dict(network.named_parameters()), queries.support, y, inner)
-    with torch.no_grad():
-        chances = classified(net, weights, queries, inner.statistics)[:, : len(classes)].softmax(1)
+    return classes
+
+
+def episode_of(
+    support: NDArray[np.uint8], labels: Sequence[str], images: NDArray[np.uint8], preprocessing: Mapping[str, Any]
+) -> Episode:
+    """Images (N, H, W, C) with labels, and others (M, H, W, C) without, as an episode."""
+    everything, classes = np.concatenate([support, images]), sorted(set(labels))
+    mean, std = tuple(preprocessing["mean"]), tuple(preprocessing["std"])
+    split = ImageSplit(everything, np.zeros(len(everything), np.int64), np.arange(len(everything)), mean, std)
+    x, y = split.normalise(split.take(split.rows)[0]), torch.tensor([classes.index(label) for label in labels])
+    return Episode(x[: len(y)], y, x[len(y) :], y[:0])
+
+
+def labelled(logits: Tensor, classes: Sequence[str], names: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """Of each image its name and the `top` likeliest of the classes; logits (M, K or more)."""
+    chances = logits.detach()[:, : len(classes)].softmax(1)
     return [_row(name, chance, classes, top) for name, chance in zip(names, chances, strict=True)]
 
 

@@ -145,6 +145,12 @@ def halved(data: Split, share: float, seed: int) -> tuple[Split, Split]:
     return first, second
 
 
+def some(data: ImageSplit, images: int, seed: int) -> ImageSplit:
+    """So many random images of a split; all where there are not more."""
+    rows = np.random.default_rng(derive(seed, "some")).permutation(len(data))[:images]
+    return replace(data, rows=data.rows[np.sort(rows)], source=None)
+
+
 def one_batch(task: Task, split: str, size: int, *, seed: int) -> tuple[Tensor, Tensor]:
     """The same random rows for every caller with this seed; fewer where the split is smaller."""
     data: ImageSplit = task.splits[split]

@@ -11,13 +11,11 @@ from torch import Tensor, nn
 
 from archscout.core.problem import Task
 from archscout.core.seeds import derive
-from archscout.nn.adapting import LearnableNetwork, Tensors, accuracies, meta_gradient
+from archscout.nn.adapting import Found, Tensors, accuracies, learnable, meta_gradients
 from archscout.nn.course import Marks
 from archscout.nn.episode_recipe import EpisodeRecipe
 from archscout.nn.episodes import EpisodeSplit
 from archscout.nn.threads import Threads
-
-Found = tuple[dict[str, Tensor], Tensor]
 
 
 class EpisodeCourse:
@@ -30,7 +28,7 @@ class EpisodeCourse:
         self.data: EpisodeSplit = task.splits["train"]
         self.valid: EpisodeSplit = task.splits["valid"]
         self.device = next(network.parameters()).device
-        self.net = LearnableNetwork(network)
+        self.net = learnable(network)
         self.weights = dict(network.named_parameters())
         self.batch = recipe.batch_for(len(self.data))
         self.per_epoch = max(1, len(self.data) // self.batch)
@@ -49,10 +47,11 @@ class EpisodeCourse:
             group["lr"] = self.recipe.learning_rate * self.recipe.rate(progress)
         seeds = [derive(self.seed, "training", step, number) for number in range(self.batch)]
 
-        def one(seed: int) -> Found:
-            return meta_gradient(self.net, self.weights, self.data.episode(seed).to(self.device), self.recipe.training)
+        def some(seeds: Sequence[int]) -> Found:
+            episodes = [self.data.episode(seed).to(self.device) for seed in seeds]
+            return meta_gradients(self.net, self.weights, episodes, self.recipe.training)
 
-        return follow(self.optimizer, self.weights, self.threads.map(one, seeds), self.recipe.clip)
+        return follow(self.optimizer, self.weights, self.threads.map(some, self.threads.shares(seeds)), self.recipe.clip)
 
     trial = move
 
@@ -88,10 +87,11 @@ def follow(optimizer: torch.optim.Optimizer, weights: Tensors, found: Sequence[F
 
     A weight that is in no episode's network keeps no gradient, so that the optimizer leaves it alone, its momentum included.
     """
+    losses = torch.cat([loss for _, loss in found])
     for name, weight in weights.items():
         shares = [gradients[name] for gradients, _ in found if name in gradients]
-        weight.grad = torch.stack(shares).sum(0) / len(found) if shares else None
+        weight.grad = torch.stack(shares).sum(0) / len(losses) if shares else None
     if clip:
         nn.utils.clip_grad_value_(weights.values(), clip)
     optimizer.step()
-    return torch.stack([loss for _, loss in found]).mean()
+    return losses.mean()

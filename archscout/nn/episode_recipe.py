@@ -50,7 +50,7 @@ class EpisodeRecipe:
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 raise UserError(f"the recipe's {name} is {' or '.join(known)}, but '{getattr(self, name)}' came")
-        for field in fields(self):
+        for field in fields(EpisodeRecipe):
             value = getattr(self, field.name)
             if field.name not in _WORDS and not (math.isfinite(value) and value >= 0):
                 raise UserError(f"the recipe's {field.name} is a number from 0 on, but {value} came")

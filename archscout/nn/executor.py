@@ -165,6 +165,12 @@ def execute(
     return logits
 
 
+def weight_names(graph: OperationGraph) -> dict[int, tuple[str, ...]]:
+    """By the position of every operation with weights, their names."""
+    found = {n: tuple(name for name, _, _ in _entries(graph, op, "default")) for n, op in enumerate(graph.operations)}
+    return {position: names for position, names in found.items() if names}
+
+
 def _entries(graph: OperationGraph, operation: Operation, init: Init) -> list[tuple[str, tuple[int, ...], float | None]]:
     """Names, shapes and scales of an operation's weights; the scale is None for a constant (normalisations, zero biases)."""
     shape = graph.weight_shape(operation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from archscout.nn.adapting import LearnableNetwork, accuracies
+from archscout.nn.adapting import accuracies, learnable
 from archscout.nn.batches import ImageSplit
 from archscout.nn.course import AnyRecipe, Marks
 from archscout.nn.episode_recipe import EpisodeRecipe
@@ -24,5 +24,5 @@ def marks_of(network: nn.Module, split: ImageSplit | TokenSplit | EpisodeSplit, 
         return likelihoods(network, split)
     if isinstance(split, EpisodeSplit):
         assert isinstance(recipe, EpisodeRecipe)
-        return accuracies(LearnableNetwork(network), dict(network.named_parameters()), split, recipe.testing)
+        return accuracies(learnable(network), dict(network.named_parameters()), split, recipe.testing)
     return evaluate(network, split, precision=recipe.precision)[0]

@@ -28,6 +28,7 @@ class Threads:
     """Does things side by side and gives the results in order; a context manager that ends its threads."""
 
     def __init__(self, count: int = 1) -> None:
+        self._count = count
         self._pool = ThreadPoolExecutor(count) if count > 1 else None
 
     def __enter__(self) -> Threads:
@@ -41,3 +42,8 @@ class Threads:
     def map(self, work: Callable[[Item], Outcome], items: Sequence[Item]) -> list[Outcome]:
         """The results of all items; one after the other where there is a single thread, or once the threads have ended."""
         return list(map(work, items) if self._pool is None else self._pool.map(work, items))
+
+    def shares(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """The items in order, parted evenly between the threads; no part is empty."""
+        size = -(-len(items) // self._count)
+        return [items[start : start + size] for start in range(0, len(items), size)]

@@ -14,8 +14,9 @@ each source and operation is drawn anew with a chance, at least one of all.
 As in the search networks of both, normalisations inside cells have no scale of their own (those of the stem do), and poolings are
 normalised. Since the meta-learned weights are those of the answer, a network alone is no different from its path in the supernet.
 
-Deviation: the published stem pools twice, for images of 84 pixels; at 28 the cells would be left with 7. Unless `stem` says
-otherwise, it pools just as often as brings the side down to 24 pixels or fewer: 84, 32 and 28 give 21, 16 and 14.
+The published stem pools twice, for images of 84 pixels; at 28 the cells are left with 7, which costs half of what 14 do and is the
+default here. With stem="fitted" it pools just as often as brings the side down to 24 pixels or fewer: 84, 32 and 28 give 21, 16
+and 14.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class FewShot(Graphed):
     """Cells for few-shot tasks.
 
     channels, cells, nodes: of the first cell; normal and reduction cells in turn; nodes of a cell.
-    stem: "fitted" pools as often as the size of the images asks for, "pooled" twice as published, "plain" never.
+    stem: "pooled" pools twice as published, "fitted" as often as leaves the cells 13 to 24 pixels, "plain" never.
     doubling: whether a reduction cell doubles the channels. mutation: the chance that a source or operation is drawn anew.
     """
 
@@ -64,7 +65,7 @@ class FewShot(Graphed):
     channels: int = 16
     cells: int = 2
     nodes: int = 4
-    stem: Literal["fitted", "pooled", "plain"] = "fitted"
+    stem: Literal["fitted", "pooled", "plain"] = "pooled"
     doubling: bool = True
     mutation: float = 0.1
 

@@ -38,7 +38,14 @@ def made(tmp_path):
     space = catalogue.make("spaces", "nas201")
     database = MadeUp(space).database(2, 2)
     features = [[np.zeros((3, 4), np.float32)] * 2] * 2
-    return lambda learner, **more: Lectures(learner, database, space, features, extractor="none", seed=1, folder=tmp_path, **more)
+
+    def lectures_of(learner, **more):
+        def begun(state):
+            return learner.training(database, space, features, seed=1, state=state)
+
+        return Lectures(learner, begun, [database.digest], seed=1, folder=tmp_path, **more)
+
+    return lectures_of
 
 
 def test_it_ends_the_same_after_a_cut(made, monkeypatch):
