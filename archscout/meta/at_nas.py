@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from archscout.nn.at_nas import AcrossTasks, MetaTraining, paced
 from archscout.nn.supernet_training import kept
 from archscout.nn.threads import Threads
 
-_LECTURE_SECONDS = 10.0
 _PACED = ("iterations", "every", "tasks", "final_tasks")
 _PACED_TO = 0.95
 
@@ -36,14 +34,16 @@ class AtNas(AcrossTasks):
     paths: different ones in a step. every: iterations from one generation to the next. tasks, final_tasks: episodes that judge it,
         and its best at the end.
     evolve: False for uniform paths throughout. fitness: "post" adaptation, "pre", or the "gain" between.
-    channels, cells: of the supernet; 0 for those of the space.
+    channels, cells: of the supernet; 0 for those of the space. report: steps between two lectures.
     """
+
+    report: int = 50
 
     def episodes_training(
         self, problem: Problem, *, seed: int, seconds: float | None = None, state: Snapshot | None = None
     ) -> Generator[Lecture, None, None]:
-        """A lecture about every ten seconds; what was learned are the meta-weights and the population, the fittest first."""
-        begun, settings = monotonic(), self
+        """A lecture every `report` steps; what was learned are the meta-weights and the population, the fittest first."""
+        settings = self
         with Threads(torch.get_num_threads()) as threads:
             if state is not None:
                 settings = self._at({name: int(state[name]) for name in _PACED})
@@ -52,27 +52,26 @@ class AtNas(AcrossTasks):
             training = MetaTraining(problem, settings, seed, threads)
             if state is not None:
                 training.restore(state)
-            yield from self._lectures(training, monotonic() - begun)
+            yield from self._lectures(training)
 
     def _at(self, pace: Mapping[str, Any]) -> AtNas:
         return replace(self, **pace)
 
-    def _lectures(self, training: MetaTraining, spent: float) -> Generator[Lecture, None, None]:
+    def _lectures(self, training: MetaTraining) -> Generator[Lecture, None, None]:
         settings, total = training.settings, training.settings.iterations + 1
-        told, losses = monotonic() - spent, [float("nan")]
+        loss = 0.0
         while not training.done:
-            losses.append(training.learn())
+            loss = training.learn()
             if training.breeds():
                 training.breed()
-            if monotonic() - told > _LECTURE_SECONDS:
-                yield _lecture(training, settings, training.step, total, float(np.nanmean(losses)))
-                told, losses = monotonic(), losses[-1:]
+            if training.step % self.report == 0:
+                yield _lecture(training, settings, training.step, total, loss)
         training.finish()
-        yield _lecture(training, settings, total, total, losses[-1])
+        yield _lecture(training, settings, total, total, loss)
 
 
 def _lecture(training: MetaTraining, settings: AcrossTasks, done: int, total: int, loss: float) -> Lecture:
-    metrics = {"loss": loss, "generation": float(training.generation)}
+    metrics = {"generation": float(training.generation)} | ({"loss": loss} if loss else {})
     if training.fitness:
         metrics["fittest"] = max(training.fitness[a] for a in training.population if a in training.fitness)
     ranked = training.ranked() if done < total else training.population

@@ -54,6 +54,8 @@ class LearnableGraph:
         self._classifier = graph.operations[graph.output]
         self._body = Program(graph, self._classifier.inputs[:1]) if self._classifier.kind == "linear" else None
 
+    loss = staticmethod(F.cross_entropy)
+
     def __call__(self, weights: Tensors, images: Tensor, norms: EpisodeStatistics | None = None) -> Tensor:
         """Images (N, C, H, W) -> logits (N, ways). norms: whose statistics normalisations use; those of the images without."""
         return self._program.run(weights, images, statistics=norms)[0]
@@ -131,7 +133,7 @@ def adapted(
         if not through:
             found |= {name: found[name].detach().requires_grad_() for name in names}
         with torch.enable_grad():
-            loss = F.cross_entropy(net(found, images), labels)
+            loss = net.loss(net(found, images), labels)
             moved = torch.autograd.grad(loss, [found[name] for name in names], create_graph=through, allow_unused=True)
         for name, gradient in zip(names, moved, strict=True):
             if gradient is not None:
@@ -173,7 +175,7 @@ def _meta_gradient(net: LearnableGraph, weights: Tensors, episode: Episode, inne
         images, labels = torch.cat([episode.support, episode.queries]), torch.cat([episode.support_labels, episode.query_labels])
         end = adapted(net, own, images, labels, inner)
         with torch.no_grad():
-            loss = F.cross_entropy(net(end, images), labels)
+            loss = net.loss(net(end, images), labels)
         return {name: own[name] - end[name] for name in names}, loss
     through = inner.method != "fomaml"
     if through:
@@ -181,7 +183,7 @@ def _meta_gradient(net: LearnableGraph, weights: Tensors, episode: Episode, inne
     end = adapted(net, own, episode.support, episode.support_labels, inner, through=through)
     at = own if through else {name: end[name].requires_grad_() for name in names}
     with torch.enable_grad():
-        loss = F.cross_entropy(classified(net, end if through else at, episode, inner.statistics), episode.query_labels)
+        loss = net.loss(classified(net, end if through else at, episode, inner.statistics), episode.query_labels)
         gradients = torch.autograd.grad(loss, [at[name] for name in names], allow_unused=True)
     return {name: g.detach() for name, g in zip(names, gradients, strict=True) if g is not None}, loss.detach()
 

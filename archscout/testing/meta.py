@@ -11,6 +11,8 @@ Those of a `DatabaseLearner` take one and a made-up database:
 @pytest.mark.parametrize("check", DATABASE_CHECKS, ids=lambda check: check.__name__)
 def test_my_method(check):
     check(MyMethod(...), Lessons(MadeUp(space), tasks=20, records=5))
+
+Those of an `EpisodeLearner`, `EPISODE_CHECKS`, take one and `EpisodeLessons(Problem(space, episode_task()))`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from archscout import catalogue
 from archscout.core.database import MetaDatabase
 from archscout.core.evidence import Episode, Estimate, Failure, Observation, observed
 from archscout.core.moves import Judge, Learned, Lecture
-from archscout.core.protocols import DatabaseLearner, MetaLearner, Snapshot
+from archscout.core.problem import Problem
+from archscout.core.protocols import DatabaseLearner, EpisodeLearner, MetaLearner, Snapshot
 from archscout.core.seeds import generator
 from archscout.nn.checkpoint import under
 from archscout.store.snapshots import pack, unpack
@@ -113,7 +116,18 @@ class Lessons:
         return list(learner.training(database or self.database, self.made.space, self.features, seed=seed, state=state))
 
 
-def says_how_far_it_is(learner: DatabaseLearner, lessons: Lessons) -> None:
+@dataclass(frozen=True)
+class EpisodeLessons:
+    """A few-shot task from whose episodes something is learned."""
+
+    problem: Problem
+
+    def lectures(self, learner: EpisodeLearner, seed: int = 0, state: Snapshot | None = None) -> list[Lecture]:
+        """All that a training says."""
+        return list(learner.episodes_training(self.problem, seed=seed, state=state))
+
+
+def says_how_far_it_is(learner: Any, lessons: Lessons | EpisodeLessons) -> None:
     """Steps rise to a total that stays; numbers are finite; the last state holds what was learned, and can be kept."""
     lectures = lessons.lectures(learner)
     done = [lecture.done for lecture in lectures]
@@ -124,13 +138,13 @@ def says_how_far_it_is(learner: DatabaseLearner, lessons: Lessons) -> None:
     assert same_states(unpack(pack(last)), last)
 
 
-def repeats_its_training(learner: DatabaseLearner, lessons: Lessons) -> None:
+def repeats_its_training(learner: Any, lessons: Lessons | EpisodeLessons) -> None:
     """The same seed learns the same, another seed something else."""
     first, again, other = (_last(lessons.lectures(learner, seed)) for seed in (0, 0, 1))
     assert same_states(first, again) and not same_states(first, other)
 
 
-def resumes(learner: DatabaseLearner, lessons: Lessons) -> None:
+def resumes(learner: Any, lessons: Lessons | EpisodeLessons) -> None:
     """From the state of any lecture, a training goes on to the same end."""
     whole = lessons.lectures(learner)
     kept = [lecture for lecture in whole if lecture.state is not None]
@@ -149,7 +163,8 @@ def learns_from_accuracies(learner: DatabaseLearner, lessons: Lessons) -> None:
     assert not same_states(_last(lectures), _last(lessons.lectures(learner, database=shuffled)))
 
 
-DATABASE_CHECKS = (says_how_far_it_is, repeats_its_training, resumes, learns_from_accuracies)
+EPISODE_CHECKS = (says_how_far_it_is, repeats_its_training, resumes)
+DATABASE_CHECKS = (*EPISODE_CHECKS, learns_from_accuracies)
 
 
 def same_states(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

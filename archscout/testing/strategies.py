@@ -29,14 +29,15 @@ from archscout import catalogue
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.evidence import Estimate
+from archscout.core.kinds import kinds_of
 from archscout.core.moves import Progress
-from archscout.core.problem import Problem
+from archscout.core.problem import FEW_SHOT, Problem
 from archscout.core.protocols import Estimator, LoopOwner, Strategy
 from archscout.core.seeds import generator
 from archscout.nn.measure import acceptance, counts
 from archscout.testing.drive import first_moves, run, stop_and_go
 from archscout.testing.problems import Counting, counting
-from archscout.testing.tasks import image_task
+from archscout.testing.tasks import episode_task, image_task
 
 _SEEDS = range(8)
 
@@ -168,12 +169,12 @@ def learns_as_the_seed_says(strategy: Strategy) -> None:
 
 def learns_on_where_it_was_stopped(strategy: Strategy) -> None:
     """A run that is killed and resumed from its snapshots equals a straight one, numbers and answer included."""
-    stop_and_go(strategy, folded(), judges(), evaluations=None, stops=(1, 2, 1))
+    stop_and_go(strategy, folded(strategy), judges(), evaluations=None, stops=(1, 2, 1))
 
 
 def answers_within_the_limits(strategy: Strategy) -> None:
     """Every answer on the way and the last one meet the limits, and are the same where the run is stopped and goes on."""
-    problem = folded()
+    problem = folded(strategy)
     rng = generator(0, "limited")
     sizes = sorted(counts(problem.space, sample(problem.space, rng), problem.task)["params"] for _ in range(31))
     bounded = replace(problem, limits={"params": sizes[3]})
@@ -189,7 +190,7 @@ def ends_in_time(strategy: Strategy) -> None:
     """What `paced` gives are settings, with which a search for next to no time is a short one."""
     assert isinstance(strategy, LoopOwner)
     change: Any = replace
-    short = change(strategy, **strategy.paced(folded(), 1e-6, seed=0))
+    short = change(strategy, **strategy.paced(folded(strategy), 1e-6, seed=0))
     assert len(_reports(short, 0)) <= len(_reports(strategy, 0)), "a search for less time should not be longer"
 
 
@@ -200,13 +201,15 @@ LOOP_CHECKS: Mapping[str, Callable[[Strategy], None]] = {
 """For strategies that own their loop, with settings that make them short: a few steps of batches of 8."""
 
 
-def folded() -> Problem:
-    """A tiny space with a supernet, and images."""
+def folded(strategy: Strategy) -> Problem:
+    """A tiny space with a supernet, and images, or the episodes that the strategy serves."""
+    if kinds_of(strategy) == (FEW_SHOT,):
+        return Problem(catalogue.make("spaces", "few-shot", channels=2, nodes=2), episode_task())
     return Problem(catalogue.make("spaces", "nas201", channels=2, cells=1), image_task((3, 8, 8), 3, 64))
 
 
 def _reports(strategy: Strategy, seed: int) -> list[object]:
-    log = run(strategy, folded(), judges(), seed=seed, evaluations=None)
+    log = run(strategy, folded(strategy), judges(), seed=seed, evaluations=None)
     assert log.moves and log.answer is not None, "a strategy that owns its loop should report, and answer"
     return [*((entry.move.best, dict(entry.move.metrics)) for entry in log.moves if isinstance(entry.move, Progress)), log.answer]
 

@@ -1,4 +1,4 @@
-"""Tiny tasks in memory, of images and of tokens, for tests of spaces, judges and strategies."""
+"""Tiny tasks in memory, of images, tokens and episodes, for tests of spaces, judges and strategies."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
+from PIL import Image, ImageDraw
 
-from archscout.core.problem import IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Task
+from archscout.core.problem import FEW_SHOT, IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, Task
 from archscout.core.seeds import generator
 from archscout.nn.batches import ImageSplit
+from archscout.nn.episodes import EpisodeSplit
 from archscout.nn.tokens import TokenSplit
 
 
@@ -64,3 +66,37 @@ def token_split(name: str, length: int, classes: int, tokens: int, seed: int) ->
     ids = np.cumsum(steps) % classes
     part = ids[:tokens] if name == "train" else ids[tokens:]
     return TokenSplit(part.astype(np.int64), length, source=(token_split, (name, length, classes, tokens, seed)))
+
+
+def episode_task(
+    ways: int = 3, shots: int = 1, queries: int = 2, *, side: int = 12, classes: tuple[int, int] = (12, 6), seed: int = 0
+) -> Task:
+    """A few-shot task of drawn strokes (`strokes`). classes: for training and for validation."""
+    fingerprint = blake2b(f"episode_task {ways} {shots} {queries} {side} {classes} {seed}".encode(), digest_size=16).hexdigest()
+    counts = {"train": 4 * classes[0], "valid": 6}
+    splits = {
+        name: EpisodeSplit(strokes(name, side, number, shots + queries + 1, seed), ways, shots, queries, counts[name])
+        for name, number in zip(counts, classes, strict=True)
+    }
+    return Task("strokes", FEW_SHOT, (1, side, side), ways, fingerprint, splits)
+
+
+@lru_cache(maxsize=16)
+def strokes(name: str, side: int, classes: int, images: int, seed: int) -> ImageSplit:
+    """Characters that nobody knows: three joined strokes make a class; its images are drawn with a shaking, shifted hand.
+
+    name: of the part, so that parts share no class. images: of each class.
+    """
+    rng = generator(seed, "strokes", name)
+    drawn = np.zeros((classes * images, side, side, 1), np.uint8)
+    for number in range(classes):
+        corners = rng.uniform(0.15, 0.85, (4, 2))
+        for image in range(images):
+            shaken = (corners + rng.normal(0, 0.03, corners.shape) + rng.normal(0, 0.04, 2)) * side
+            picture = Image.new("L", (side, side))
+            ImageDraw.Draw(picture).line([tuple(corner) for corner in shaken.tolist()], 255, int(rng.integers(1, 2 + side // 14)))
+            drawn[number * images + image, :, :, 0] = np.asarray(picture)
+    labels = np.repeat(np.arange(classes, dtype=np.int64), images)
+    pixels = drawn / 255
+    source = (strokes, (name, side, classes, images, seed))
+    return ImageSplit(drawn, labels, np.arange(len(labels)), (float(pixels.mean()),), (float(pixels.std()),), source=source)

@@ -19,6 +19,26 @@ NAMES = [name for name in EVERY if name not in LOOPS]
 SHORT = {"batch": 8, "channels": 2, "depth": 1}
 """Of strategies on supernets."""
 SETTINGS = {
+    "at-nas": [
+        {
+            "method": method,
+            "evolve": method != "maml",
+            "iterations": 4,
+            "every": 1,
+            "warm_up": 0.5,
+            "population": 4,
+            "parents": 2,
+            "crossed": 1,
+            "mutated": 1,
+            "paths": 2,
+            "batch": 3,
+            "tasks": 2,
+            "final_tasks": 2,
+            "report": 1,
+            "channels": 0,
+        }
+        for method in ("anil", "maml")
+    ],
     "darts": [{"epochs": 1, "report": 1}, {"epochs": 0.5, "report": 1, "order": 2, "skip_dropout": 0.3, "most_skips": 1}],
     "lpt": [{"epochs": 0.5, "report": 1, "tester_channels": 2}],
     "mdenas": [{"epochs": 3}, {"epochs": 2, "steps_per_trial": 2, "warm_up": 1, "bookkeeping": "detrended"}],
