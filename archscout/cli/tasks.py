@@ -50,7 +50,9 @@ def distance(
     epochs: Epochs = 15.0,
     images: Images = 10_000,
     samples: Samples = 2_000,
-    slack: Annotated[float, typer.Option(help="so far below the best seed of its task a network still counts", min=0, max=1)] = 0.03,
+    slack: Annotated[
+        float, typer.Option(help="so far below the best seed of its task a network still counts", min=0, max=1)
+    ] = 0.03,
     out: Annotated[Path | None, typer.Option(help="folder for page, numbers and networks; the same command goes on in it")] = None,
     settings: Settings = None,
     as_json: Json = False,
@@ -137,4 +139,6 @@ def list_(as_json: Json = False) -> None:
             print(f"{one['name']:22}(damaged)")
         else:
             best = max(one["accuracies"])
-            print(f"{one['name']:22}{one['classes']} classes, accuracy {best:.1%}; {', '.join(one['architectures']) or 'no architecture'}")
+            print(
+                f"{one['name']:22}{one['classes']} classes, accuracy {best:.1%}; {', '.join(one['architectures']) or 'no architecture'}"
+            )

@@ -331,7 +331,9 @@ def render(matrix: TaskMatrix, facts: Mapping[str, Any], command: str) -> str:
     rows = []
     for n, name in enumerate(matrix.names):
         accuracy = _mean_std(matrix.accuracies[:, n])
-        near = Cell(nearest[n][0], "", f"as near: {', '.join(nearest[n][1:])}" if nearest[n][1:] else "") if nearest[n] else Cell("–")
+        near = (
+            Cell(nearest[n][0], "", f"as near: {', '.join(nearest[n][1:])}" if nearest[n][1:] else "") if nearest[n] else Cell("–")
+        )
         rows.append([
             Cell(name), near, Cell(_shown(*accuracy), "n" if ranked[n] else "n bad", "" if ranked[n] else "did not learn"),
             Cell(_number(matrix.chance[n]), "n"), Cell(_number(floor[n]), "n"), Cell(f"{matrix.supports[:, n].mean():,.0f}", "n"),
@@ -354,7 +356,9 @@ def render(matrix: TaskMatrix, facts: Mapping[str, Any], command: str) -> str:
         Section("How to repeat it", pre=command),
     ]  # fmt: skip
     said = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in refusals(matrix)]
-    lead = f"{facts['kind']} distances, Fisher information {facts['mode']}, {matrix.found.shape[0]} seeds, network {facts['network']}."
+    lead = (
+        f"{facts['kind']} distances, Fisher information {facts['mode']}, {matrix.found.shape[0]} seeds, network {facts['network']}."
+    )
     return page("tasks distance", "Task distances", " ".join([lead, *said]), sections, "Made by archscout tasks distance.")
 
 

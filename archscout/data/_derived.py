@@ -54,12 +54,12 @@ def derived(opened: OpenedData, classes: str, seed: int) -> OpenedData:
         if empty := [name for name, count in found.items() if not count]:
             raise DataError(f"the class '{empty[0]}' has no image in the split '{split}'; name other classes")
     fingerprint = digest([opened.fingerprint, groups, seed])
-    note = f"Of these images those of {len(names)} classes are used: {', '.join(names)}; the last is cut to as many as of the others."
+    note = (
+        f"Of these images those of {len(names)} classes are used: {', '.join(names)}; the last is cut to as many as of the others."
+    )
     return replace(
         opened,
-        task=replace(
-            opened.task, name=f"{opened.task.name}:{classes}", classes=len(names), fingerprint=fingerprint, splits=splits
-        ),
+        task=replace(opened.task, name=f"{opened.task.name}:{classes}", classes=len(names), fingerprint=fingerprint, splits=splits),
         test=test,
         classes=tuple(names),
         counts=counts,

@@ -168,7 +168,10 @@ def centroids(network: nn.Module, x: Tensor, y: Tensor, classes: int, chunk: int
     finally:
         hook.remove()
     features = torch.cat(seen).double()
-    rows = [features[y == label].mean(0) if bool((y == label).any()) else torch.full_like(features[0], torch.inf) for label in range(classes)]
+    rows = [
+        features[y == label].mean(0) if bool((y == label).any()) else torch.full_like(features[0], torch.inf)
+        for label in range(classes)
+    ]
     return torch.stack(rows)
 
 
