@@ -13,7 +13,7 @@ import typer
 from archscout.cli.options import DataDir, Json, Settings, given
 from archscout.core.errors import UserError
 
-_DATA = "a data set by name or path, or classes of one: mnist:0 is 0 against the rest, cifar10:cat+dog,ship cats and dogs, ships, others"
+_DATA = "a name or path, or classes of it: mnist:0 is 0 against the rest, cifar10:cat+dog,ship makes cats and dogs, ships, others"
 Epochs = Annotated[float, typer.Option(help="of the networks that stand for the tasks")]
 Images = Annotated[int, typer.Option(help="of each task's training part at most", min=2)]
 Samples = Annotated[int, typer.Option(help="of each task's validation part, on which Fisher information is taken", min=2)]
@@ -64,8 +64,8 @@ def distance(
 
     checked_size(image_size)
     matrix, facts = api.task_distances(
-        [*(data or []), *(more or [])], seeds=seeds, network=network, data_dir=data_dir, image_size=image_size, out=out, slack=slack,
-        settings=given(settings, owners=("space",)), plan={"epochs": epochs, "images": images, "samples": samples},
+        [*(data or []), *(more or [])], seeds=seeds, network=network, data_dir=data_dir, image_size=image_size, out=out,
+        slack=slack, settings=given(settings, owners=("space",)), plan={"epochs": epochs, "images": images, "samples": samples},
         mode=mode, kind=kind, squared=not root, head=head, match=match, per_tensor=per_tensor,
     )  # fmt: skip
     place = None if out is None else write_tasks(out, matrix, facts, shlex.join(["archscout", *sys.argv[1:]]))
@@ -138,7 +138,5 @@ def list_(as_json: Json = False) -> None:
         if "error" in one:
             print(f"{one['name']:22}(damaged)")
         else:
-            best = max(one["accuracies"])
-            print(
-                f"{one['name']:22}{one['classes']} classes, accuracy {best:.1%}; {', '.join(one['architectures']) or 'no architecture'}"
-            )
+            good = ", ".join(one["architectures"]) or "no architecture"
+            print(f"{one['name']:22}{one['classes']} classes, accuracy {max(one['accuracies']):.1%}; {good}")

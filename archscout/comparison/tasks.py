@@ -1,7 +1,7 @@
 """Distances between tasks: trains a network for each and each seed, measures, and tells which task is nearest to which.
 
-Networks and distances are kept as soon as they are there, under names that follow from what was asked (images, plan, seed): a killed
-comparison goes on to the same numbers, and one with more tasks or seeds does again only what is new.
+Networks and distances are kept as soon as they are there, under names that follow from what was asked (images, plan, seed): a
+killed comparison goes on to the same numbers, and one with more tasks or seeds does again only what is new.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ class TaskMatrix:
     @property
     def ranked(self) -> NDArray[np.bool_]:
         """(T,), the tasks that have a network which learned."""
-        found: NDArray[np.bool_] = self.learned.any(0)
-        return found
+        return np.asarray(self.learned.sum(0) > 0)
 
     def table(self) -> tuple[Floats, Floats]:
         """Means and standard deviations (T, T) over the seeds with which both networks learned; NaN where there is no such seed."""
@@ -68,7 +67,7 @@ class TaskMatrix:
             return mean, np.where(count > 1, np.sqrt(spread / (count - 1)), np.nan)
 
     def nearest(self) -> list[tuple[str, ...]]:
-        """For each target the nearest source, and after it those that are as near within one deviation; none where it is not ranked."""
+        """For each target the nearest source, then those as near within one deviation; none where it is not ranked."""
         mean, std = self.table()
         answers: list[tuple[str, ...]] = []
         for target in range(len(self.names)):
@@ -343,8 +342,8 @@ def render(matrix: TaskMatrix, facts: Mapping[str, Any], command: str) -> str:
         Cell("Effective support", "n"),
     ]  # fmt: skip
     sub = (
-        "Rows are sources, columns targets: read a column to find which task is nearest to its target. The nearest source is framed. "
-        "Means over the seeds, with their standard deviation."
+        "Rows are sources, columns targets: read a column to find which task is nearest to its target. "
+        "The nearest source is framed. Means over the seeds, with their standard deviation."
     )
     sections = [
         Section("How far is it?", sub, plot=heat(matrix.names, mean, std, marked)),
@@ -385,7 +384,8 @@ def _number(value: float) -> str:
 
 
 def _plain(values: Floats) -> Any:
-    return np.where(np.isfinite(values), values, None).tolist()
+    """With None for what is not finite."""
+    return [_plain(row) if row.ndim else (float(row) if np.isfinite(row) else None) for row in np.asarray(values)]
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[str, str, int, int]:

@@ -1,9 +1,9 @@
 """A part of a space: what the good architectures of like tasks have in common with their near relations.
 
 For each decision some options are candidates: those that one of the given architectures takes; where these are operations, also a
-skip connection and the same operations with a kernel that is larger or smaller by 2. Decisions that say where an operation reads from
-keep what the given architectures have. So a draw recombines the given architectures, node by node, and varies their operations. This
-construction is ours; the papers say that the space is the union of the cells and operations of the nearest tasks.
+skip connection and the same operations with a kernel that is larger or smaller by 2. Decisions that say where an operation reads
+from keep what the given architectures have. So a draw recombines the given architectures, node by node, and varies their
+operations. This construction is ours; the papers say that the space is the union of the cells and operations of the nearest tasks.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     mnist:0               0 against the other digits, of which as many images are used
     cifar10:cat+dog,ship  three classes: cats and dogs, ships, and all others, of which as many as of the named ones together
 
-A class is called by its name, or by its number from 0 on where no class has that name. The named classes get the labels 0, 1, ... in
-the order in which they are named, the others the last one. Which images of the others are used is drawn, split by split, by the seed
-of the splits.
+A class is called by its name, or by its number from 0 on where no class has that name. The named classes get the labels 0, 1, ...
+in the order in which they are named, the others the last one. Which images of the others are used is drawn, split by split, by the
+seed of the splits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -46,10 +46,10 @@ def derived(opened: OpenedData, classes: str, seed: int) -> OpenedData:
         names.append("other" if "other" not in names else "(other)")
     if len(names) < 2:
         raise DataError(f"':{classes}' leaves no class to tell the named ones from; leave it out, or name fewer classes; {_FORM}")
-    splits = {name: _split(split, name, groups, seed) for name, split in opened.task.splits.items()}
-    test = None if opened.test is None else _split(opened.test, "test", groups, seed)
-    every = {**splits, "test": test}
-    counts = {name: _counts(split, names) for name, split in every.items() if split is not None}
+    every: dict[str, ImageSplit] = {**opened.task.splits, "test": cast(ImageSplit, opened.test)}
+    splits = {name: _split(split, name, groups, seed) for name, split in every.items()}
+    counts = {name: _counts(split, names) for name, split in splits.items()}
+    test = splits.pop("test")
     for split, found in counts.items():
         if empty := [name for name, count in found.items() if not count]:
             raise DataError(f"the class '{empty[0]}' has no image in the split '{split}'; name other classes")

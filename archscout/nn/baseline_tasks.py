@@ -27,8 +27,8 @@ VERSION = 1
 class BaselineTask:
     """A task of the dictionary.
 
-    data: as it was named. fingerprint, sketch: of its images. architectures: good ones, in text form, the best first. accuracies: of
-    its networks, for the seeds 0, 1, ... weights: their state dictionaries. centroids: (K, F) for each, of its classes.
+    data: as it was named. fingerprint, sketch: of its images. architectures: good ones, in text form, the best first. accuracies:
+    of its networks, for the seeds 0, 1, ... weights: their state dictionaries. centroids: (K, F) for each, of its classes.
     """
 
     name: str

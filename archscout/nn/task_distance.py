@@ -1,7 +1,7 @@
 """How far one task is from another, by the Fisher information of networks trained on either.
 
-Le, Soltani, Ravier, Dong and Tarokh 2021 (arXiv 2103.12827, Frechet; 2103.00241, log-determinant). Let N_a and N_b be networks of one
-kind, trained from the same initial weights on tasks a and b. On images and labels of b,
+Le, Soltani, Ravier, Dong and Tarokh 2021 (arXiv 2103.12827, Frechet; 2103.00241, log-determinant). Let N_a and N_b be networks of
+one kind, trained from the same initial weights on tasks a and b. On images and labels of b,
 
     F_j = E (d log p(y | x; theta) / d theta_j)^2,       the diagonal of the Fisher information over all weights,
 
@@ -14,13 +14,13 @@ Neither is symmetric, since the data are those of b. `squared = False` is the ro
 
 Kinds of F: "per-sample" squares the gradient of every image with its own label; "true" draws labels from the network's softmax, by
 the same draw for all networks, so that d of a network and itself is 0; "reference" is what the released code computes: squares of
-gradients of the mean loss of a batch, averaged over the first axis of every tensor (so that all outputs of a layer share a value, and
-a bias has one).
+gradients of the mean loss of a batch, averaged over the first axis of every tensor (so that all outputs of a layer share a value,
+and a bias has one).
 
 Deviations: the released code adds 1e-10 before the logarithm, which decides everything where units are dead; here entries are at
-least the quantile `clip` of those above nought (`clip = 0` is the code's). Where class counts differ, the last layer is left out of
-both vectors; the code pads it with noughts. Class counts of source and target may be matched by the classes' mean features (Le, Dong,
-Soltani and Tarokh 2021, arXiv 2110.02399). Normalisations are in evaluation mode, and their weights are part of the vector.
+least the quantile `clip` of those above nought (`clip = 0` is the code's). Where class counts differ, the last layer is left out
+of both vectors; the code pads it with noughts. Class counts of source and target may be matched by the classes' mean features (Le,
+Dong, Soltani and Tarokh 2021, arXiv 2110.02399). Normalisations are in evaluation mode, and their weights are part of the vector.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TaskDistance:
 
     mode, kind: see the head of this file. squared: of frechet, the square; else its root.
     head: whether the last layer is part of the vectors; "auto" leaves it out where classes differ in number or are matched.
-    match: "centroid" gives every class of the target the label of the source's class that looks most like it to the source's network.
+    match: "centroid" gives each class of the target the label of that class of the source which looks most like it to the source.
     per_tensor: divide every tensor by its own sum, and average the distances of tensors.
     clip: quantile; see above. chunk: images whose gradients are held at once. batch: of the mode "reference".
     """

@@ -4,9 +4,9 @@ The papers call a network an epsilon-approximation of a task where its accuracy 
 networks train for a fixed number of passes, their accuracy is told, and one that did not learn stands for nothing (`learned`).
 
 The network: two 3 x 3 convolutions of 16 channels, maximum over 2 x 2, a layer of 32, the classes; ReLU between. All networks of a
-seed start from the same weights and see their images in the same order, since Fisher vectors are compared entry by entry: networks of
-different starts differ by an arbitrary order of their units. The last layer is drawn last, and has ten outputs at the least, so that
-the other weights start alike whatever the number of classes.
+seed start from the same weights and see their images in the same order, since Fisher vectors are compared entry by entry: networks
+of different starts differ by an arbitrary order of their units. The last layer is drawn last, and has ten outputs at the least, so
+that the other weights start alike whatever the number of classes.
 """
 
 from __future__ import annotations

@@ -1,20 +1,21 @@
-"""FUSE: candidates are fused into one network, and what their outputs weigh says which is best; near like tasks, where some are known.
+"""FUSE: candidates are fused into one network, and what their outputs weigh says which is best; near like tasks, if some are known.
 
 Le, Soltani, Ravier and Dong 2020 (arXiv 2010.13962), with the task distances of 2021 (arXiv 2103.12827; `nn/task_distance.py`). For
 candidates c with outputs c(x), and weights alpha of their choice,
 
     cbar(x) = sum_c softmax(alpha)_c c(x),      min_alpha L_valid(w*(alpha), alpha),     w*(alpha) = argmin_w L_train(w, alpha),
 
-by turns: passes that move the weights of all candidates on L_train, then passes that move alpha on L_valid. After `rounds` of both the
-candidate with the largest alpha stays, with new weights, beside new draws; `turns` times.
+by turns: passes that move the weights of all candidates on L_train, then passes that move alpha on L_valid. After `rounds` of both
+the candidate with the largest alpha stays, with new weights, beside new draws; `turns` times.
 
-The space that is drawn from is narrowed beforehand to the surroundings of what was good for like tasks (`core/narrowed.py`): networks
-of the target and of the tasks in the dictionary (`archscout tasks add`) say which are nearest, `neighbours` of them are taken.
+The space that is drawn from is narrowed beforehand to the surroundings of what was good for like tasks (`core/narrowed.py`):
+networks of the target and of the tasks in the dictionary (`archscout tasks add`) say which are nearest, `neighbours` of them are
+taken.
 
-Mended faults of the released code: alpha moves on a held-out half of the training images (there on the test images); all weights of
-the incumbent are drawn anew (there its linear layer survives, so that it starts ahead); candidates do not start from equal weights;
-optimizers keep their memory from round to round; every draw follows from the seed. `mix = "log-sum"` mixes probabilities in place of
-logits, where strong candidates hide weak ones: log sum_c softmax(alpha)_c softmax(c(x)).
+Mended faults of the released code: alpha moves on a held-out half of the training images (there on the test images); all weights
+of the incumbent are drawn anew (there its linear layer survives, so that it starts ahead); candidates do not start from equal
+weights; optimizers keep their memory from round to round; every draw follows from the seed. `mix = "log-sum"` mixes probabilities
+in place of logits, where strong candidates hide weak ones: log sum_c softmax(alpha)_c softmax(c(x)).
 
 Deviations: candidates are networks of the space at the size of its supernets, where it has them, with normalisations that have
 scales; those use the statistics of the batch. In a round alpha moves at the outputs for `items` held-out images, which are computed
@@ -74,8 +75,9 @@ class Fuse:
     epochs, passes: of a round, over the half of the training images that the weights see, and over the items that alpha sees.
     batch, learning_rate, choice_rate: of Adam for the weights, and for alpha. share: of the training images for the weights.
     items: held-out images on which alpha moves. mix: "logits" or "log-sum".
-    neighbours: tasks of the dictionary around whose architectures is searched; 0 for the whole space. baselines: their names, joined
-        by commas; all where empty. seeds: networks for the distances. target_epochs: of the target's; 0 for as many as the others had.
+    neighbours: tasks of the dictionary around whose architectures is searched; 0 for the whole space.
+    baselines: their names, joined by commas; all where empty. seeds: networks for the distances.
+    target_epochs: of the target's networks; 0 for as many as the others had.
     mode, kind: of the distance. channels, depth: of the candidates, in spaces with supernets; 0 for the size that is usual there.
     report: steps between two reports, each with a snapshot.
     """
@@ -149,20 +151,17 @@ class Fuse:
             ]
         if "narrowed" not in metrics:
             return [
-                "The networks that stand for these data learned no better than chance, so no task of the dictionary could be called "
-                f"near, and FUSE searched the whole space ({before} tuples of choices)."
+                "The networks that stand for these data learned no better than chance, so no task of the dictionary could be "
+                f"called near, and FUSE searched the whole space ({before} tuples of choices)."
             ]
         apart = {name.removeprefix("distance to "): value for name, value in metrics.items() if name.startswith("distance to ")}
         near = sorted(apart, key=lambda name: apart[name])
         told = ", ".join(f"{name} ({apart[name]:.3f})" for name in near[: self.neighbours])
-        others = (
-            f"; the next, {near[self.neighbours]}, lies at {apart[near[self.neighbours]]:.3f}"
-            if len(near) > self.neighbours
-            else ""
-        )
-        found = f"Of the {len(near)} baseline tasks the nearest are {told}{others}. "
+        after = near[self.neighbours : self.neighbours + 1]
+        others = "".join(f"; the next, {name}, lies at {apart[name]:.3f}" for name in after)
         return [
-            f"{found}Around their architectures the space was narrowed from {before} to {metrics['narrowed']:,.0f} tuples of choices."
+            f"Of {len(near)} baseline tasks the nearest are {told}{others}. Around their architectures the space was narrowed from "
+            f"{before} to {metrics['narrowed']:,.0f} tuples of choices."
         ]
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
@@ -312,7 +311,8 @@ class Fusion:
         for _ in range(passes):
             for start in range(0, len(labels), batch):
                 self._chooser.zero_grad(set_to_none=True)
-                self.loss(outputs[:, start : start + batch], labels[start : start + batch]).backward()  # type: ignore[no-untyped-call]
+                loss = self.loss(outputs[:, start : start + batch], labels[start : start + batch])
+                loss.backward()  # type: ignore[no-untyped-call]
                 self._chooser.step()
         return before
 
