@@ -24,7 +24,7 @@ from archscout.core.errors import Interrupted, UserError
 from archscout.engine.machine import versions
 from archscout.nn import checkpoint
 from archscout.nn.task_distance import Fisher, TaskDistance, centroids, matching, support, without_head
-from archscout.nn.task_networks import Build, NetworkPlan, TaskImages, accuracy_of, small_network, trained
+from archscout.nn.task_networks import Build, NetworkPlan, TaskImages, accuracy_of, restored, small_network, trained
 from archscout.report.plots import heat
 from archscout.store.files import checked_folder, write_atomic, write_json
 from archscout.store.lines import LineFile
@@ -169,12 +169,9 @@ class _Networks:
 
     def at(self, seed: int, task: TaskImages) -> nn.Module:
         """A trained network, in evaluation mode."""
-        plan = self._question.plan
-        network = self._question.build(plan.shape, max(plan.outputs, task.task.classes))
         found, _ = checkpoint.load(self._path(seed, task))
         assert found is not None
-        network.load_state_dict(found[0])
-        return network.eval()
+        return restored(self._question.build, self._question.plan, task.task.classes, found[0])
 
     def _kept(self, seed: int, number: int, task: TaskImages) -> bool:
         found, _ = checkpoint.load(self._path(seed, task))

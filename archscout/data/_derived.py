@@ -5,8 +5,8 @@
     mnist:0,1,*           three classes: all others, without leaving images out, 0, and 1
 
 A class is called by its name, or by its number from 0 on where no class has that name. The others get the label 0, so that this
-means the same in all tasks of a data set, and the named classes 1, 2, ... in the order in which they are named; where all are named,
-they begin with 0. Which images of the others are used is drawn, split by split, by the seed of the splits.
+means the same in all tasks of a data set, and the named classes 1, 2, ... in the order in which they are named; where all are
+named, they begin with 0. Which images of the others are used is drawn, split by split, by the seed of the splits.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from archscout.core.sketch import sketch, to_text
 from archscout.nn import checkpoint
 from archscout.nn.checkpoint import under
 from archscout.nn.task_distance import centroids
-from archscout.nn.task_networks import NetworkPlan, TaskImages, small_network
+from archscout.nn.task_networks import NetworkPlan, TaskImages, restored, small_network
 
 VERSION = 1
 
@@ -44,9 +44,7 @@ class BaselineTask:
 
     def network(self, seed: int) -> nn.Module:
         """That of a seed, in evaluation mode."""
-        network = small_network(self.plan.shape, max(self.plan.outputs, self.classes))
-        network.load_state_dict(self.weights[seed])
-        return network.eval()
+        return restored(small_network, self.plan, self.classes, self.weights[seed])
 
     def save(self, path: Path) -> None:
         """Write it to a file."""

@@ -12,7 +12,7 @@ that the other weights start alike whatever the number of classes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import floor
 from typing import Any
@@ -164,6 +164,14 @@ def trained(
         optimizer.step()
         if (step + 1) % stream.per_pass == 0:
             tell()
+    return network.eval()
+
+
+def restored(build: Build, plan: NetworkPlan, classes: int, state: Mapping[str, Tensor]) -> nn.Module:
+    """The trained network of a task with so many classes, in evaluation mode, from its state dictionary."""
+    with torch.device("meta"):  # where weights are drawn from no generator
+        network = build(plan.shape, max(plan.outputs, classes))
+    network.load_state_dict(state, assign=True)
     return network.eval()
 
 

@@ -53,7 +53,7 @@ def test_an_obviously_best_candidate_is_chosen_in_one_round(mix, place):
 
 
 @pytest.mark.parametrize("mix", ["logits", "log-sum"])
-def test_among_equal_candidates_the_choice_stays_even_and_the_first_stays(mix):
+def test_among_equal_candidates_the_choice_stays_even(mix):
     networks = []
     for _ in range(3):
         network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
@@ -65,7 +65,7 @@ def test_among_equal_candidates_the_choice_stays_even_and_the_first_stays(mix):
     for _ in range(3):
         fusion.learn(labelled())
         fusion.judge([labelled()], passes=3, batch=16)
-    # Adam makes a step of whatever sign a rounding error has: equal outputs must have gradients of exactly nought, or equal ones
+    # Rounding errors alone may move it: Adam takes steps of a thousandth whatever their size, 36 in all.
     torch.testing.assert_close(fusion.choice(), torch.full((3,), 1 / 3), atol=2e-3, rtol=0)
 
 
