@@ -76,10 +76,9 @@ def baseline_of(
 
 def read_baseline(path: Path) -> BaselineTask:
     """The task of a file. Raises UserError where it holds none."""
-    found, remarks = checkpoint.load(path)
+    found, _ = checkpoint.load(path)
     if found is None or found[1].get("version") != VERSION:
-        why = "".join(f"; {remark}" for remark in remarks)
-        raise UserError(f"'{path}' holds no baseline task of this version{why}; remove it, and add the task again")
+        raise UserError(f"'{path}' holds no baseline task of this version, or it is damaged; remove it, and add the task again")
     tensors, facts = found
     seeds = range(len(facts["accuracies"]))
     return BaselineTask(

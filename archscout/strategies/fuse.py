@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archscout.core.architecture import Architecture
+from archscout.core.baseline_tasks import baseline_file
 from archscout.core.checks import check_least
 from archscout.core.draw import Accept
 from archscout.core.errors import LimitError, NotFinite, UserError
@@ -112,6 +113,13 @@ class Fuse:
             )
         if self.neighbours < 0 or self.target_epochs < 0:
             raise ValueError(f"neighbours and target_epochs are not negative, but {self.neighbours} and {self.target_epochs} came")
+        for name in self.named:
+            baseline_file(name)  # a name that nobody has is told of at once
+
+    @property
+    def named(self) -> list[str]:
+        """The baseline tasks that alone are looked at; none where all are."""
+        return [name.strip() for name in self.baselines.split(",") if name.strip()]
 
     @property
     def owns_loop(self) -> bool:
@@ -387,8 +395,7 @@ class _Dictionary:
 
     def __init__(self, settings: Fuse, problem: Problem) -> None:
         self._settings, self._problem = settings, problem
-        names = [name.strip() for name in settings.baselines.split(",") if name.strip()]
-        every = read_baselines(names) if settings.neighbours else []
+        every = read_baselines(settings.named) if settings.neighbours else []
         usable = [task for task in every if self.architectures(task)]
         plans = [task.plan for task in usable]
         most = max(plans, key=plans.count, default=None)  # distances of networks of different plans do not compare

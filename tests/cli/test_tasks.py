@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from commandline import Command, banded_images, until
 
-SHORT = ("--epochs", 4, "--samples", 60)
+from archscout.core.errors import UserError
+
+SHORT = ("--epochs", 30, "--samples", 60)
 
 
 @pytest.fixture(autouse=True)
@@ -75,12 +77,12 @@ def test_other_distances(call: Callable[..., str]) -> None:
 
 def test_networks_of_a_space(call: Callable[..., str]) -> None:
     words = ("tasks", "distance", "--data", "bands.npz:low", "bands.npz:high", "--network", "nas201:3.1.2.3.1.4", "--seeds", 1)
-    found = json.loads(call(*words, "--set", "space.channels=2", "--set", "space.cells=1", *SHORT, "--epochs", 8, "--json"))
+    found = json.loads(call(*words, "--set", "space.channels=2", "--set", "space.cells=1", *SHORT, "--json"))
     assert found["network"].startswith("nas201:3.1.2.3.1.4 (channels=2") and 0 < found["mean"][0][1] < 1
 
 
 def test_a_killed_comparison_goes_on_to_the_same_answer(archscout: Command, call: Callable[..., str], folder: Path) -> None:
-    words = ("tasks", "distance", "--data", "bands.npz", "bands.npz:low,*", "--epochs", 30, "--samples", 60, "--json", "--out")
+    words = ("tasks", "distance", "--data", "bands.npz", "bands.npz:low,*", *SHORT, "--json", "--out")
     process = archscout.start(*words, "killed", cwd=folder)
     assert until(lambda: len(list((folder / "killed").glob("networks/*.safetensors"))) > 1, process)
     process.kill()
@@ -90,17 +92,18 @@ def test_a_killed_comparison_goes_on_to_the_same_answer(archscout: Command, call
     assert found | {"page": ""} == straight | {"page": ""} and time.monotonic() > begun
 
 
-def test_a_task_that_is_not_learned_is_not_ranked(archscout: Command, call: Callable[..., str], folder: Path) -> None:
+def test_a_task_that_is_not_learned_is_not_ranked(call: Callable[..., str]) -> None:
     words = ("tasks", "distance", *SHORT, "--seeds", 1, "--data")
     said = call(*words, "noise.npz", "bands.npz", "bands.npz:low,*")
     assert "The network of 'noise.npz' did not learn: its accuracy is" in said
     found = json.loads(call(*words, "noise.npz", "bands.npz", "bands.npz:low,*", "--json"))
     assert not found["tasks"][0]["ranked"] and found["nearest"][0] == [] and found["nearest"][1] == ["bands.npz:low,*"]
     assert found["mean"][0] == [None] * 3
-    archscout(*words, "noise.npz", "bands.npz", cwd=folder, code=2).err.index("no two of the tasks have a network that learned")
+    with pytest.raises(UserError, match="no two of the tasks have a network that learned"):
+        call(*words, "noise.npz", "bands.npz")
 
 
-def test_a_dictionary_of_tasks_narrows_a_search(archscout: Command, call: Callable[..., str], folder: Path) -> None:
+def test_a_dictionary_of_tasks_narrows_a_search(call: Callable[..., str], folder: Path) -> None:
     assert "there is no baseline task in" in call("tasks", "list")
     said = call("tasks", "add", "--data", "bands.npz:low,*", "--architecture", "nas201:3.1.1.1.1.1", "--name", "low", *SHORT)
     assert "'low': 2 classes" in said and "kept in" in said
@@ -109,7 +112,20 @@ def test_a_dictionary_of_tasks_narrows_a_search(archscout: Command, call: Callab
     listed = json.loads(call("tasks", "list", "--json"))
     assert [one["name"] for one in listed] == ["bands-npz", "low"] and len(listed[1]["accuracies"]) == 3
     words = ("search", "--data", "bands.npz:high,*", "--strategy", "fuse", "--space", "nas201", "--set", "space.channels=2")
-    words += ("--set", "space.cells=1", "--set", "strategy.channels=2", "--workers", 1, "--epochs", 1, "--formats", "")
+    words += (
+        "--set",
+        "space.cells=1",
+        "--set",
+        "strategy.channels=2",
+        "--set",
+        "strategy.turns=2",
+        "--workers",
+        1,
+        "--epochs",
+        1,
+        "--formats",
+        "",
+    )
     summary = json.loads(call(*words, "--budget", 10, "--out", "run", "--json"))
     assert summary["test_value"] is not None
     page = (folder / "run" / "report.html").read_text()
@@ -118,29 +134,47 @@ def test_a_dictionary_of_tasks_narrows_a_search(archscout: Command, call: Callab
     assert again["architectures"] == [summary["best"]["architecture"]]
 
 
-def test_bad_input_is_one_sentence(archscout: Command, call: Callable[..., str], folder: Path) -> None:
+def test_bad_input_ends_in_one_sentence_and_code_2(archscout: Command, folder: Path) -> None:
     run = {"cwd": folder, "code": 2}
-    archscout("tasks", "distance", "--data", "bands.npz", **run).refused("between two tasks or more, but 1 came")
-    archscout("tasks", "distance", "--data", "bands.npz", "bands.npz", **run).refused("'bands.npz' are named twice")
     archscout("tasks", "distance", "--data", "bands.npz", "bands.npz:hgh", **run).refused("no class 'hgh'; did you mean 'high'")
-    archscout("tasks", "distance", "--data", "bands.npz", "nowhere", **run).refused("no folder and no data set 'nowhere'")
-    (folder / "story.txt").write_text("a tale of two cities " * 400)
-    archscout("tasks", "distance", "--data", "bands.npz", "story.txt", **run).refused("'story.txt' is a text")
-    archscout("tasks", "distance", "--data", "bands.npz", "noise.npz", "--network", "nas", **run).refused(
-        "'nas' is no architecture"
-    )
-    archscout("tasks", "distance", "--data", "bands.npz", "noise.npz", "--image-size", 3, **run).refused("from 8 to 256")
-    archscout("tasks", "distance", "--data", "bands.npz", "noise.npz", "--match", "centroid", "--head", "keep", **run).refused(
-        "left out then"
-    )
-    archscout("tasks", "distance", "--data", "bands.npz", "noise.npz", "--epochs", 0, **run).refused("epochs and rate are above 0")
     archscout("tasks", "add", "--data", "noise.npz", *SHORT, **run).refused("the network of 'noise.npz' did not learn")
-    archscout("tasks", "add", "--data", "bands.npz", "--architecture", "nas201:9", **run).refused("takes 6 choices")
-    archscout("tasks", "add", "--data", "bands.npz", "--run", "nothing", **run).refused("'nothing' holds no finished search")
-    archscout("tasks", "add", "--data", "bands.npz", "--name", "a/b", **run).refused("a name of baseline tasks")
-    call("tasks", "add", "--data", "bands.npz", "--name", "mine", "--seeds", 1, *SHORT)
-    archscout("tasks", "add", "--data", "bands.npz", "--name", "mine", **run).refused("give --overwrite")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("bands.npz",), "between two tasks or more, but 1 came"),
+        (("bands.npz", "bands.npz"), "'bands.npz' are named twice"),
+        (("bands.npz", "nowhere"), "no folder and no data set 'nowhere'"),
+        (("bands.npz", "story.txt"), "'story.txt' is a text"),
+        (("bands.npz", "noise.npz", "--network", "nas"), "'nas' is no architecture"),
+        (("bands.npz", "noise.npz", "--image-size", 3), "from 8 to 256"),
+        (("bands.npz", "noise.npz", "--match", "centroid", "--head", "keep"), "left out then"),
+        (("bands.npz", "noise.npz", "--epochs", 0), "epochs and rate are above 0"),
+        (("bands.npz", "noise.npz", "--set", "strategy.turns=2"), "strategy"),
+    ],
+)
+def test_distances_that_cannot_be_had(call: Callable[..., str], folder: Path, words: tuple[object, ...], sentence: str) -> None:
+    (folder / "story.txt").write_text("a tale of two cities " * 400)
+    with pytest.raises(UserError, match=sentence):
+        call("tasks", "distance", "--data", *words)
+
+
+def test_tasks_that_cannot_be_kept(call: Callable[..., str], folder: Path) -> None:
+    add = ("tasks", "add", "--data", "bands.npz")
+    for words, sentence in (
+        (("--architecture", "nas201:9"), "takes 6 choices"),
+        (("--run", "nothing"), "'nothing' holds no finished search"),
+        (("--name", "a/b"), "a name of baseline tasks"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            call(*add, *words)
+    call(*add, "--name", "mine", "--seeds", 1, *SHORT)
+    with pytest.raises(UserError, match="'mine' already; choose another --name, or give --overwrite"):
+        call(*add, "--name", "mine")
+    call(*add, "--name", "mine", "--seeds", 2, *SHORT, "--overwrite")
+    [one] = json.loads(call("tasks", "list", "--json"))
+    assert len(one["accuracies"]) == 2
     (folder / "tasks" / "mine.safetensors").write_bytes(b"no task")
+    (folder / "tasks" / "mine.previous.safetensors").unlink()
     assert "(damaged)" in call("tasks", "list")
-    words = ("search", "--data", "bands.npz", "--space", "nas201", "--strategy", "fuse", "--budget", 10, "--out", "run")
-    archscout(*words, **run).refused("mine.safetensors' holds no baseline task")
