@@ -517,29 +517,21 @@ def add_task(
 
     The networks that stand for it are trained now. Raises UserError where they do not learn, and for a name that is taken.
     """
-    from archscout.comparison.telling import Countdown
+    from archscout.comparison.tasks import KeptNetworks, TaskQuestion
     from archscout.core.baseline_tasks import baseline_place
     from archscout.nn.baseline_tasks import baseline_of
-    from archscout.nn.task_networks import BASELINE_SHAPE, NetworkPlan, accuracy_of, images_of, trained
+    from archscout.nn.task_distance import TaskDistance
+    from archscout.nn.task_networks import BASELINE_SHAPE, NetworkPlan, images_of
 
     place = baseline_place(name or "".join(c if c.isalnum() else "-" for c in Path(data).name).strip("-"))
     if place.exists() and not overwrite:
         raise UserError(f"there is a baseline task '{place.stem}' already; choose another --name, or give --overwrite")
-    if seeds < 1:
-        raise UserError(f"seeds is at least 1, but {seeds} came")
     texts = [str(resolve(text, None, settings)[1]) for text in architectures]
     chosen = NetworkPlan(BASELINE_SHAPE, **(plan or {}))
     images = images_of(_open_images(data, data_dir).task, chosen)
-    countdown, done = Countdown("train networks", seeds * max(1, round(chosen.epochs))), 0
-
-    def tell() -> None:
-        nonlocal done
-        done += 1
-        countdown.at(done)
-
-    networks = [trained(images, chosen, seed, tell=tell) for seed in range(seeds)]
-    countdown.close()
-    found = [(network, accuracy_of(network, images)) for network in networks]
+    networks = KeptNetworks(TaskQuestion({place.stem: images}, chosen, TaskDistance(), seeds), Path("runs") / "tasks")
+    networks.train()
+    found = [(networks.at(seed, images), float(networks.accuracies[seed, 0])) for seed in range(seeds)]
     best = max(accuracy for _, accuracy in found)
     if not images.learned(best):
         raise UserError(

@@ -1,11 +1,13 @@
 """Task similarity: distances against known tables, and what near tasks are worth to a search, into results/task_similarity.csv.
 
-    python benchmarks/task_similarity.py --data-dir ../shared/data --parts digits tasks narrowed [--minutes 60] [--small]
+    python benchmarks/task_similarity.py --data-dir ../shared/data --parts digits tasks transfer narrowed [--minutes 60] [--small]
 
     digits    four tasks of scikit-learn's 8 x 8 digits: the distances of a calculation that was made for the specification, kinds
               "per-sample" and "true"; needs scikit-learn (pip install scikit-learn)
     tasks     the eight tasks of the papers, four of MNIST and four of CIFAR-10: nearest sources, noise floor, and the rank
               correlation with the published log-determinant table
+    transfer  what a distance is worth: the rank correlation of d[a, b] with the accuracy on b that is lost when the body of the network
+              of a is kept as it is, and only its last layer learns b
     narrowed  the same tasks: FUSE in the space narrowed by the nearest of the other seven, against FUSE in the whole space, each in
               --seconds in all (distances included), and against random cells; cells of nas201, trained shortly and validated
 
@@ -23,25 +25,29 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from time import monotonic
+from typing import Any
 
 import numpy as np
+import torch
 from _rows import HERE, append, claimed, commit, machine
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
 
 from archscout import api, catalogue
 from archscout.analysis.intervals import mean_interval
 from archscout.analysis.ranks import correlation
 from archscout.comparison.scoring import Question, scores_of
-from archscout.comparison.tasks import TaskMatrix, TaskQuestion, compare_tasks
+from archscout.comparison.tasks import KeptNetworks, TaskQuestion, compare_tasks
 from archscout.core.architecture import Architecture
 from archscout.core.baseline_tasks import baseline_tasks
 from archscout.core.draw import sample
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
-from archscout.core.seeds import generator
+from archscout.core.seeds import generator, seeded
 from archscout.data._opened import DataRequest, open_data
 from archscout.nn.batches import ImageSplit
 from archscout.nn.task_distance import TaskDistance
-from archscout.nn.task_networks import NetworkPlan, images_of
+from archscout.nn.task_networks import NetworkPlan, TaskImages, images_of
 from archscout.store.files import write_json
 from archscout.strategies.fuse import Fuse
 
@@ -77,7 +83,7 @@ class Bench:
         return left
 
     def write(self, part: str, rows: Sequence[dict[str, object]], begun: float) -> None:
-        small = " --small" if self.asked.small else ""
+        small = " --small" if self.asked.small and part != "digits" else ""
         words = f"python benchmarks/task_similarity.py --data-dir ../shared/data --parts {part}{small}"
         tail = {"seed": 0, "command": words, "commit": commit(), "machine": machine(1), "seconds": round(monotonic() - begun, 1)}
         append(self.asked.results, [{**row, **tail} for row in rows])
@@ -142,7 +148,7 @@ def tasks(bench: Bench) -> None:
     """Both kinds of distance, on one set of networks."""
     for kind in ("frechet", "log-determinant"):
         begun = monotonic()
-        matrix = _eight(bench, kind)
+        matrix = compare_tasks(_question(bench, kind), bench.asked.runs / "tasks")
         ours, std = matrix.table()
         rows = []
         for target, near in enumerate(matrix.nearest()):
@@ -150,7 +156,7 @@ def tasks(bench: Bench) -> None:
                 continue
             source = matrix.names.index(near[0])
             value, spread = ours[source, target], std[source, target]
-            label = f"{kind}: to {_short(matrix.names[target])} nearest is {_short(near[0])}, at"
+            label = f"{kind}: to {matrix.names[target]} nearest is {near[0]}, at"
             rows.append(claimed(label, value, value - spread, value + spread))
         rows.append(claimed(f"{kind}: noise floor", float(matrix.floor().mean()), *_ends(matrix.floor())))
         off = ~np.eye(len(ours), dtype=bool) & np.isfinite(ours)
@@ -160,6 +166,49 @@ def tasks(bench: Bench) -> None:
         same = _same_nearest(ours, table)
         rows.append(claimed(f"{kind}: of 8 targets, those whose nearest source is the published one", same, published=8))
         bench.write("tasks", rows, begun)
+
+
+def transfer(bench: Bench) -> None:
+    begun, question = monotonic(), _question(bench, "frechet")
+    networks = KeptNetworks(question, bench.asked.runs / "tasks")
+    networks.train()
+    matrix = compare_tasks(question, bench.asked.runs / "tasks")
+    made = list(question.tasks.values())
+    lost = np.full(matrix.found.shape, np.nan)
+    for seed in range(question.seeds):
+        for a, source in enumerate(made):
+            network = networks.at(seed, source)
+            for b, target in enumerate(made):
+                bench.left()
+                lost[seed, a, b] = matrix.accuracies[seed, b] - _head_only(network, target)
+    off = ~np.eye(len(made), dtype=bool)
+    every, own = correlation(matrix.table()[0][off], lost.mean(0)[off], "spearman"), []
+    for b in range(len(made)):
+        rows = off[:, b]
+        own.append(correlation(matrix.table()[0][rows, b], lost.mean(0)[rows, b], "spearman"))
+    label = "Spearman's rho of the distance and the accuracy lost with the body of the source"
+    rows_of = [
+        claimed(f"{label}, {off.sum()} pairs", every),
+        claimed(f"{label}, mean over 8 targets", mean(own), *mean_interval(own)),
+    ]
+    bench.write("transfer", rows_of, begun)
+
+
+def _head_only(network: nn.Module, target: TaskImages) -> float:
+    """The validation accuracy of a linear classifier on the frozen features, trained on at most 2,000 images."""
+    features = nn.Sequential(*list(network.children())[:-1])
+    with torch.no_grad():
+        x, y = target.train.take(np.arange(min(2000, len(target.train))))
+        seen, other = features(target.train.normalise(x)), features(target.x)
+    scale = seen.std(0) + 1e-3
+    with seeded(0):
+        head = nn.Linear(seen.shape[1], target.task.classes)
+    optimizer = torch.optim.Adam(head.parameters(), 0.03)
+    for _ in range(200):
+        optimizer.zero_grad()
+        F.cross_entropy(head(seen / scale), y).backward()
+        optimizer.step()
+    return float((head(other / scale).argmax(1) == target.y).float().mean())
 
 
 def narrowed(bench: Bench) -> None:
@@ -233,17 +282,15 @@ def _trained(
     return 100 * np.array([found[cell.choices] for cell in cells])
 
 
-def _eight(bench: Bench, kind: str) -> TaskMatrix:
-    size = "16" if bench.asked.small else "auto"
-    out = bench.asked.runs / "tasks"
-    matrix, _ = api.task_distances(
-        list(TASKS.values()), seeds=2 if bench.asked.small else 3, data_dir=bench.asked.data_dir, image_size=size, out=out,
-        kind=kind, plan=_plan(bench),
-    )  # fmt: skip
-    return matrix
+def _question(bench: Bench, kind: str) -> TaskQuestion:
+    """The eight tasks, of one size."""
+    opened = {name: open_data(DataRequest(data, bench.asked.data_dir, augment="none")).task for name, data in TASKS.items()}
+    plan = NetworkPlan((3, 16, 16) if bench.asked.small else (3, 32, 32), **_plan(bench))
+    made = {name: images_of(task, plan) for name, task in opened.items()}
+    return TaskQuestion(made, plan, TaskDistance(kind=kind), 2 if bench.asked.small else 3)
 
 
-def _plan(bench: Bench) -> dict[str, object]:
+def _plan(bench: Bench) -> dict[str, Any]:
     return {"epochs": 8.0, "images": 2000, "samples": 300} if bench.asked.small else {}
 
 
@@ -260,11 +307,7 @@ def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def _short(data: str) -> str:
-    return next(name for name, text in TASKS.items() if text == data)
-
-
-PARTS = {"digits": digits, "tasks": tasks, "narrowed": narrowed}
+PARTS = {"digits": digits, "tasks": tasks, "transfer": transfer, "narrowed": narrowed}
 
 
 def main() -> None:

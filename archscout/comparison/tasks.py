@@ -118,8 +118,6 @@ class TaskQuestion:
     slack: float = SLACK
 
     def __post_init__(self) -> None:
-        if len(self.tasks) < 2:
-            raise UserError(f"distances are between two tasks or more, but {len(self.tasks)} came; name more data")
         if self.seeds < 1 or not 0 <= self.slack <= 1:
             raise UserError(f"seeds is at least 1 and slack lies between 0 and 1, but {self.seeds} and {self.slack:g} came")
 
@@ -129,9 +127,10 @@ def compare_tasks(question: TaskQuestion, folder: Path) -> TaskMatrix:
 
     Raises UserError where fewer than two tasks have a network that learned.
     """
-    folder = checked_folder(folder)
+    if len(question.tasks) < 2:
+        raise UserError(f"distances are between two tasks or more, but {len(question.tasks)} came; name more data")
+    networks = KeptNetworks(question, folder)
     try:
-        networks = _Networks(question, folder)
         networks.train()
         return _measured(question, networks, folder)
     except Interrupted as stop:
@@ -139,11 +138,11 @@ def compare_tasks(question: TaskQuestion, folder: Path) -> TaskMatrix:
         raise
 
 
-class _Networks:
-    """The networks of all tasks and seeds, each in a file of its own."""
+class KeptNetworks:
+    """The networks of all tasks and seeds, each in a file of its own in a folder. accuracies: (S, T), when all are trained."""
 
     def __init__(self, question: TaskQuestion, folder: Path) -> None:
-        self._question, self._folder = question, folder / "networks"
+        self._question, self._folder = question, checked_folder(folder) / "networks"
         self.accuracies = np.full((question.seeds, len(question.tasks)), np.nan)
 
     def train(self) -> None:
@@ -185,7 +184,7 @@ class _Networks:
         return self._folder / f"{_digest(asked)}.safetensors"
 
 
-def _measured(question: TaskQuestion, networks: _Networks, folder: Path) -> TaskMatrix:
+def _measured(question: TaskQuestion, networks: KeptNetworks, folder: Path) -> TaskMatrix:
     tasks = list(question.tasks.values())
     count, seeds = len(tasks), question.seeds
     left_out = question.distance.leaves_head_out({task.task.classes for task in tasks})
@@ -252,7 +251,7 @@ class _Own:
     """One target: the Fisher information of its own networks, each taken once, and of others on its images."""
 
     def __init__(
-        self, distance: TaskDistance, networks: _Networks, target: TaskImages, left_out: bool, passed: Callable[[], None]
+        self, distance: TaskDistance, networks: KeptNetworks, target: TaskImages, left_out: bool, passed: Callable[[], None]
     ) -> None:  # fmt: skip
         self._distance, self._networks, self._target = distance, networks, target
         self._left_out, self._passed = left_out, passed
