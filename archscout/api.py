@@ -484,15 +484,16 @@ def task_distances(
     distance: the fields of `TaskDistance`.
     """
     from archscout.comparison.tasks import TaskQuestion, compare_tasks
+    from archscout.data._form import checked_size
     from archscout.nn.task_distance import TaskDistance
     from archscout.nn.task_networks import LEAST_OUTPUTS, NetworkPlan, common_shape, images_of
 
     if twice := [name for name in data if list(data).count(name) > 1]:
         raise UserError(f"the data '{twice[0]}' are named twice; name each task once")
+    side = checked_size(image_size) or 0
     measured = _distance_of(TaskDistance, distance)
     build, kind = _task_network(network, settings or {})
     opened = {name: _open_images(name, data_dir) for name in data}
-    side = 0 if image_size == "auto" else int(image_size)
     outputs = max([LEAST_OUTPUTS, *(one.task.classes for one in opened.values())])
     chosen = NetworkPlan(common_shape([one.task.shape for one in opened.values()], side), **{"outputs": outputs, **(plan or {})})
     tasks = {name: images_of(one.task, chosen) for name, one in opened.items()}

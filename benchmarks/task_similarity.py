@@ -6,8 +6,8 @@
               "per-sample" and "true"; needs scikit-learn (pip install scikit-learn)
     tasks     the eight tasks of the papers, four of MNIST and four of CIFAR-10: nearest sources, noise floor, and the rank
               correlation with the published log-determinant table
-    transfer  what a distance is worth: the rank correlation of d[a, b] with the accuracy on b that is lost when the body of the network
-              of a is kept as it is, and only its last layer learns b
+    transfer  what a distance is worth: the rank correlation of d[a, b] with the accuracy on b that is lost when the body of the
+              network of a is kept as it is, and only its last layer learns b
     narrowed  the same tasks: FUSE in the space narrowed by the nearest of the other seven, against FUSE in the whole space, each in
               --seconds in all (distances included), and against random cells; cells of nas201, trained shortly and validated
 

@@ -60,9 +60,7 @@ def distance(
     """How far tasks are from one another, by networks trained on each: --data A B C; rows are sources, columns targets."""
     from archscout import api
     from archscout.comparison.tasks import table_lines, write_tasks
-    from archscout.data._form import checked_size
 
-    checked_size(image_size)
     matrix, facts = api.task_distances(
         [*(data or []), *(more or [])], seeds=seeds, network=network, data_dir=data_dir, image_size=image_size, out=out,
         slack=slack, settings=given(settings, owners=("space",)), plan={"epochs": epochs, "images": images, "samples": samples},

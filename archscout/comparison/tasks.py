@@ -129,6 +129,10 @@ def compare_tasks(question: TaskQuestion, folder: Path) -> TaskMatrix:
     """
     if len(question.tasks) < 2:
         raise UserError(f"distances are between two tasks or more, but {len(question.tasks)} came; name more data")
+    met: dict[str, str] = {}
+    for name, task in question.tasks.items():
+        if (other := met.setdefault(task.task.fingerprint, name)) != name:
+            raise UserError(f"'{other}' and '{name}' have the same images and classes; name each task once")
     networks = KeptNetworks(question, folder)
     try:
         networks.train()

@@ -83,7 +83,7 @@ def test_networks_of_a_space(call: Callable[..., str]) -> None:
 
 
 def test_a_killed_comparison_goes_on_to_the_same_answer(archscout: Command, call: Callable[..., str], folder: Path) -> None:
-    words = ("tasks", "distance", "--data", "bands.npz", "bands.npz:low,*", *SHORT, "--json", "--out")
+    words = ("tasks", "distance", "--data", "bands.npz", "bands.npz:low,*", *SHORT, "--seeds", 2, "--json", "--out")
     process = archscout.start(*words, "killed", cwd=folder)
     assert until(lambda: len(list((folder / "killed").glob("networks/*.safetensors"))) > 1, process)
     process.kill()
@@ -146,6 +146,7 @@ def test_bad_input_ends_in_one_sentence_and_code_2(archscout: Command, folder: P
     [
         (("bands.npz",), "between two tasks or more, but 1 came"),
         (("bands.npz", "bands.npz"), "'bands.npz' are named twice"),
+        (("bands.npz", "copy.npz"), "'bands.npz' and 'copy.npz' have the same images"),
         (("bands.npz", "nowhere"), "no folder and no data set 'nowhere'"),
         (("bands.npz", "story.txt"), "'story.txt' is a text"),
         (("bands.npz", "noise.npz", "--network", "nas"), "'nas' is no architecture"),
@@ -157,6 +158,7 @@ def test_bad_input_ends_in_one_sentence_and_code_2(archscout: Command, folder: P
 )
 def test_distances_that_cannot_be_had(call: Callable[..., str], folder: Path, words: tuple[object, ...], sentence: str) -> None:
     (folder / "story.txt").write_text("a tale of two cities " * 400)
+    (folder / "copy.npz").write_bytes((folder / "bands.npz").read_bytes())
     with pytest.raises(UserError, match=sentence):
         call("tasks", "distance", "--data", *words)
 
