@@ -54,7 +54,7 @@ from archscout.nn.measure import acceptance
 from archscout.nn.recipe import new_network
 from archscout.nn.supernet import activations
 from archscout.nn.supernet_training import kept, kept_optimizer, put_back, put_back_optimizer
-from archscout.nn.task_distance import TaskDistance, without_head
+from archscout.nn.task_distance import TaskDistance, centroids, matching, without_head
 from archscout.nn.task_networks import TaskImages, accuracy_of, images_of, trained
 
 _SLACK = 0.03
@@ -79,7 +79,8 @@ class Fuse:
     neighbours: tasks of the dictionary around whose architectures is searched; 0 for the whole space.
     baselines: their names, joined by commas; all where empty. seeds: networks for the distances.
     target_epochs: of the target's networks; 0 for as many as the others had.
-    mode, kind: of the distance. channels, depth: of the candidates, in spaces with supernets; 0 for the size that is usual there.
+    mode, kind, match: of the distance; "centroid" where classes are numbered in no common order.
+    channels, depth: of the candidates, in spaces with supernets; 0 for the size that is usual there.
     report: steps between two reports, each with a snapshot.
     """
 
@@ -100,6 +101,7 @@ class Fuse:
     target_epochs: float = 0.0
     mode: Literal["per-sample", "true", "reference"] = "per-sample"
     kind: Literal["frechet", "log-determinant"] = "frechet"
+    match: Literal["none", "centroid"] = "none"
     channels: int = 8
     depth: int = 0
     report: int = 50
@@ -427,12 +429,15 @@ class _Dictionary:
         """The accuracy of the target's network of a seed, then its distance to each of the tasks, (1 + B,)."""
         plan, images = self.tasks[0].plan, self.images
         network = trained(images, replace(plan, epochs=self._settings.target_epochs or plan.epochs), seed)
-        distance = TaskDistance(self._settings.mode, self._settings.kind)
+        distance = TaskDistance(self._settings.mode, self._settings.kind, match=self._settings.match)
         own = distance.fisher(network, images.x, images.y)
         found = [accuracy_of(network, images)]
         for task in self.tasks:
             other = task.network(seed)
-            source = distance.fisher(other, images.x, images.y)
+            labels = images.y
+            if distance.match == "centroid":
+                labels = matching(task.centroids[seed], centroids(other, images.x, images.y, images.task.classes))[images.y]
+            source = distance.fisher(other, images.x, labels)
             if distance.leaves_head_out({task.classes, images.task.classes}):
                 found.append(distance.between(without_head(source, other), without_head(own, network)))
             else:

@@ -154,6 +154,13 @@ def test_near_tasks_narrow_the_space():
 
 
 @pytest.mark.usefixtures("dictionary")
+def test_classes_can_be_matched():
+    plain, matched = (searched(replace(SHORT, match=match, turns=1))[1][-1].metrics for match in ("none", "centroid"))
+    assert matched["distance to near"] < 1e-6, "its own classes are those of the same task"
+    assert matched["distance to far"] != plain["distance to far"] and matched["distance to far"] > 1e-3
+
+
+@pytest.mark.usefixtures("dictionary")
 def test_which_tasks_count_can_be_said():
     _, reports = searched(replace(SHORT, baselines="far"))
     assert reports[-1].metrics["narrowed"] == 2**6 and "distance to near" not in reports[-1].metrics
