@@ -83,8 +83,10 @@ class Bench:
         return left
 
     def write(self, part: str, rows: Sequence[dict[str, object]], begun: float) -> None:
-        small = " --small" if self.asked.small and part != "digits" else ""
-        words = f"python benchmarks/task_similarity.py --data-dir ../shared/data --parts {part}{small}"
+        words = f"python benchmarks/task_similarity.py --data-dir ../shared/data --parts {part}"
+        words += " --small" if self.asked.small and part != "digits" else ""
+        if part == "narrowed":
+            words += "".join(f" --{name} {getattr(self.asked, name):g}" for name in ("seconds", "seeds", "cells", "epochs"))
         tail = {"seed": 0, "command": words, "commit": commit(), "machine": machine(1), "seconds": round(monotonic() - begun, 1)}
         append(self.asked.results, [{**row, **tail} for row in rows])
         for row in rows:
