@@ -22,7 +22,7 @@ from archscout.core.protocols import Space
 SKIPS = ("skip_connect", "identity", "skip")
 """What spaces call the operation that hands its input on; the first word of an option."""
 _KERNEL = re.compile(r"(\d+)x\1|(?<![a-z])k(\d+)")
-_TRIES = 10_000
+_TRIES = 2_000
 
 
 @dataclass(frozen=True)

@@ -169,10 +169,13 @@ class Fuse:
         told = ", ".join(f"{name} ({apart[name]:.3f})" for name in near[: self.neighbours])
         after = near[self.neighbours : self.neighbours + 1]
         others = "".join(f"; the next, {name}, lies at {apart[name]:.3f}" for name in after)
-        return [
-            f"Of {len(near)} baseline tasks the nearest are {told}{others}. Around their architectures the space was narrowed from "
-            f"{before} to {metrics['narrowed']:,.0f} tuples of choices."
-        ]
+        found = f"Of {len(near)} baseline tasks the nearest are {told}{others}. "
+        if metrics["left"]:
+            return [
+                f"{found}Nothing around their architectures meets the limits, so FUSE searched the whole space ({before} tuples)."
+            ]
+        size = f"{metrics['narrowed']:,.0f}"
+        return [f"{found}Around their architectures the space was narrowed from {before} to {size} tuples of choices."]
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Measure distances, where tasks are known; then fuse, with a report every few steps."""
@@ -182,6 +185,7 @@ class Fuse:
         steps = self._steps(data)
         per_turn = self.rounds * steps
         drawn = _Draws(place, acceptance(problem), seed)
+        facts["left"] = float(drawn.left)
         first = int(state["step"]) if state is not None and "step" in state else 0
         best = problem.space.architecture(state["best"].tolist()) if state is not None and first else drawn.first()
         fusion: Fusion | None = None
@@ -364,6 +368,12 @@ class _Draws:
 
     def __init__(self, place: Narrowed | Whole, accept: Accept | None, seed: int) -> None:
         self._place, self._accept, self._seed = place, accept, seed
+        self.left = False
+        """Whether nothing in the part meets the limits, so that the whole space is drawn from."""
+        try:
+            place.sample(generator(seed, "probe"), accept)
+        except LimitError:
+            self._place, self.left = Whole(place.space), True
 
     def first(self) -> Architecture:
         """The first incumbent."""
@@ -388,8 +398,7 @@ class _Draws:
         except LimitError:
             if isinstance(self._place, Whole):
                 raise
-            self._place = Whole(self._place.space)
-            return self._place.sample(rng, self._accept)
+            return Whole(self._place.space).sample(rng, self._accept)  # `_place` stays, so that whoever goes on draws the same
 
 
 class _Dictionary:

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from archscout import catalogue
 from archscout.core.baseline_tasks import baseline_place
 from archscout.core.errors import UnknownName, UserError
+from archscout.core.narrowed import Narrowed
 from archscout.core.problem import Problem
 from archscout.nn.baseline_tasks import baseline_of
 from archscout.nn.task_networks import NetworkPlan, images_of, trained
-from archscout.strategies.fuse import Fuse, Fusion
+from archscout.strategies.fuse import Fuse, Fusion, _Draws
 from archscout.testing.strategies import LOOP_CHECKS
 from archscout.testing.tasks import image_task
 
@@ -168,6 +169,21 @@ def test_which_tasks_count_can_be_said():
     assert both.choices[1] in (1, 4)
     with pytest.raises(UnknownName, match=r"there is no baseline task 'nar'; did you mean 'near' or 'far'"):
         searched(replace(SHORT, baselines="nar"))
+
+
+def test_where_nothing_near_meets_the_limits_the_whole_space_is_drawn_from():
+    part = Narrowed(SPACE, ((3,),) * 6)
+
+    def accept(architecture):
+        return architecture.choices[0] != 3
+
+    one, other = (_Draws(part, accept, seed=1) for _ in range(2))
+    first = one.first()
+    assert one.left and accept(first)
+    assert one.others(0, first, 2) == other.others(0, first, 2), "whoever goes on later draws the same"
+    assert not _Draws(part, None, seed=1).left
+    [said] = SHORT.remarks({"space": 15625.0, "baselines": 1.0, "narrowed": 1.0, "left": 1.0, "distance to near": 0.1})
+    assert "Nothing around their architectures meets the limits" in said
 
 
 def test_an_empty_dictionary_is_told_of(tmp_path, monkeypatch):
