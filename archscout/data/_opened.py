@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from archscout.core.vocabulary import Vocabulary
 from archscout.data._augment import augmentation_of, flip_by_names
 from archscout.data._contents import SPLITS, EpisodicSet, FlipRule, Found, Place, Progress, Rows, digest
 from archscout.data._decode import SUFFIXES, decode, prepare_files
+from archscout.data._derived import derived, parted
 from archscout.data._episodes import TEST_EPISODES, VALID_EPISODES, EpisodeForm, divided
 from archscout.data._form import checked_size
 from archscout.data._prepared import SCHEMA, Prepared, keep_split, open_split, prepare, split_rows
@@ -36,12 +37,12 @@ _EPISODES = EpisodeForm()
 class DataRequest:
     """What data are wanted, and in which form.
 
-    source: a folder, an .npz or .csv file, or the name of a data set. data_dir: where published sets lie (also
-    $ARCHSCOUT_DATA). image_size: "auto" or pixels, 8 to 256. seed: of the splits that are drawn. labels: a CSV file with the
-    columns file, label and perhaps split, for images in a folder. augment: "auto", "none" or a list such as
-    "shift=2,flip,cutout=8". limit_per_class: of each class at most so many images in each split. settings: of the data
-    plug-in, such as (("alphabet", "Greek"),). task: the kind of task that the data must be of; "auto" for what they are.
-    vocabulary: of a text, "auto", "word" or "byte". episodes: of few-shot tasks.
+    source: a folder, an .npz or .csv file, or the name of a data set; with classes behind it, such as mnist:0, a task made of them
+    (`_derived`). data_dir: where published sets lie (also $ARCHSCOUT_DATA). image_size: "auto" or pixels, 8 to 256. seed: of the
+    splits that are drawn. labels: a CSV file with the columns file, label and perhaps split, for images in a folder. augment:
+    "auto", "none" or a list such as "shift=2,flip,cutout=8". limit_per_class: of each class at most so many images in each split.
+    settings: of the data plug-in, such as (("alphabet", "Greek"),). task: the kind of task that the data must be of; "auto" for
+    what they are. vocabulary: of a text, "auto", "word" or "byte". episodes: of few-shot tasks.
     """
 
     source: str
@@ -86,6 +87,14 @@ class OpenedData:
 def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedData:
     """Find, prepare (or take from the cache) and split the data. Raises DataError or UnknownName, one sentence each."""
     checked_size(request.image_size)
+    source, classes = parted(request.source)
+    if classes is not None:
+        opened = open_data(replace(request, source=source), progress)
+        if opened.vocabulary is not None:
+            raise DataError(f"':{classes}' names classes of images, but '{source}' is a text; leave it out")
+        if opened.task.kind == FEW_SHOT:
+            raise DataError(f"few-shot episodes are drawn of all classes; leave ':{classes}' out")
+        return derived(opened, classes, request.seed)
     plugin = _plugin(request)
     place = Place(cache_folder(), data_folder_of(request.data_dir), progress)
     if request.task == FEW_SHOT.name and isinstance(plugin, EpisodicSet):

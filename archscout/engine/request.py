@@ -120,8 +120,12 @@ class Request:
 
 
 def _anchored(text: str) -> str:
-    path = Path(text).expanduser()
-    return str(path.resolve()) if path.exists() else text
+    """With an absolute path, where the text names one, perhaps with classes behind it (./images:cat)."""
+    base, colon, classes = text.rpartition(":")
+    for path, rest in ((Path(text).expanduser(), ""), (Path(base).expanduser(), f":{classes}")):
+        if path.exists() and (colon or not rest):
+            return f"{path.resolve()}{rest}"
+    return text
 
 
 def parse_count(text: str, option: str) -> float:

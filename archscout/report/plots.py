@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import ceil, floor, isfinite, log10
 from typing import TypeVar
 
+import numpy as np
 from markupsafe import Markup, escape
+from numpy.typing import ArrayLike
 
 from archscout.report.words import percent, short
 
@@ -196,6 +199,44 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
         x = left + j * cell + cell / 2 + 4
         parts.append(f'<text class="tick end" transform="translate({x} {bottom + 8}) rotate(-55)">{escape(_cut(label))}</text>')
     return _svg(parts, f"Confusion of {count} classes", left + count * cell + 6, bottom + 92, "plot matrix")
+
+
+def heat(
+    labels: Sequence[str], matrix: ArrayLike, spread: ArrayLike | None = None, framed: Sequence[tuple[int, int]] = ()
+) -> Markup:  # fmt: skip
+    """A square matrix (N, N) with its numbers, darker where they are larger; rows are sources, columns targets.
+
+    spread: (N, N) of their standard deviations. framed: (row, column) that stand out. What is not finite stays empty.
+    """
+    values = np.asarray(matrix, np.float64)
+    deviations = np.full_like(values, np.nan) if spread is None else np.asarray(spread, np.float64)
+    count, cell = len(labels), 62 if len(labels) <= 8 else max(16, 500 // len(labels))
+    left, top = 136, 8
+    most = max((float(value) for value in values.flat if isfinite(value)), default=0.0) or 1.0
+    parts = []
+    for i, j in product(range(count), range(count)):
+        value = float(values[i, j])
+        if not isfinite(value):
+            continue
+        x, y, opacity = left + j * cell, top + i * cell, 0.06 + 0.94 * max(0.0, value) / most
+        title = f"<title>from {escape(labels[i])} to {escape(labels[j])}: {value:.3f}</title>"
+        frame = " framed" if (i, j) in framed else ""
+        parts.append(
+            f'<rect class="cell{frame}" x="{x + 1}" y="{y + 1}" width="{cell - 3}" height="{cell - 3}" rx="3" '
+            f'fill-opacity="{opacity:.2f}">{title}</rect>'
+        )
+        if count <= 8:
+            dark, deviation = " on" if opacity > 0.55 else "", float(deviations[i, j])
+            middle = x + cell / 2
+            parts.append(f'<text class="count{dark}" x="{middle}" y="{y + cell / 2 + 2}">{value:.3f}</text>')
+            if isfinite(deviation) and i != j:
+                parts.append(f'<text class="count small{dark}" x="{middle}" y="{y + cell / 2 + 17}">±{deviation:.3f}</text>')
+    for n, label in enumerate(labels):
+        at = n * cell + cell / 2 + 4
+        parts.append(f'<text class="tick end" x="{left - 8}" y="{top + at}">{escape(_cut(label, 20))}</text>')
+        move = f"translate({left + at} {top + count * cell + 8}) rotate(-55)"
+        parts.append(f'<text class="tick end" transform="{move}">{escape(_cut(label, 20))}</text>')
+    return _svg(parts, f"Distances between {count} tasks", left + count * cell + 6, top + count * cell + 120, "plot matrix")
 
 
 def _cut(label: str, most: int = 15) -> str:

@@ -71,12 +71,12 @@ def finished(archscout: Command, image_folder: Path, once: Callable[[str, Callab
 @pytest.fixture
 def call(archscout: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command in this process and give its standard output: for those that need no process of their own."""
-    from archscout.cli import bench, meta, networks, plugins, runs, search
+    from archscout.cli import bench, meta, networks, plugins, runs, search, tasks
 
     for name, value in archscout.environment.items():
         monkeypatch.setenv(name, value)
     app = typer.Typer()
-    for part in (search, runs, networks, bench, meta, plugins):
+    for part in (search, runs, networks, bench, meta, tasks, plugins):
         part.register(app)
 
     def run(*words: object, code: int = 0) -> str:

@@ -102,3 +102,5 @@ def test_paths_are_made_absolute_and_names_are_left_alone(tmp_path: Path, monkey
     found = Request("images", space="my_space.py").anchored()
     assert (found.data, found.space) == (str(tmp_path / "images"), str(tmp_path / "my_space.py"))
     assert Request("fashion-mnist").anchored() == Request("fashion-mnist")
+    assert Request("images:cat+dog,ship").anchored().data == f"{(tmp_path / 'images').resolve()}:cat+dog,ship"
+    assert Request("mnist:0").anchored() == Request("mnist:0")

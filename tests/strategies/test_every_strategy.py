@@ -40,6 +40,7 @@ SETTINGS = {
         for method in ("anil", "maml")
     ],
     "darts": [{"epochs": 1, "report": 1}, {"epochs": 0.5, "report": 1, "order": 2, "skip_dropout": 0.3, "most_skips": 1}],
+    "fuse": [{"epochs": 0.5, "turns": 2, "rounds": 2, "items": 16, "report": 1, "neighbours": 0}],
     "lpt": [{"epochs": 0.5, "report": 1, "tester_channels": 2}],
     "mdenas": [{"epochs": 3}, {"epochs": 2, "steps_per_trial": 2, "warm_up": 1, "bookkeeping": "detrended"}],
     "nao-ws": [{"epochs": 2, "pool": 6, "new": 3, "rounds": 2, "fits": 3, "items": 16, "report": 2}],
