@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from archscout.core.protocols import Space
 from archscout.nn import checkpoint
 from archscout.nn.adapting import Inner
 from archscout.nn.at_nas import MetaNetwork, architectures_in
+from archscout.nn.episode_recipe import adaptation_of
 from archscout.nn.supernet_training import put_back
 
 METHOD = "at-nas"
@@ -93,6 +94,6 @@ def recorded(space: Space, task: Task, settings: Any, preprocessing: Mapping[str
             "fingerprint": task.fingerprint,
         },
         "supernet": {"channels": settings.channels, "cells": settings.cells},
-        "inner": vars(replace(settings.testing)) | {},
+        "inner": adaptation_of(settings),
         "preprocessing": dict(preprocessing),
     }  # fmt: skip

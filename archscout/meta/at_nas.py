@@ -71,7 +71,7 @@ class AtNas(AcrossTasks):
 
 
 def _lecture(training: MetaTraining, settings: AcrossTasks, done: int, total: int, loss: float) -> Lecture:
-    metrics = {"generation": float(training.generation)} | ({"loss": loss} if loss else {})
+    metrics = {"loss": loss, "generation": float(training.generation)}
     if training.fitness:
         metrics["fittest"] = max(training.fitness[a] for a in training.population if a in training.fitness)
     ranked = training.ranked() if done < total else training.population

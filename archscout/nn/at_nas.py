@@ -128,6 +128,7 @@ class MetaTraining:
     fitness: dict[Architecture, float] = field(init=False, default_factory=dict)
     step: int = field(init=False, default=0)
     generation: int = field(init=False, default=0)
+    finished: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -159,7 +160,7 @@ class MetaTraining:
         def one(of: tuple[Architecture, range]) -> Found:
             architecture, numbers = of
             episodes = [self._episode(self.train, "training", step, number) for number in numbers]
-            return meta_gradients(self.network.path(architecture), self.network.weights, episodes, settings.training)
+            return meta_gradients(self.network.path(architecture), self.network.weights, episodes, settings.train_inner)
 
         with torch_threads(1):
             loss = float(follow(self.optimizer, self.network.weights, self.threads.map(one, chosen), settings.clip))
@@ -191,7 +192,7 @@ class MetaTraining:
         """Set the fitness of the population, or of some, by so many episodes, the same for all."""
         chosen = list(self.population if among is None else among)
         episodes = [self._episode(self.valid, "fitness", self.generation, number) for number in range(tasks)]
-        weights, inner, kind = self.network.plain(), self.settings.testing, self.settings.fitness
+        weights, inner, kind = self.network.plain(), self.settings.test_inner, self.settings.fitness
 
         def one(architecture: Architecture) -> float:
             net = self.network.path(architecture)
@@ -204,6 +205,8 @@ class MetaTraining:
 
     def finish(self) -> Architecture:
         """The answer: the population is judged once more, and its best five on more episodes, those alone."""
+        if self.finished:
+            return self.population[0]
         self.generation += 1
         self.fitness = {}
         self.judge(self.settings.tasks)
@@ -211,6 +214,7 @@ class MetaTraining:
         self.generation += 1
         self.judge(self.settings.final_tasks, best)
         self.population = [*sorted(best, key=lambda a: -self.fitness[a]), *(a for a in self.ranked() if a not in best)]
+        self.finished = True
         return self.population[0]
 
     def ranked(self) -> list[Architecture]:
@@ -225,7 +229,7 @@ class MetaTraining:
             "population": np.array([architecture.choices for architecture in self.population], np.int64),
             "judged": np.array([self.population.index(architecture) for architecture in judged], np.int64),
             "fitness": np.array([self.fitness[architecture] for architecture in judged]),
-            "step": self.step, "generation": self.generation,
+            "step": self.step, "generation": self.generation, "finished": int(self.finished),
         }  # fmt: skip
 
     def restore(self, state: Snapshot) -> None:
@@ -235,7 +239,7 @@ class MetaTraining:
         self.population = architectures_in(self.problem.space, state["population"])
         judged = zip(np.asarray(state["judged"]).tolist(), np.asarray(state["fitness"]).tolist(), strict=True)
         self.fitness = {self.population[place]: value for place, value in judged}
-        self.step, self.generation = int(state["step"]), int(state["generation"])
+        self.step, self.generation, self.finished = int(state["step"]), int(state["generation"]), bool(state["finished"])
 
     def _episode(self, split: EpisodeSplit, *words: object) -> Episode:
         return split.episode(derive(self.seed, *words)).to(self.problem.device)

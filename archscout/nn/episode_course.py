@@ -49,7 +49,7 @@ class EpisodeCourse:
 
         def some(seeds: Sequence[int]) -> Found:
             episodes = [self.data.episode(seed).to(self.device) for seed in seeds]
-            return meta_gradients(self.net, self.weights, episodes, self.recipe.training)
+            return meta_gradients(self.net, self.weights, episodes, self.recipe.train_inner)
 
         return follow(self.optimizer, self.weights, self.threads.map(some, self.threads.shares(seeds)), self.recipe.clip)
 
@@ -57,7 +57,7 @@ class EpisodeCourse:
 
     def marks(self) -> Marks:
         """The share of the queries of each validation episode that is classified right."""
-        return accuracies(self.net, self.weights, self.valid, self.recipe.testing, self.threads)
+        return accuracies(self.net, self.weights, self.valid, self.recipe.test_inner, self.threads)
 
     def checked(self, value: float) -> None:
         """A validation changes nothing."""

@@ -61,12 +61,12 @@ class EpisodeRecipe:
             )
 
     @property
-    def training(self) -> Inner:
+    def train_inner(self) -> Inner:
         """The adaptation in training."""
         return Inner(self.method, self.inner_rate, self.inner_steps, self.statistics)
 
     @property
-    def testing(self) -> Inner:
+    def test_inner(self) -> Inner:
         """The adaptation in an evaluation."""
         return Inner(self.method, self.inner_rate, self.test_steps, self.statistics)
 
@@ -91,4 +91,4 @@ class EpisodeRecipe:
 
 def adaptation_of(recipe: object) -> dict[str, Any] | None:
     """What whoever uses a meta-trained network must know to adapt it, JSON-able; None for other recipes."""
-    return asdict(recipe.testing) if isinstance(recipe, EpisodeRecipe) else None
+    return asdict(recipe.test_inner) if isinstance(recipe, EpisodeRecipe) else None

@@ -24,5 +24,5 @@ def marks_of(network: nn.Module, split: ImageSplit | TokenSplit | EpisodeSplit, 
         return likelihoods(network, split)
     if isinstance(split, EpisodeSplit):
         assert isinstance(recipe, EpisodeRecipe)
-        return accuracies(learnable(network), dict(network.named_parameters()), split, recipe.testing)
+        return accuracies(learnable(network), dict(network.named_parameters()), split, recipe.test_inner)
     return evaluate(network, split, precision=recipe.precision)[0]

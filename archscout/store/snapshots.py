@@ -19,7 +19,7 @@ def pack(state: Mapping[str, Any]) -> bytes:
     tensors: list[str] = []
     for name, value in state.items():
         if isinstance(value, np.ndarray):
-            arrays[name] = np.ascontiguousarray(value)
+            arrays[name] = np.require(value, requirements="C")
         elif hasattr(value, "detach"):
             arrays[name] = value.detach().cpu().contiguous()
             tensors.append(name)

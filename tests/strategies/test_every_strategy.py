@@ -23,11 +23,11 @@ SETTINGS = {
         {
             "method": method,
             "evolve": method != "maml",
-            "iterations": 4,
+            "iterations": 3,
             "every": 1,
-            "warm_up": 0.5,
-            "population": 4,
-            "parents": 2,
+            "warm_up": 0.4,
+            "population": 3,
+            "parents": 1,
             "crossed": 1,
             "mutated": 1,
             "paths": 2,
@@ -63,7 +63,7 @@ def test_conforms(name, check):
 def test_strategies_that_own_their_loop_conform(name, settings, check):
     known = {field.name for field in fields(catalogue.plugin("strategies", name))}
     short = {name: value for name, value in SHORT.items() if name in known}
-    check(catalogue.make("strategies", name, **short, **settings))
+    check(catalogue.make("strategies", name, **{**short, **settings}))
 
 
 def test_mdenas_with_a_judge_conforms():
