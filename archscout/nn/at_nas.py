@@ -270,7 +270,7 @@ def paced(problem: Problem, settings: AcrossTasks, seconds: float, seed: int, th
     judged = max((monotonic() - begun) / (2 * _TIMED) / _AT_ONCE, 1e-5)
     generation, last = settings.population * settings.tasks, _FINALISTS * settings.final_tasks
     share = min(1.0, _SHARE_JUDGING * seconds / (judged * (2 * generation + last)))
-    tasks, final = max(4, int(share * settings.tasks)), max(8, int(share * settings.final_tasks))
+    tasks, final = (min(most, max(4, int(share * most))) for most in (settings.tasks, settings.final_tasks))
     left = seconds - judged * share * (generation + last)
     count = max(1, int(_SHARE_JUDGING * left / (judged * settings.population * tasks))) if settings.evolve else 0
     iterations = max(1, int((left - count * judged * settings.population * tasks) / step))

@@ -22,7 +22,7 @@ SETTINGS = {
     "at-nas": [
         {
             "method": method,
-            "evolve": method != "maml",
+            "evolve": method != "fomaml",
             "iterations": 3,
             "every": 1,
             "warm_up": 0.4,
@@ -37,7 +37,7 @@ SETTINGS = {
             "report": 1,
             "channels": 0,
         }
-        for method in ("anil", "maml")
+        for method in ("anil", "fomaml")
     ],
     "darts": [{"epochs": 1, "report": 1}, {"epochs": 0.5, "report": 1, "order": 2, "skip_dropout": 0.3, "most_skips": 1}],
     "fuse": [{"epochs": 0.5, "turns": 2, "rounds": 2, "items": 16, "report": 1, "neighbours": 0}],
