@@ -72,7 +72,7 @@ class AcrossTasks(EpisodeRecipe):
     parents: int = 5
     crossed: int = 6
     mutated: int = 6
-    paths: int = 4
+    paths: int = 2
     every: int = 250
     tasks: int = 50
     final_tasks: int = 200

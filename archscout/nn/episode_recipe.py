@@ -25,6 +25,8 @@ class EpisodeRecipe:
 
     method: of the meta-gradient (`nn.adapting`). learning_rate: of Adam, on the meta-weights; with `reptile` the share of the way
         to the adapted weights that a step goes.
+    The defaults are what learned most in minutes on two cores (decision 017); MAML's own are method fomaml or maml, learning_rate
+    0.001, batch 32, inner_rate 0.4 and one inner step for Omniglot, 4, 0.01 and five for miniImageNet.
     batch: episodes a step, whose gradients are averaged. schedule: how the learning rate goes on from its peak.
     inner_rate, inner_steps: of the adaptation in training; test_steps: in an evaluation.
     statistics: whose normalisations use for queries: "batch" those of the queries themselves (transductive, as MAML's code does),
@@ -32,12 +34,12 @@ class EpisodeRecipe:
     clip: the largest absolute value in a meta-gradient; 0 for no bound. precision: fp32 alone.
     """
 
-    method: Method = "fomaml"
-    learning_rate: float = 1e-3
-    batch: int = 16
+    method: Method = "anil"
+    learning_rate: float = 3e-3
+    batch: int = 8
     schedule: Literal["cosine", "constant"] = "cosine"
-    inner_rate: float = 0.1
-    inner_steps: int = 3
+    inner_rate: float = 1.0
+    inner_steps: int = 5
     test_steps: int = 5
     statistics: WhoseStatistics = "batch"
     clip: float = 10.0
