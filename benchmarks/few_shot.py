@@ -2,8 +2,9 @@
 
     python benchmarks/few_shot.py --data-dir ../shared/data --parts omniglot [--budget 40] [--ways 5 --shots 1] [--threads 2]
 
-    omniglot   `--methods` meta-trained for `--budget` minutes each on the background characters (with quarter turns), tested on 600
-               episodes of the evaluation characters; differences are paired by episode:
+    omniglot   `--methods` meta-trained on the background characters (with quarter turns), tested on 600 episodes of the evaluation
+               characters; at-nas for about `--budget` minutes, the others for as many CPU seconds as it took; differences are
+               paired by episode:
                    at-nas    supernet and evolution; the fittest path with the meta-weights
                    random    the same supernet with uniform paths throughout; the fittest of a random population
                    single    the path that at-nas answered with, meta-trained alone from fresh weights
@@ -145,7 +146,7 @@ class Bench:
 
     def course(self, method: str, network: Network, recipe: EpisodeRecipe) -> None:
         """Meta-train a network for the budget; from its file where that is there."""
-        path, seconds = self.place(method, ".safetensors"), 60 * self.asked.budget
+        path, seconds = self.place(method, ".safetensors"), self.cost
         course = EpisodeCourse(network, self.task, recipe, derive(self.asked.seed, method))
         contents, _ = checkpoint.load(path)
         step, spent = 0, 0.0
@@ -154,46 +155,67 @@ class Bench:
             network.load_state_dict(checkpoint.under("network.", tensors))
             course.optimizer.load_state_dict(_optimizer(course.optimizer, checkpoint.under("optimizer.", tensors)))
             step, spent = facts["step"], facts["spent"]
-        begun, saved = monotonic() - spent, monotonic()
+        if spent >= seconds:
+            return
+        begun, saved = process_time() - spent, monotonic()
         with torch_threads(1), course.shared(self.asked.threads):
-            while (now := monotonic() - begun) < seconds:
+            while (now := process_time() - begun) < seconds:
                 course.move(step, now / seconds)
                 step += 1
                 if monotonic() - saved > _SAVED_EVERY:
-                    _save(path, network, course.optimizer, {"step": step, "spent": monotonic() - begun})
+                    _save(path, network, course.optimizer, {"step": step, "spent": process_time() - begun})
                     saved = monotonic()
-        if now - spent > 0 and spent < seconds:
-            _save(path, network, course.optimizer, {"step": step, "spent": seconds})
-            print(f"{method}: {step:,} steps of {course.batch} episodes in {now:.0f} s", flush=True)
+        _save(path, network, course.optimizer, {"step": step, "spent": seconds})
+        print(f"{method}: {step:,} steps of {course.batch} episodes in {now:.0f} CPU seconds", flush=True)
+
+    @property
+    def cost(self) -> float:
+        """The CPU seconds of at-nas, which trains first where it did not yet."""
+        self.supernet("at-nas")
+        contents, _ = checkpoint.load(self.place("at-nas", ".safetensors"))
+        assert contents is not None
+        return float(contents[1]["spent"])
 
     def supernet(self, method: str) -> MetaTraining:
         """The supernet of at-nas or random, trained for the budget; from its file where that is there."""
-        path, seconds = self.place(method, ".safetensors"), 60 * self.asked.budget
+        path = self.place(method, ".safetensors")
         settings = self.settings if method == "at-nas" else replace(self.settings, evolve=False, warm_up=1.0)
         seed, problem = derive(self.asked.seed, method), Problem(self.space, self.task)
         contents, _ = checkpoint.load(path)
         with Threads(self.asked.threads) as threads:
-            if contents is None:
-                found, _ = paced(problem, settings, seconds, seed, threads)
-            else:
+            if contents is not None:
                 found = contents[1]["pace"]
-            training = MetaTraining(problem, replace(settings, **found), seed, threads)
+            elif method == "at-nas":
+                found, _ = paced(problem, settings, 60 * self.asked.budget, seed, threads)
+            else:
+                found = {"iterations": self._steps(MetaTraining(problem, settings, seed, threads))}
+            pace: dict[str, Any] = found
+            training = MetaTraining(problem, replace(settings, **pace), seed, threads)
             if contents is not None:
                 training.restore({**contents[0], **contents[1]["state"]})
-            begun, saved = monotonic() - (contents[1]["spent"] if contents else 0.0), monotonic()
+            begun, saved = process_time() - (contents[1]["spent"] if contents else 0.0), monotonic()
             while not training.done:
                 training.learn()
                 if training.breeds():
                     training.breed()
                     print(f"{method}: step {training.step:,}, fittest of the last {max(training.fitness.values()):.3f}", flush=True)
                 if monotonic() - saved > _SAVED_EVERY:
-                    _keep(path, training, found, monotonic() - begun)
+                    _keep(path, training, found, process_time() - begun)
                     saved = monotonic()
             if not training.finished:
                 training.finish()
-                print(f"{method}: {training.step:,} steps in {monotonic() - begun:.0f} s", flush=True)
-                _keep(path, training, found, monotonic() - begun)
+                print(f"{method}: {training.step:,} steps in {process_time() - begun:.0f} CPU seconds", flush=True)
+                _keep(path, training, found, process_time() - begun)
         return training
+
+    def _steps(self, training: MetaTraining) -> int:
+        """How many steps cost what at-nas cost."""
+        cost = self.cost
+        training.learn()
+        begun = process_time()
+        for _ in range(10):
+            training.learn()
+        return int(0.97 * cost / (process_time() - begun) * 10)
 
     def adapting(self) -> None:
         """Architecture and weights from the support."""
