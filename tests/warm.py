@@ -137,16 +137,17 @@ def _load() -> None:
 
 def _become(requests: socket.socket) -> None:
     """Wait for requests; comes back in a new process for each, which is to run the command. The client's end ends this process."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # minders are not waited for
     while True:
         request, streams, _, _ = socket.recv_fds(requests, 1 << 20, 3)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if not request:
             os._exit(0)
         if os.fork() == 0:
             break
         for stream in streams:
             os.close(stream)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     requests.close()
     out, err, number = streams
     status = Connection(number, readable=False)
