@@ -56,7 +56,7 @@ class Done:
 class Command:
     """The console script beside this interpreter, with a cache of its own and one thread per process.
 
-    warm: processes to fork from, taken in turn, so that a run and its resumption hash differently as in real life; None: fresh ones.
+    warm: processes to fork from, taken in turn, so that a run and its resumption hash differently, as in real life; None: none.
     """
 
     cache: Path

@@ -1,9 +1,9 @@
 """Processes that have loaded everything already and become a command of archscout on request.
 
-A fresh interpreter spends seconds on loading torch before a command begins, and the tests run hundreds of commands. A `Warm` process
-loads the package once, runs no operation, starts no thread, and forks for every command: a process of its own, in a session of its
-own, with its own words, environment, folder and streams, which ends by itself or by any signal as another would. Only what concerns
-loading cannot be seen there; tests of that start fresh interpreters. See docs/decisions/016-warm-interpreters.md.
+A fresh interpreter spends seconds on loading torch before a command begins, and the tests run hundreds of commands. A `Warm`
+process loads the package once, runs no operation, starts no thread, and forks for every command: a process of its own, in a session
+of its own, with its own words, environment, folder and streams, which ends by itself or by any signal as another would. Only what
+concerns loading cannot be seen there; tests of that start fresh interpreters. See docs/decisions/016-warm-interpreters.md.
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ class Forked:
                     if not part:
                         open_streams.unregister(key.fileobj)
         self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        self.stdout.close()
+        self.stderr.close()
         out, err = (text.decode() for text in written.values())
         return out, err
 

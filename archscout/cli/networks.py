@@ -122,6 +122,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the trained network; an interrupted training goes on there")] = None,
+    formats: Annotated[str, typer.Option(help="of the exported network, besides safetensors")] = "pt2,onnx",
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -132,7 +133,7 @@ def train(
         raise UserError(f"--out takes a folder, but '{out}' is a file")
     facts = api.train_one(
         architecture, data=data, recipe=recipe, epochs=epochs, space=space, data_dir=data_dir, image_size=image_size,
-        augment=augment, task=task, vocabulary=vocabulary, device=device, seed=seed, out=out,
+        augment=augment, task=task, vocabulary=vocabulary, device=device, seed=seed, out=out, formats=formats,
         settings=given(settings, owners=("recipe", "space", "data")),
     )  # fmt: skip
     if as_json:
