@@ -29,7 +29,7 @@ def test_runs(finished: Any, call: Callable[..., str]) -> None:
         (("runs", "{run}/.."), "done"),
         (("show", "{run}"), "screen: "),
         (("export", "{run}", "--format", "safetensors", "--out", "out.safetensors"), "out.safetensors"),
-        (("predict", "{run}", "--data", "{data}/low"), "000"),
+        (("predict", "{run}", "--data", "{data}/low"), "low/002.png,low,"),
         (("repair", "{run}"), "saved"),
         (("doctor",), "ok   torch"),
         (("plugins", "spaces"), "nas201"),
