@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/archscout search --data bundled --budget 2m30s --seed 0 --out runs/demo --overwrite
 
 test: install
-	$(BIN)/python -m pytest -q -n $(WORKERS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

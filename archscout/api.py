@@ -349,6 +349,7 @@ def train_one(
     device: str = "auto",
     seed: int = 0,
     out: str | Path | None = None,
+    formats: str = "pt2,onnx",
     settings: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Train one architecture, export it into a folder and test it; an interrupted training goes on in the same folder.
@@ -370,7 +371,7 @@ def train_one(
     epochs = known.epochs if epochs is None else epochs
     request = Request(
         data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment or known.augment or "auto",
-        device=device, seed=seed, settings=dict(settings or {}), task=task, vocabulary=vocabulary,
+        device=device, seed=seed, settings=dict(settings or {}), task=task, vocabulary=vocabulary, formats=formats,
         ways=ways, shots=shots, queries=queries,
     )  # fmt: skip
     request.check()
@@ -398,8 +399,8 @@ def train_one(
         marks = marks_of(network, opened.test, wanted) if opened.test is not None else None
     metric = METRICS[kind.metric]
     files = save_model(
-        folder, network, owner, found, opened.task, opened.classes, opened.preprocessing, note=_tell, vocabulary=opened.vocabulary,
-        adaptation=adaptation_of(wanted),
+        folder, network, owner, found, opened.task, opened.classes, opened.preprocessing,
+        formats=request.format_names(), note=_tell, vocabulary=opened.vocabulary, adaptation=adaptation_of(wanted),
     )  # fmt: skip
     return {
         "architecture": str(found),

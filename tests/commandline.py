@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from warm import Forked, Warm
 
 from archscout.core.errors import ArchscoutError
 from archscout.store.runs import RunStore
@@ -23,6 +24,9 @@ SLOWNESS = 4.0
 """Limits in seconds are those of a quiet machine; tests allow so many times more, since theirs is shared."""
 PATIENCE = 240.0
 """Seconds after which a command that should have ended counts as hanging."""
+
+Process = subprocess.Popen[str] | Forked
+"""A command that was started."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,13 @@ class Done:
 
 @dataclass(frozen=True)
 class Command:
-    """The console script beside this interpreter, with a cache of its own and one thread per process."""
+    """The console script beside this interpreter, with a cache of its own and one thread per process.
+
+    warm: processes to fork from, taken in turn, so that a run and its resumption hash differently, as in real life; None: none.
+    """
 
     cache: Path
+    warm: Iterator[Warm] | None = None
 
     @property
     def words(self) -> list[str]:
@@ -67,12 +75,23 @@ class Command:
         return kept | {"ARCHSCOUT_CACHE": str(self.cache), "OMP_NUM_THREADS": "1"}
 
     def start(
-        self, *words: object, before: Sequence[str] = (), env: Mapping[str, str] | None = None, **settings: Any
-    ) -> subprocess.Popen[str]:
-        """Start a command in a session of its own, so that its process group can be signalled; `before`: words before it."""
+        self,
+        *words: object,
+        fresh: bool = False,
+        before: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path = ".",
+        **settings: Any,
+    ) -> Process:
+        """Start a command in a session of its own, so that its process group can be signalled.
+
+        fresh: in an interpreter of its own, which `before` (words before the command) and other settings of Popen ask for too.
+        """
+        called, environment = [*self.words, *map(str, words)], self.environment | dict(env or {})
+        if self.warm is not None and not (fresh or before or settings):
+            return next(self.warm).start(called, environment, Path(cwd).absolute())
         return subprocess.Popen(
-            [*before, *self.words, *map(str, words)],
-            env=self.environment | dict(env or {}),
+            [*before, *called], env=environment, cwd=cwd,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
             **settings,
         )  # fmt: skip
@@ -88,14 +107,14 @@ class Command:
         return done
 
 
-def end_of(process: subprocess.Popen[str], timeout: float = PATIENCE) -> Done:
+def end_of(process: Process, timeout: float = PATIENCE) -> Done:
     """Wait for the end of a command."""
     with process:
         out, err = process.communicate(timeout=timeout)
     return Done(process.returncode, out, err)
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[str], timeout: float = PATIENCE) -> bool:
+def until(condition: Callable[[], bool], process: Process, timeout: float = PATIENCE) -> bool:
     """Wait until the condition holds (True) or the process has ended (False)."""
     deadline = time.monotonic() + timeout
     while not condition():

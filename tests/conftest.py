@@ -8,7 +8,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +20,7 @@ import pytest
 from commandline import Command, banded_images
 from filelock import FileLock
 from hypothesis import settings
+from warm import Warm
 
 settings.register_profile("shared machine", deadline=None)  # a neighbour may take the core away within any example
 settings.load_profile("shared machine")
@@ -51,9 +55,14 @@ def once(session_folder: Path) -> Callable[[str, Callable[[Path], object]], Path
 
 
 @pytest.fixture(scope="session")
-def archscout(session_folder: Path) -> Command:
+def archscout(session_folder: Path) -> Iterator[Command]:
     """The installed command."""
-    return Command(session_folder / "cache")
+    command = Command(session_folder / "cache")
+    if not sys.platform.startswith("linux"):
+        yield command
+        return
+    with Warm(command.environment) as one, Warm(command.environment) as other:
+        yield replace(command, warm=cycle((one, other)))
 
 
 @pytest.fixture

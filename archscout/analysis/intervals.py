@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 from archscout.nn.language import batch_means
 
@@ -38,8 +38,13 @@ def wilson(correct: int, total: int, level: float = 0.95) -> tuple[float, float]
 
     level: the share of such intervals that hold the true accuracy. Raises ValueError for total 0 or correct outside 0..total.
     """
-    interval = binomtest(int(correct), int(total)).proportion_ci(confidence_level=level, method="wilson")
-    return float(interval.low), float(interval.high)
+    if not 0 <= correct <= total or total == 0:
+        raise ValueError(f"an accuracy needs 0 <= correct <= total and a total above 0, but {correct} of {total} came")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, pull = correct / total, z * z / total
+    middle = (share + pull / 2) / (1 + pull)
+    half = z * sqrt(share * (1 - share) / total + pull / (4 * total)) / (1 + pull)
+    return 0.0 if correct == 0 else middle - half, 1.0 if correct == total else middle + half
 
 
 def difference(first: ArrayLike | tuple[int, int], second: ArrayLike | tuple[int, int], level: float = 0.95) -> Difference:
@@ -61,12 +66,12 @@ def difference(first: ArrayLike | tuple[int, int], second: ArrayLike | tuple[int
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """The t interval of the mean of a few values (seeds). Raises ValueError for fewer than two."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # seconds would pass with all of scipy.stats
 
     if len(values) < 2:
         raise ValueError(f"an interval of a mean needs at least two values, but {len(values)} came")
     data = np.asarray(values, dtype=float)
-    half = float(t.ppf((1 + level) / 2, len(data) - 1)) * float(data.std(ddof=1)) / sqrt(len(data))
+    half = float(stdtrit(len(data) - 1, (1 + level) / 2)) * float(data.std(ddof=1)) / sqrt(len(data))
     return float(data.mean()) - half, float(data.mean()) + half
 
 

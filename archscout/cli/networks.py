@@ -125,6 +125,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the trained network; an interrupted training goes on there")] = None,
+    formats: Annotated[str, typer.Option(help="of the exported network, besides safetensors")] = "pt2,onnx",
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -136,7 +137,7 @@ def train(
     facts = api.train_one(
         architecture, data=data, recipe=recipe, epochs=epochs, space=space, data_dir=data_dir, image_size=image_size,
         augment=augment, task=task, vocabulary=vocabulary, ways=ways, shots=shots, queries=queries, device=device, seed=seed,
-        out=out, settings=given(settings, owners=("recipe", "space", "data")),
+        out=out, formats=formats, settings=given(settings, owners=("recipe", "space", "data")),
     )  # fmt: skip
     if as_json:
         print(json.dumps(facts, indent=1))

@@ -1,23 +1,26 @@
 """Images as batches: (task, split, size, seed) -> x (B, C, H, W) float32, y (B,) int64.
 
 Images stay uint8 in memory (or mapped from disk); a batch is gathered, augmented and normalised as a whole. The order of the
-rows and every random draw follow from the seed alone.
+rows and every random draw follow from the seed alone. Torch is loaded when the first batch is taken, so that workers whose judge
+takes none start seconds earlier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from archscout.core.problem import Task
 from archscout.core.seeds import derive
 from archscout.nn.tokens import TokenSplit
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,16 @@ class ImageSplit:
 
     def take(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The images at these positions of the split, uint8 (B, C, H, W) in channels-last memory, and their labels."""
+        import torch
+
         rows = self.rows[positions]
         images = torch.from_numpy(np.ascontiguousarray(self.images[rows]))
         return images.permute(0, 3, 1, 2), torch.from_numpy(self.labels[rows])
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> float32 with mean 0 and deviation 1 over the training rows."""
+        import torch
+
         mean = torch.tensor(self.mean).view(1, -1, 1, 1) * 255
         scale = 1 / (torch.tensor(self.std).view(1, -1, 1, 1) * 255)
         return (images.float() - mean) * scale
@@ -89,6 +96,8 @@ def batches_of(
     data: ImageSplit | TokenSplit, size: int, *, seed: int | None = None, augment: bool = False, start: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """As `batches`, for a split at hand."""
+    import torch
+
     count = len(data)
     order = np.arange(count) if seed is None else np.random.default_rng(derive(seed, "order")).permutation(count)
     stop = count - count % size if seed is not None and count >= size else count
@@ -164,6 +173,8 @@ def augmented(x: Tensor, augmentation: Augmentation, noise: torch.Generator) -> 
 
     Where an image is shifted, the pixels of its border are repeated; what is cut out becomes zero (the mean).
     """
+    import torch
+
     batch, _, height, width = x.shape
     images: NDArray[np.float32] = x.permute(0, 2, 3, 1).contiguous().numpy()
     if augmentation.shift or augmentation.flip:

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
-
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
@@ -16,6 +14,8 @@ Outcome = TypeVar("Outcome")
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Compute operations with `count` threads inside, and with as many as before after."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, count))
     try:

@@ -2,21 +2,23 @@
 
 A text is one long row of token numbers, cut into windows of L tokens; a window is what an image is elsewhere. Where a network
 carries its hidden state from window to window, the text is laid in columns that are read side by side (`TokenStream`, `in_order`).
+Torch is loaded when the first batch is taken, so that workers whose judge takes none start seconds earlier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from archscout.core.problem import Task
 from archscout.core.seeds import derive
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,8 @@ class TokenSplit:
 
     def take(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The windows at these positions and the same one token later: x, y (B, L) int64."""
+        import torch
+
         places = positions[:, None] * self.length + np.arange(self.length)
         return torch.from_numpy(self.ids[places]), torch.from_numpy(self.ids[places + 1])
 
@@ -85,6 +89,8 @@ class TokenStream:
     """
 
     def __init__(self, data: TokenSplit, columns: int, *, seed: int, varied: bool = False) -> None:
+        import torch
+
         self.columns = max(1, min(columns, (len(data.ids) - 1) // data.length))
         self._rows = (len(data.ids) - 1) // self.columns
         used = self.columns * self._rows

@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from archscout.analysis.intervals import difference, mean_interval, wilson
 
@@ -8,7 +11,20 @@ def test_wilson_gives_the_textbook_interval() -> None:
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998, table I, method 3
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     low, high = wilson(20, 20)
-    assert high == pytest.approx(1.0) and low < 0.85
+    assert high == 1.0 and low < 0.85
+
+
+@given(total=st.integers(1, 10_000), share=st.floats(0, 1), level=st.floats(0.5, 0.999))
+def test_wilson_agrees_with_scipy(total: int, share: float, level: float) -> None:
+    correct = round(share * total)
+    theirs = binomtest(correct, total).proportion_ci(confidence_level=level, method="wilson")
+    assert wilson(correct, total, level) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 0), (-1, 5), (6, 5)])
+def test_impossible_counts_are_refused(correct: int, total: int) -> None:
+    with pytest.raises(ValueError, match="0 <= correct <= total"):
+        wilson(correct, total)
 
 
 def test_a_lower_level_is_narrower() -> None:

@@ -60,6 +60,7 @@ def finished(archscout: Command, image_folder: Path, once: Callable[[str, Callab
         done = archscout(
             *("search", "--data", image_folder, "--budget", 12, "--epochs", 12, "--image-size", 12, "--max-macs", "150k"),
             *("--workers", 1, "--formats", "pt2", "--out", place / "run", "--json"),
+            fresh=True,
         )
         (place / "out.json").write_text(done.out)
         (place / "err.txt").write_text(done.err)

@@ -163,8 +163,12 @@ def test_unknown_table_as_a_user_sees_it(archscout: Command) -> None:
 
 def test_a_judge_that_fails_everywhere(archscout: Command, plugins: Path) -> None:
     broken = plugins / "broken.py"
-    archscout(*CORRELATE, "--estimator", broken, "--sample", 5, code=2).refused("broken could judge none of 5", "it is broken")
-    archscout(*SEARCH, "--strategy", "random", "--estimator", broken, "--queries", 5, code=2).refused("it is broken", "seed 0")
+    archscout(*CORRELATE, "--estimator", broken, "--sample", 5, code=2, fresh=True).refused(
+        "broken could judge none of 5", "it is broken"
+    )
+    archscout(*SEARCH, "--strategy", "random", "--estimator", broken, "--queries", 5, code=2, fresh=True).refused(
+        "it is broken", "seed 0"
+    )
 
 
 BAD = {

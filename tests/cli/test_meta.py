@@ -95,7 +95,7 @@ def test_a_search_goes_on_with_the_signals_that_it_began_with(archscout: Command
     archscout(*words, *QUICK[:4], "--set", "estimator.resolution=8", "--budget", 2, "--workers", 1, "--out", "run")
     page = Path("run/report.html").read_text()
     Path("mine.json").write_text(str(signal_task("combo")))
-    archscout("report", "run")
+    archscout("report", "run", fresh=True)
     assert pictures(Path("run/report.html").read_text()) == pictures(page)
     Path("mine.json").unlink()
     archscout("report", "run")

@@ -110,19 +110,19 @@ def test_the_mobile_space_on_the_same_commands(call: Callable[..., str], small_d
 def test_bad_input_is_one_sentence(archscout: Command, call: Callable[..., str], folder: Path, small_data: Path) -> None:
     run = {"cwd": folder, "code": 2}
     archscout(*TRAIN, **run).refused("'metad2a' learns from a database; give --database FILE")
-    archscout("meta", "train", "signal-tasks", **run).refused("give --table NAME and --dataset NAME")
+    archscout("meta", "train", "signal-tasks", fresh=True, **run).refused("give --table NAME and --dataset NAME")
     archscout(*TRAIN, "--database", "none.npz", **run).refused(
         "there is no database 'none.npz'; make one with: archscout meta build"
     )
     (folder / "text.npz").write_text("no database")
     archscout(*TRAIN, "--database", "text.npz", **run).refused("'text.npz' is no database of archscout, or it is damaged")
-    archscout(*BUILD, "--families", "shaps", **run).refused("there is no family of tasks 'shaps'", "shapes")
+    archscout(*BUILD, "--families", "shaps", fresh=True, **run).refused("there is no family of tasks 'shaps'", "shapes")
     archscout(*BUILD, "--set", "form.train=2", **run).refused("ask for more images or fewer classes")
     archscout(*BUILD, "--data", "nowhere", **run).refused("there is no folder and no data set 'nowhere'")
     call(*BUILD, "--tasks", 2, "--records", 4, "--out", "a.npz")
     content = (folder / "a.npz").read_bytes()
     (folder / "cut.npz").write_bytes(content[: len(content) // 2])
-    archscout("meta", "merge", "a.npz", "cut.npz", "--out", "b.npz", **run).refused("'cut.npz' is no database")
+    archscout("meta", "merge", "a.npz", "cut.npz", "--out", "b.npz", fresh=True, **run).refused("'cut.npz' is no database")
     database = read_database("a.npz")
     other = database.facts | {"form": {"side": 9}}
     (folder / "other.npz").write_bytes(pack_database(type(database)(*_parts(database), other)))

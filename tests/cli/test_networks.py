@@ -66,6 +66,7 @@ def test_train_by_a_published_recipe(archscout: Command, small_data: Path, tmp_p
     done = archscout(
         *("train", "DARTS_V2", "--data", small_data, "--image-size", 32, "--recipe", "darts-cifar10", "--epochs", 0.05),
         *("--set", "space.channels=2", "--set", "space.layers=3", "--set", "recipe.clip=4", "--out", tmp_path / "net", "--json"),
+        fresh=True,
     )
     facts = done.json
     assert facts["recipe"]["name"] == "darts-cifar10" and facts["notes"] == []
@@ -89,19 +90,36 @@ def test_train_by_a_published_recipe(archscout: Command, small_data: Path, tmp_p
 def test_released_cells_train_by_the_recipe_of_nao(
     name: str, recipe: str, operation_set: str, dropped: list[float], small_data: Path, tmp_path: Path, call: Callable[..., str]
 ) -> None:
-    words = ("train", name, "--data", small_data, "--image-size", 32, "--recipe", recipe, "--epochs", 0.01, "--json")
+    words = (
+        "train",
+        name,
+        "--data",
+        small_data,
+        "--image-size",
+        32,
+        "--recipe",
+        recipe,
+        "--epochs",
+        0.01,
+        "--formats",
+        "",
+        "--json",
+    )
     size = ("space.channels=4", "space.layers=1", f"space.operation_set={operation_set}")
     given = [word for setting in size for word in ("--set", setting)]
     facts = json.loads(call(*words, *given, "--out", tmp_path / "net"))
     assert facts["recipe"]["name"] == recipe and facts["notes"] == [] and facts["epochs"] > 0
     assert [facts["recipe"][part] for part in ("auxiliary", "drop_path", "dropout")] == dropped
+    assert facts["artifacts"]["pt2"] is facts["artifacts"]["onnx"] is None, "formats that were not asked for"
     with safe_open(facts["artifacts"]["safetensors"], "np") as file:
         assert not any("auxiliary" in part for part in file.keys())
 
 
 def test_a_recipe_goes_without_what_the_network_cannot_have(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
     words = ("train", "nas201:3.0.0.0.0.0", "--data", small_data, "--epochs", 0.05, "--set", "space.channels=2", "--json")
-    facts = json.loads(call(*words, "--set", "space.cells=1", "--recipe", "darts-cifar10", "--out", tmp_path / "net"))
+    facts = json.loads(
+        call(*words, "--set", "space.cells=1", "--recipe", "darts-cifar10", "--formats", "", "--out", tmp_path / "net")
+    )
     assert facts["recipe"]["auxiliary"] == facts["recipe"]["drop_path"] == 0
     assert len(facts["notes"]) == 2 and "no auxiliary head" in facts["notes"][0] and "no paths" in facts["notes"][1]
     assert facts["params"] < 3_000, "the settings of the space count"
@@ -119,6 +137,7 @@ def test_a_recipe_goes_without_what_the_network_cannot_have(small_data: Path, tm
         (("--set", "space.chanels=4"), "did you mean 'channels'"),
         (("--set", "space.channels=0"), "must be at least 1"),
         (("--device", "tpu"), "--device takes auto, cpu, cuda"),
+        (("--formats", "tflite"), "not exported as 'tflite'"),
     ],
 )
 def test_train_refuses(words: tuple[str, str], wanted: str, small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:

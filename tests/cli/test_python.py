@@ -83,7 +83,7 @@ def test_the_own_space_of_the_docs(archscout: Command, image_folder: Path, tmp_p
     assert done.json["artifacts"]["pt2"] is not None
     words = ("predict", "run", "--data", image_folder / "low", "--json", "--space", "my_space.py")
     assert len(archscout(*words, cwd=tmp_path).json) == 30
-    [scored] = archscout("score", "plain:1.1.0", "--space", "my_space.py", "--json", cwd=tmp_path).json
+    [scored] = archscout("score", "plain:1.1.0", "--space", "my_space.py", "--json", cwd=tmp_path, fresh=True).json
     assert scored["params"] > 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commandline import Command
 
 from archscout.core.errors import RunError, UserError
 
@@ -20,6 +21,28 @@ def test_runs(finished: Any, call: Callable[..., str]) -> None:
     assert row["run"] == str(finished.folder) and row["state"] == "done"
     assert row["test_value"] == finished.summary["test_value"]
     assert str(finished.folder) in call("runs", finished.folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("runs", "{run}/.."), "done"),
+        (("show", "{run}"), "screen: "),
+        (("export", "{run}", "--format", "safetensors", "--out", "out.safetensors"), "out.safetensors"),
+        (("predict", "{run}", "--data", "{data}/low"), "low/002.png,low,"),
+        (("repair", "{run}"), "saved"),
+        (("doctor",), "ok   torch"),
+        (("plugins", "spaces"), "nas201"),
+    ],
+    ids=lambda part: part[0] if isinstance(part, tuple) else "",
+)
+def test_a_command_loads_what_it_needs(
+    words: tuple[str, ...], said: str, archscout: Command, finished: Any, tmp_path: Path
+) -> None:
+    """In an interpreter of its own, which has loaded nothing before."""
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    done = archscout(*(word.format(run=run, data=finished.data) for word in words), cwd=tmp_path, fresh=True)
+    assert said in done.out
 
 
 def test_no_runs(tmp_path: Path, call: Callable[..., str]) -> None:

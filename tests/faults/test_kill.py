@@ -16,13 +16,13 @@ from archscout.core.errors import ArchscoutError
 from archscout.store.runs import RunStore
 
 PLUGINS = Path(__file__).parent / "plugins"
-BUDGET = 30
+BUDGET = 16
 
 
 def words(folder: Path, data: Path, stop_at: int = 0) -> list[str]:
     trace = f"{folder}.trace"
     return [
-        *("search", "--data", str(data), "--budget", str(BUDGET), "--space", str(PLUGINS / "watched.py"), "--epochs", "6"),
+        *("search", "--data", str(data), "--budget", str(BUDGET), "--space", str(PLUGINS / "watched.py"), "--epochs", "2"),
         *("--estimator", str(PLUGINS / "strange.py"), "--set", f"estimator.trace={trace}", "--set", f"space.trace={trace}"),
         *("--set", f"space.stop_at={stop_at}", "--set", f"estimator.stop_at={stop_at}"),
         *("--workers", "1", "--seed", "3", "--formats", "", "--out", str(folder), "--json"),
@@ -70,7 +70,7 @@ def test_killed_and_resumed(when: str, archscout: Command, small_data: Path, str
         driver = archscout.start(*words(folder, small_data, moment(straight, when)))
     assert end_of(driver).code == (130 if "interrupted" in when else -signal.SIGKILL)
     before = confirmed(folder)
-    summary = archscout("resume", folder, "--json").json
+    summary = archscout("resume", folder, "--json", fresh=when == "report").json
 
     assert (folder / "results.csv").read_bytes() == (straight / "results.csv").read_bytes()
     mine, theirs = (load_file(path / "model.safetensors") for path in (folder, straight))

@@ -64,7 +64,7 @@ def test_published_sizes_have_the_published_parameters():
 def test_it_learns_which_architectures_suit_a_dataset():
     """On new tasks: the order of random cells, and cells that are better than random ones by more than their deviation."""
     made = MadeUp(SPACE)
-    tasks, learner = 300, MetaD2A(code=32, per_class=8, epochs=30, batch=25)
+    tasks, learner = 200, MetaD2A(code=32, per_class=4, epochs=16, batch=10)
     *_, last = learner.training(made.database(tasks, 10), SPACE, [made.features(task) for task in range(tasks)], seed=0)
     model, types = model_of(last), some_types(100)
     cells = [of_vertices(SPACE, row) for row in types.tolist()]

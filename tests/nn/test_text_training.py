@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from time import monotonic
 
@@ -25,7 +27,7 @@ from archscout.nn.recipes import published
 from archscout.nn.text_course import TextCourse, begin_with_frequencies, stalls
 from archscout.nn.text_recipe import TextRecipe
 from archscout.nn.tokens import TokenSplit
-from archscout.nn.train import Recipe, fit, new_network, step_seconds
+from archscout.nn.train import Recipe, TrainResult, fit, new_network, step_seconds
 from archscout.testing.tasks import token_task
 
 QUICK = TextRecipe(batch=4, learning_rate=0.02)
@@ -71,14 +73,25 @@ class Cut(Exception):
     pass
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(task: Task) -> Callable[[str, TextRecipe], tuple[nn.Module, TrainResult]]:
+    """A network of a space and its training by a recipe, each made once."""
+
+    @cache
+    def trained(space: str, recipe: TextRecipe) -> tuple[nn.Module, TrainResult]:
+        net = network(task, space)
+        return net, fit(net, task, recipe, seed=3, epochs=3.5)
+
+    return trained
+
+
 @pytest.mark.parametrize("space", ["rnn", "handmade-rnn"])
 @pytest.mark.parametrize("recipe", [QUICK, PUBLISHED], ids=["quick", "published"])
 @pytest.mark.parametrize("cut", [1, 37, 90])
 def test_resumed_equals_uninterrupted_byte_for_byte(  # type: ignore[no-untyped-def]
-    tmp_path: Path, task: Task, recipe: TextRecipe, cut: int, space: str, monkeypatch
+    tmp_path: Path, task: Task, recipe: TextRecipe, cut: int, space: str, uninterrupted, monkeypatch
 ) -> None:
-    straight = network(task, space)
-    expected = fit(straight, task, recipe, seed=3, epochs=3.5)
+    straight, expected = uninterrupted(space, recipe)
     assert expected.steps > 90
     move, steps = TextCourse.move, [0]
 

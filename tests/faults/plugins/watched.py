@@ -1,11 +1,12 @@
-"""Plain small networks that tell of every training step, and may end the driver at one of them."""
+"""Plain small networks that tell of every training step, and may end the driver at one of them.
+
+Torch is loaded where a network is built: the workers that screen need none.
+"""
 
 import os
 import signal
 import sys
 from dataclasses import dataclass
-
-from torch import nn
 
 from archscout.core.architecture import Architecture, Decision, checked
 
@@ -31,24 +32,22 @@ class Watched:
         return checked(self.name, self.decisions, tuple(choices))
 
     def build(self, architecture: Architecture, task):
+        from torch import nn
+
         width, depth, activation = architecture.choices
         layers, channels = [], task.shape[0]
         for _ in range(int(DEPTHS[depth])):
             layers += [nn.Conv2d(channels, int(WIDTHS[width]), 3, 1, 1, bias=False), nn.BatchNorm2d(int(WIDTHS[width]))]
             layers += [(nn.ReLU, nn.SiLU, nn.GELU)[activation]()]
             channels = int(WIDTHS[width])
-        return _Network(self, str(architecture), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, task.classes))
+        network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, task.classes))
 
+        def tell(module, _):
+            if module.training and self.trace:
+                step(self.trace, self.stop_at, str(architecture))
 
-class _Network(nn.Sequential):
-    def __init__(self, space, architecture, *layers):
-        super().__init__(*layers)
-        self.space, self.architecture = space, architecture
-
-    def forward(self, x):
-        if self.training and self.space.trace:
-            step(self.space.trace, self.space.stop_at, self.architecture)
-        return super().forward(x)
+        network.register_forward_pre_hook(tell)
+        return network
 
 
 def step(trace, stop_at, text):

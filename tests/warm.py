@@ -1,0 +1,196 @@
+"""Processes that have loaded everything already and become a command of archscout on request.
+
+A fresh interpreter spends seconds on loading torch before a command begins, and the tests run hundreds of commands. A `Warm`
+process loads the package once, runs no operation, starts no thread, and forks for every command: a process of its own, in a session
+of its own, with its own words, environment, folder and streams, which ends by itself or by any signal as another would. Only what
+concerns loading cannot be seen there; tests of that start fresh interpreters. See docs/decisions/016-warm-interpreters.md.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import pkgutil
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class Forked:
+    """A command that a `Warm` process has become, handled like a `subprocess.Popen` with pipes for standard output and error."""
+
+    def __init__(self, words: Sequence[str], status: Connection, stdout: int, stderr: int) -> None:
+        self.args, self.returncode = list(words), None
+        self.stdout, self.stderr = (open(stream, encoding="utf-8") for stream in (stdout, stderr))
+        self._status = status
+        self.pid: int = status.recv()
+
+    def poll(self) -> int | None:
+        """The exit code, or less the number of the signal that ended it; None while it runs."""
+        if self.returncode is None and self._status.poll():
+            self.returncode = self._status.recv()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None and not self._status.poll(timeout):
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        self.poll()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """All that it writes until it has ended."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        written = {self.stdout: b"", self.stderr: b""}
+        with selectors.DefaultSelector() as open_streams:
+            for stream in written:
+                open_streams.register(stream, selectors.EVENT_READ)
+            while open_streams.get_map():
+                ready = open_streams.select(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                if not ready:
+                    raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+                for key, _ in ready:
+                    part = os.read(key.fd, 1 << 16)
+                    written[key.fileobj] += part
+                    if not part:
+                        open_streams.unregister(key.fileobj)
+        self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        self.stdout.close()
+        self.stderr.close()
+        out, err = (text.decode() for text in written.values())
+        return out, err
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stdout.close()
+        self.stderr.close()
+        self.wait()
+        self._status.close()
+
+
+class Warm:
+    """The client's side of such a process; `close` ends it, and commands that still run go on.
+
+    It is no child of the tests' process, some of which count their children.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            subprocess.run(
+                [sys.executable, "-P", __file__, str(theirs.fileno())], env=dict(environment), pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, check=True,
+            )  # fmt: skip
+
+    def start(self, words: Sequence[str], environment: Mapping[str, str], folder: str | Path) -> Forked:
+        """Become a command: its words, the first of which names the program; all its environment variables; where it runs."""
+        status, theirs = Pipe(duplex=False)
+        (out, their_out), (err, their_err) = os.pipe(), os.pipe()
+        request = pickle.dumps((list(words), dict(environment), str(folder)))
+        socket.send_fds(self._requests, [request], [their_out, their_err, theirs.fileno()])
+        theirs.close()
+        os.close(their_out)
+        os.close(their_err)
+        return Forked(words, status, out, err)
+
+    def close(self) -> None:
+        self._requests.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _load() -> None:
+    import archscout
+
+    for module in pkgutil.walk_packages(archscout.__path__, "archscout."):
+        import_module(module.name)
+    for name in ("torch._dynamo", "torch.export", "scipy.stats", "rich.progress"):
+        import_module(name)
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a thread was started, which a fork would not have"
+    gc.collect()
+    gc.freeze()
+
+
+def _become(requests: socket.socket) -> None:
+    """Wait for requests; comes back in a new process for each, which is to run the command. The client's end ends this process."""
+    while True:
+        request, streams, _, _ = socket.recv_fds(requests, 1 << 20, 3)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        if not request:
+            os._exit(0)
+        if os.fork() == 0:
+            break
+        for stream in streams:
+            os.close(stream)
+    requests.close()
+    out, err, number = streams
+    status = Connection(number, readable=False)
+    if child := os.fork():
+        _mind(child, status, (out, err))
+    words, environment, folder = pickle.loads(request)
+    os.setsid()
+    os.chdir(folder)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.close(out)
+    os.close(err)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = words
+    status.send(os.getpid())
+    status.close()
+
+
+def _mind(child: int, status: Connection, streams: Sequence[int]) -> None:
+    """The end of the command's parent: it tells how the command ended."""
+    os.setsid()
+    for stream in streams:
+        os.close(stream)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with suppress(OSError):
+        status.send(code)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)
+    _load()
+    _become(socket.socket(fileno=int(sys.argv[1])))
+
+    import numpy as np
+
+    from archscout.cli.main import main
+
+    np.random.seed()  # noqa: NPY002 - Python's own generator is seeded anew in every fork; nothing must follow from this one either
+    sys.exit(main())
