@@ -83,26 +83,22 @@ def learnable(network: nn.Module) -> LearnableGraph:
 
 
 class EpisodeStatistics(Statistics):
-    """Means and variances within each episode of a batch that holds several, one after the other, with as many images each.
+    """Means and variances within each episode of a batch that holds several, one after the other, each support before its queries.
 
-    whose: with "support" those of the first batch are kept for the next, once `moving` is set to False; they are differentiable, as
-    all of the batch's values are. With "batch" every batch has its own.
+    shown: images of a support. whose: "batch" normalises support and queries apart, each by its own; "support" both by those of the
+    support. They are differentiable, as all of the batch's values are.
     """
 
-    def __init__(self, episodes: int = 1, whose: WhoseStatistics = "support") -> None:
-        self.moving = True
-        self._episodes, self._whose = episodes, whose
-        self._found: dict[str, tuple[Tensor, Tensor]] = {}
+    def __init__(self, episodes: int, shown: int, whose: WhoseStatistics) -> None:
+        self._episodes, self._shown, self._whose = episodes, shown, whose
 
     def normalise(self, operation: Operation, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """One normalisation."""
-        if self._whose == "batch":  # the layer's own kernel, once an episode, takes half the time of the formula below
-            parts = [F.batch_norm(part, None, None, weight, bias, training=True) for part in x.chunk(self._episodes)]
-            return torch.cat(parts) if len(parts) > 1 else parts[0]
+        if self._whose == "batch":  # the layer's own kernel, part by part, takes half the time of the formula below
+            parts = [part for episode in x.chunk(self._episodes) for part in (episode[: self._shown], episode[self._shown :])]
+            return torch.cat([F.batch_norm(part, None, None, weight, bias, training=True) for part in parts])
         by_episode = x.view(self._episodes, -1, *x.shape[1:])
-        if self.moving:
-            self._found[operation.name] = torch.var_mean(by_episode, (1, 3, 4), correction=0, keepdim=True)
-        variance, mean = self._found[operation.name]
+        variance, mean = torch.var_mean(by_episode[:, : self._shown], (1, 3, 4), correction=0, keepdim=True)
         scale = (variance + _EPSILON).rsqrt()
         scale = scale if weight is None else scale * weight[:, None, None]
         shift = -mean * scale if bias is None else bias[:, None, None] - mean * scale
@@ -145,10 +141,8 @@ def classified(net: LearnableGraph, weights: Tensors, episode: Episode, statisti
     """The logits (Q, ways) of an episode's queries under these weights."""
     if statistics == "batch":
         return net(weights, episode.queries)
-    norms = EpisodeStatistics()
-    net(weights, episode.support, norms)
-    norms.moving = False
-    return net(weights, episode.queries, norms)
+    shown = len(episode.support)
+    return net(weights, torch.cat([episode.support, episode.queries]), EpisodeStatistics(1, shown, statistics))[shown:]
 
 
 Found = tuple[dict[str, Tensor], Tensor]
@@ -201,11 +195,11 @@ def _together(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode]
 
 def _head_logits(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> tuple[Tensor, Tensor]:
     """The logits (E, Q, ways) of the queries of E episodes after steps of the classifier alone, and their labels (E, Q)."""
-    norms = EpisodeStatistics(len(episodes), inner.statistics)
-    known = net.features(weights, torch.cat([episode.support for episode in episodes]), norms)
-    norms.moving = False
-    asked = net.features(weights, torch.cat([episode.queries for episode in episodes]), norms)
-    known, asked = (found.view(len(episodes), -1, found.shape[1]) for found in (known, asked))
+    shown = len(episodes[0].support)
+    images = torch.cat([part for episode in episodes for part in (episode.support, episode.queries)])
+    found = net.features(weights, images, EpisodeStatistics(len(episodes), shown, inner.statistics))
+    found = found.view(len(episodes), -1, found.shape[1])
+    known, asked = found[:, :shown], found[:, shown:]
     weight, bias = net.classifier(weights)
     wanted = F.one_hot(torch.stack([episode.support_labels for episode in episodes]), len(bias)).to(known.dtype)
     weight, bias = weight.expand(len(episodes), -1, -1), bias.expand(len(episodes), 1, -1)

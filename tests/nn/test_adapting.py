@@ -176,10 +176,10 @@ def test_statistics_of_the_support_are_those_of_the_support() -> None:
     for statistics, alike in (("support", True), ("batch", False)):
         all_, some = (classified(net, weights, e, statistics) for e in (one, fewer))
         assert torch.allclose(all_[:2], some) == alike
-    norms = EpisodeStatistics()
-    net(weights, one.support, norms)
-    norms.moving = False
-    assert torch.allclose(net(weights, one.support, norms), net(weights, one.support)), "of the very images both are one"
+    norms = EpisodeStatistics(1, len(one.support), "support")
+    both = net(weights, torch.cat([one.support, one.support]), norms)
+    assert torch.allclose(both[: len(one.support)], net(weights, one.support)), "of the very images both are one"
+    assert torch.allclose(both[: len(one.support)], both[len(one.support) :])
 
 
 def test_an_untrained_network_guesses() -> None:
