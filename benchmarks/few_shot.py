@@ -69,10 +69,10 @@ class Bench:
         self.opened = self.data("omniglot", self.form)
         self.task = self.opened.task
         self.test: Any = self.opened.test
-        self.recipe = EpisodeRecipe(**({} if asked.method is None else {"method": asked.method}))
+        self.recipe = EpisodeRecipe(method=asked.method, statistics=asked.statistics)
         self.settings = AcrossTasks(**asdict(self.recipe))
         self.space = catalogue.make("spaces", "few-shot", channels=asked.channels)
-        self.name = f"{asked.ways}-way {asked.shots}-shot"
+        self.name = f"{asked.ways}-way {asked.shots}-shot, statistics of the {asked.statistics}"
 
     def data(self, name: str, form: EpisodeForm) -> OpenedData:
         """A data set as episodes."""
@@ -84,7 +84,7 @@ class Bench:
         """Write a row."""
         asked = self.asked
         words = f"python benchmarks/few_shot.py --parts {claim.split(':')[0]} --budget {asked.budget:g} --ways {asked.ways} "
-        words += f"--shots {asked.shots} --threads {asked.threads} --channels {asked.channels}"
+        words += f"--shots {asked.shots} --threads {asked.threads} --channels {asked.channels} --statistics {asked.statistics}"
         row = {
             **claimed(f"{claim}, {asked.budget:g} minutes", *values, published=published), "command": words, "seed": asked.seed,
             "commit": commit(), "seconds": round(seconds), "machine": machine(asked.threads),
@@ -95,7 +95,9 @@ class Bench:
     def place(self, method: str, what: str = "") -> Path:
         """A file of a method's run."""
         asked = self.asked
-        about = f"{asked.ways}-{asked.shots}-{asked.budget:g}-{asked.threads}-{asked.channels}-{asked.seed}{what}"
+        about = (
+            f"{asked.ways}-{asked.shots}-{asked.budget:g}-{asked.threads}-{asked.channels}-{asked.statistics}-{asked.seed}{what}"
+        )
         return Path(asked.runs) / f"{method}-{about}"
 
     def omniglot(self) -> None:
@@ -127,7 +129,10 @@ class Bench:
             return training.network.path(training.population[0]), dict(training.network.plain()), self.settings
         recipe = self.recipe
         if method == "fomaml":
-            recipe = EpisodeRecipe(method="fomaml", learning_rate=1e-3, batch=32, inner_rate=0.4, inner_steps=1, test_steps=3)
+            recipe = EpisodeRecipe(
+                method="fomaml", learning_rate=1e-3, batch=32, inner_rate=0.4, inner_steps=1, test_steps=3,
+                statistics=self.asked.statistics,
+            )  # fmt: skip
         network = self.network(method)
         self.course(method, network, recipe)
         return learnable(network), {name: weight.detach() for name, weight in network.named_parameters()}, recipe
@@ -302,7 +307,9 @@ class Bench:
         task = Task("strokes", FEW_SHOT, (1, 28, 28), 5, "strokes", splits)
         space = catalogue.make("spaces", "handmade-few-shot")
         network = new_network(space, space.architecture((1, 0)), task, seed=0)
-        recipe = EpisodeRecipe(method="fomaml", learning_rate=1e-3, batch=16, inner_rate=0.4, inner_steps=1, test_steps=3)
+        recipe = EpisodeRecipe(
+            method="fomaml", learning_rate=1e-3, batch=16, inner_rate=0.4, inner_steps=1, test_steps=3, statistics="batch"
+        )
         course, begun = EpisodeCourse(network, task, recipe, 0), process_time()
         with torch_threads(1), course.shared(self.asked.threads):
             for step in range(2000):
@@ -342,7 +349,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--parts", nargs="+", default=["omniglot"], choices=PARTS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    parser.add_argument("--method", default=None, help="of the meta-gradient; the recipe's default without")
+    parser.add_argument("--method", default="anil", help="of the meta-gradient")
+    parser.add_argument("--statistics", default="batch", choices=("batch", "support"), help="batch is transductive, as published")
     parser.add_argument("--budget", type=float, default=40, help="minutes of meta-training of each method")
     parser.add_argument("--ways", type=int, default=5)
     parser.add_argument("--shots", type=int, default=1)

@@ -29,8 +29,8 @@ class EpisodeRecipe:
     0.001, batch 32, inner_rate 0.4 and one inner step for Omniglot, 4, 0.01 and five for miniImageNet.
     batch: episodes a step, whose gradients are averaged. schedule: how the learning rate goes on from its peak.
     inner_rate, inner_steps: of the adaptation in training; test_steps: in an evaluation.
-    statistics: whose normalisations use for queries: "batch" those of the queries themselves (transductive, as MAML's code does),
-        "support" those of the support.
+    statistics: whose normalisations use for queries: "support" those of the support, so that every query is answered by itself;
+        "batch" those of the queries together (transductive, as MAML's code does).
     clip: the largest absolute value in a meta-gradient; 0 for no bound. precision: fp32 alone.
     """
 
@@ -41,7 +41,7 @@ class EpisodeRecipe:
     inner_rate: float = 1.0
     inner_steps: int = 5
     test_steps: int = 5
-    statistics: WhoseStatistics = "batch"
+    statistics: WhoseStatistics = "support"
     clip: float = 10.0
     precision: Literal["fp32", "bf16"] = "fp32"
     small_share: ClassVar[float] = 0.0
