@@ -117,7 +117,10 @@ class MetaNetwork:
 
 @dataclass
 class MetaTraining:
-    """Meta-weights and population under way. fitness: of the population, by its last judgement; empty before the first."""
+    """Meta-weights and population under way.
+
+    fitness: by the last judgement, of those of the population that it saw; empty before the first. loss: of the last step.
+    """
 
     problem: Problem
     settings: AcrossTasks
@@ -128,6 +131,7 @@ class MetaTraining:
     fitness: dict[Architecture, float] = field(init=False, default_factory=dict)
     step: int = field(init=False, default=0)
     generation: int = field(init=False, default=0)
+    loss: float = field(init=False, default=0.0)
     finished: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -169,7 +173,7 @@ class MetaTraining:
                 f"the meta-training's loss was {loss} at step {step + 1:,}; a smaller inner_rate than {settings.inner_rate} or "
                 f"learning_rate than {settings.learning_rate} may help"
             )
-        self.step += 1
+        self.step, self.loss = self.step + 1, loss
         return loss
 
     @property
@@ -183,6 +187,7 @@ class MetaTraining:
 
     def breed(self) -> None:
         """Judge the population on common episodes, and renew it."""
+        self.fitness = {}
         self.judge(self.settings.tasks)
         rng = generator(self.seed, "generation", self.generation)
         self.population = evolved(self.problem.space, self.ranked()[: self.settings.parents], self.settings, rng, self.accept)
@@ -229,7 +234,7 @@ class MetaTraining:
             "population": np.array([architecture.choices for architecture in self.population], np.int64),
             "judged": np.array([self.population.index(architecture) for architecture in judged], np.int64),
             "fitness": np.array([self.fitness[architecture] for architecture in judged]),
-            "step": self.step, "generation": self.generation, "finished": int(self.finished),
+            "step": self.step, "generation": self.generation, "loss": self.loss, "finished": int(self.finished),
         }  # fmt: skip
 
     def restore(self, state: Snapshot) -> None:
@@ -240,6 +245,7 @@ class MetaTraining:
         judged = zip(np.asarray(state["judged"]).tolist(), np.asarray(state["fitness"]).tolist(), strict=True)
         self.fitness = {self.population[place]: value for place, value in judged}
         self.step, self.generation, self.finished = int(state["step"]), int(state["generation"]), bool(state["finished"])
+        self.loss = float(state["loss"])
 
     def _episode(self, split: EpisodeSplit, *words: object) -> Episode:
         return split.episode(derive(self.seed, *words)).to(self.problem.device)
@@ -248,7 +254,7 @@ class MetaTraining:
         return sample(self.problem.space, generator(self.seed, *words), self.accept)
 
     def _drawn(self, step: int, number: int) -> Architecture:
-        """The path of an episode."""
+        """A path of a step."""
         if not self.warm:
             return self._random("path", step, number)
         return self.population[int(generator(self.seed, "member", step, number).integers(len(self.population)))]
@@ -265,9 +271,10 @@ def paced(problem: Problem, settings: AcrossTasks, seconds: float, seed: int, th
     for _ in range(_TIMED):
         training.learn()
     step = max((monotonic() - begun) / _TIMED, 1e-4)
+    some = training.population[: 2 * _TIMED]
     begun = monotonic()
-    training.judge(_AT_ONCE, training.population[: 2 * _TIMED])
-    judged = max((monotonic() - begun) / (2 * _TIMED) / _AT_ONCE, 1e-5)
+    training.judge(_AT_ONCE, some)
+    judged = max((monotonic() - begun) / len(some) / _AT_ONCE, 1e-5)
     generation, last = settings.population * settings.tasks, _FINALISTS * settings.final_tasks
     share = min(1.0, _SHARE_JUDGING * seconds / (judged * (2 * generation + last)))
     tasks, final = (min(most, max(4, int(share * most))) for most in (settings.tasks, settings.final_tasks))
