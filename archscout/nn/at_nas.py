@@ -119,7 +119,7 @@ class MetaNetwork:
 class MetaTraining:
     """Meta-weights and population under way.
 
-    fitness: by the last judgement, of those of the population that it saw; empty before the first. loss: of the last step.
+    fitness: by the last judgement, of those of the population that it saw; empty before the first.
     """
 
     problem: Problem
@@ -131,7 +131,6 @@ class MetaTraining:
     fitness: dict[Architecture, float] = field(init=False, default_factory=dict)
     step: int = field(init=False, default=0)
     generation: int = field(init=False, default=0)
-    loss: float = field(init=False, default=0.0)
     finished: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -173,7 +172,7 @@ class MetaTraining:
                 f"the meta-training's loss was {loss} at step {step + 1:,}; a smaller inner_rate than {settings.inner_rate} or "
                 f"learning_rate than {settings.learning_rate} may help"
             )
-        self.step, self.loss = self.step + 1, loss
+        self.step += 1
         return loss
 
     @property
@@ -234,7 +233,7 @@ class MetaTraining:
             "population": np.array([architecture.choices for architecture in self.population], np.int64),
             "judged": np.array([self.population.index(architecture) for architecture in judged], np.int64),
             "fitness": np.array([self.fitness[architecture] for architecture in judged]),
-            "step": self.step, "generation": self.generation, "loss": self.loss, "finished": int(self.finished),
+            "step": self.step, "generation": self.generation, "finished": int(self.finished),
         }  # fmt: skip
 
     def restore(self, state: Snapshot) -> None:
@@ -245,7 +244,6 @@ class MetaTraining:
         judged = zip(np.asarray(state["judged"]).tolist(), np.asarray(state["fitness"]).tolist(), strict=True)
         self.fitness = {self.population[place]: value for place, value in judged}
         self.step, self.generation, self.finished = int(state["step"]), int(state["generation"]), bool(state["finished"])
-        self.loss = float(state["loss"])
 
     def _episode(self, split: EpisodeSplit, *words: object) -> Episode:
         return split.episode(derive(self.seed, *words)).to(self.problem.device)

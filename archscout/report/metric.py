@@ -134,7 +134,7 @@ class EpisodeAccuracy(Accuracy):
     """The mean over episodes of the share of queries that a network classifies right once it has adapted to the support."""
 
     name, plural, item, items = "few-shot accuracy", "few-shot accuracies", "episode", "episodes"
-    data, elsewhere = "classes", "other seeds of the meta-training, or classes that differ more from these"
+    data, elsewhere = "episodes", "other seeds of the meta-training, other classes than these, or other images of them"
 
     def interval(self, marks: Marks) -> Interval:
         """Of the mean of independent episodes."""
