@@ -671,7 +671,8 @@ def _read_images(path: Path, preprocessing: Mapping[str, Any]) -> tuple[Any, lis
 
     if not path.exists():
         raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    hidden = {p for p in path.rglob("*") if any(part.startswith(".") for part in p.relative_to(path).parts)}
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p not in hidden)
     images, skipped = prepare_files(files, preprocessing)
     left_out = {path for path, _ in skipped}
     if not len(images):

@@ -19,7 +19,7 @@ from archscout.data._augment import augmentation_of, flip_by_names
 from archscout.data._contents import SPLITS, EpisodicSet, FlipRule, Found, Place, Progress, Rows, digest
 from archscout.data._decode import SUFFIXES, decode, prepare_files
 from archscout.data._derived import derived, parted
-from archscout.data._episodes import TEST_EPISODES, VALID_EPISODES, EpisodeForm, divided
+from archscout.data._episodes import LEAST_EPISODES, TEST_EPISODES, VALID_EPISODES, EpisodeForm, divided
 from archscout.data._form import checked_size
 from archscout.data._prepared import SCHEMA, Prepared, keep_split, open_split, prepare, split_rows
 from archscout.data._text import TextSource, is_text, open_text, settings_record
@@ -195,10 +195,11 @@ def _opened_classes(prepared: Prepared, request: DataRequest) -> OpenedData:
         pool = open_split(str(prepared.folder), key, name, Augmentation())
         turned = quarters and name != "test"
         images = form.ways * (form.shots + queries) / (4 if turned else 1)
-        count = {"valid": VALID_EPISODES, "test": TEST_EPISODES}.get(name, max(1, round(len(pool) / images)))
+        count = {"valid": VALID_EPISODES, "test": TEST_EPISODES}.get(name, max(LEAST_EPISODES, round(len(pool) / images)))
         splits[name] = EpisodeSplit(pool, form.ways, form.shots, queries, count, turned)
         counts[name] = {label: count for label, count in _counts(labels[rows[name]], names).items() if count}
-    fingerprint = digest([_fingerprint(prepared, rows, Augmentation()), form.ways, form.shots, queries, quarters])
+    a_pass = len(splits["train"])
+    fingerprint = digest([_fingerprint(prepared, rows, Augmentation()), form.ways, form.shots, queries, quarters, a_pass])
     test = splits.pop("test")
     words = ", ".join(f"{len(counts[name]):,} {name}" for name in SPLITS)
     own = len(prepared.given.get("test", ())) and np.array_equal(rows["test"], np.sort(prepared.given["test"]))

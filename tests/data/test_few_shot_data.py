@@ -15,6 +15,7 @@ from archscout.core.errors import DataError
 from archscout.core.problem import FEW_SHOT
 from archscout.data._episodes import EpisodeForm, divided
 from archscout.data._opened import DataRequest, OpenedData, open_arrays, open_data
+from archscout.nn.episode_recipe import EpisodeRecipe
 from archscout.nn.episodes import EpisodeSplit
 
 SIDE = 8
@@ -72,13 +73,20 @@ def test_what_is_told_of_the_data() -> None:
     assert opened(episodes=EpisodeForm(3, 2, 2)).fingerprint != data.fingerprint
 
 
+def test_a_pass_of_few_images_is_no_shorter_than_training_needs() -> None:
+    train = opened().task.splits["train"]
+    assert len(train) == 160 and EpisodeRecipe().batch_for(len(train)) == EpisodeRecipe().batch
+
+
 def test_an_episode_is_of_its_classes_in_a_fresh_order_and_shows_no_query() -> None:
     split: EpisodeSplit = opened().task.splits["train"]
     orders = set()
     for seed in range(40):
         episode = split.episode(seed)
         raw = [(x * split.pool.std[0] + split.pool.mean[0]) * 255 for x in (episode.support, episode.queries)]
-        support, queries = ([tuple(pair) for pair in torch.stack([x[:, 0, 0, 0], x[:, 0, -1, -1]], 1).round().tolist()] for x in raw)
+        support, queries = (
+            [tuple(pair) for pair in torch.stack([x[:, 0, 0, 0], x[:, 0, -1, -1]], 1).round().tolist()] for x in raw
+        )
         assert not set(support) & set(queries), "an image is in the support or among the queries"
         classes = [first for first, _ in support]
         assert len(set(classes)) == 3 and [first for first, _ in queries] == [c for c in classes for _ in range(2)]
