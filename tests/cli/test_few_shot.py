@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,10 @@ def test_the_search_ends_with_a_network_a_verdict_and_a_report(found: Path) -> N
     assert "with other test episodes of the same kind" in page and "knows nothing of" in page
 
 
-def test_predict_adapts_to_the_support(archscout: Command, found: Path, unseen: Path) -> None:
-    rows = archscout("predict", found, "--data", unseen / "asked", "--support", unseen / "support", "--top", 2, "--json").json
+def test_predict_adapts_to_the_support(archscout: Command, found: Path, unseen: Path, tmp_path: Path) -> None:
+    support = shutil.copytree(unseen / "support", tmp_path / "support")
+    shutil.copytree(support / "character 00", support / ".thumbnails")  # what is hidden is no class
+    rows = archscout("predict", found, "--data", unseen / "asked", "--support", support, "--top", 2, "--json").json
     assert len(rows) == 3 and all(len(row["labels"]) == 2 for row in rows)
     known = {"character 00", "character 01", "character 02"}
     assert {guess["label"] for row in rows for guess in row["labels"]} <= known
