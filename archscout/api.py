@@ -632,9 +632,8 @@ def adapt(model: str, support: str | Path, data: str | Path, *, rounds: int = 3,
     model: of `archscout meta train at-nas`. support: a folder with a sub-folder of images for each class, as many in each.
     Gives architecture, genotype, score (of held-out images of the support), seconds, rows (as `predict` gives them), skipped.
     """
-    from archscout.export.predictions import classes_of, episode_of, labelled
+    from archscout.export.predictions import answered, classes_of, episode_of, labelled
     from archscout.learners._meta_network import opened
-    from archscout.nn.adapting import classified
     from archscout.nn.at_nas import adapt as adapt_network
 
     found = opened(model)
@@ -649,7 +648,7 @@ def adapt(model: str, support: str | Path, data: str | Path, *, rounds: int = 3,
         found.network, found.space, found.population, episode.support, episode.support_labels, found.inner, seed=seed, rounds=rounds
     )
     seconds = monotonic() - begun
-    logits = classified(found.network.path(fitted.architecture), fitted.weights, episode, found.inner.statistics)
+    logits = answered(found.network.path(fitted.architecture), fitted.weights, episode, found.inner.statistics)
     return {
         "architecture": str(fitted.architecture), "genotype": genotype_of(found.space, fitted.architecture), "score": fitted.score,
         "seconds": seconds, "rows": labelled(logits, classes, names, top), "skipped": [*unread, *skipped],
@@ -673,7 +672,8 @@ def _read_images(path: Path, preprocessing: Mapping[str, Any]) -> tuple[Any, lis
 
     if not path.exists():
         raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    hidden = {p for p in path.rglob("*") if any(part.startswith(".") for part in p.relative_to(path).parts)}
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p not in hidden)
     images, skipped = prepare_files(files, preprocessing)
     left_out = {path for path, _ in skipped}
     if not len(images):

@@ -43,7 +43,7 @@ from archscout.core.seeds import derive, generator
 from archscout.data._episodes import EpisodeForm
 from archscout.data._opened import DataRequest, OpenedData, open_data
 from archscout.nn import checkpoint
-from archscout.nn.adapting import LearnableGraph, accuracies, classified, learnable
+from archscout.nn.adapting import LearnableGraph, accuracies, accuracies_of, classified, learnable
 from archscout.nn.at_nas import AcrossTasks, MetaTraining, adapt, evolved, paced
 from archscout.nn.episode_course import EpisodeCourse
 from archscout.nn.episode_recipe import EpisodeRecipe
@@ -95,9 +95,8 @@ class Bench:
     def place(self, method: str, what: str = "") -> Path:
         """A file of a method's run."""
         asked = self.asked
-        about = (
-            f"{asked.ways}-{asked.shots}-{asked.budget:g}-{asked.threads}-{asked.channels}-{asked.statistics}-{asked.seed}{what}"
-        )
+        about = f"{asked.ways}-{asked.shots}-{asked.budget:g}-{asked.threads}-{asked.channels}-{asked.seed}{what}"
+        about += f"-by-{asked.method}-{asked.statistics}"
         return Path(asked.runs) / f"{method}-{about}"
 
     def omniglot(self) -> None:
@@ -237,7 +236,7 @@ class Bench:
             times.append(monotonic() - start)
             logits = classified(training.network.path(found.architecture), found.weights, episode, inner.statistics)
             chosen.append(float((logits.argmax(1) == episode.query_labels).double().mean()))
-            fixed.append(accuracies(net, training.network.plain(), replace(self.test, count=number + 1), inner)[number])
+            fixed += accuracies_of(net, training.network.plain(), [episode], inner)
         gap = np.array(chosen) - np.array(fixed)
         for what, values in (("architecture and weights", np.array(chosen)), ("less the fittest path alone", gap)):
             low, high = mean_interval(values.tolist())

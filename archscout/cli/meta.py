@@ -284,6 +284,7 @@ def _train_on_episodes(
     from archscout import api
     from archscout.catalogue import plain_record
     from archscout.cli import questions
+    from archscout.core.kinds import check_kind
     from archscout.core.models import model_place
     from archscout.core.problem import FEW_SHOT, Problem
     from archscout.engine.lectures import Lectures, keep_model
@@ -299,6 +300,7 @@ def _train_on_episodes(
     request.check()
     made = questions.space_of(space or "few-shot", asked.words)
     opened = api.open_request(request, progress=True)
+    check_kind(opened.task, made, f"the space '{made.name}'")
     place = model_place(asked.name or f"{asked.method}-{opened.task.name}-{ways}-way-{shots}-shot")
     problem, seconds = Problem(made, opened.task), None if asked.minutes is None else 60 * asked.minutes
 

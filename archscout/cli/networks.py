@@ -150,5 +150,6 @@ def train(
         if facts["metric"] == "perplexity":
             print(f"test perplexity {facts['test_value']:.2f} (95 % interval {low:.2f} to {high:.2f})", flush=True)
         else:
-            print(f"{facts['test_value']:.2%} of {facts['test_images']:,} test images ({interval})", flush=True)
+            what = "images" if "test_images" in facts else "episodes"
+            print(f"{facts['test_value']:.2%} of {facts[f'test_{what}']:,} test {what} ({interval})", flush=True)
     print(f"files in {facts['folder']}", file=sys.stdout)

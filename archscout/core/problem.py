@@ -18,7 +18,7 @@ COUNTED = ("params", "macs", "work")
 
 @dataclass(frozen=True, slots=True)
 class TaskKind:
-    """What differs between kinds of task: the metric, its direction, and what a split consists of.
+    """What differs between kinds of task: the metric, its direction, what a split consists of, and what a network takes at once.
 
     A value, as judges and trainings give it, is higher for better networks: accuracy itself, or for perplexity its negative
     logarithm, which is the mean log-likelihood of a token.
@@ -28,6 +28,7 @@ class TaskKind:
     metric: str
     higher_is_better: bool = True
     item: str = "image"
+    input: str = "image"
 
     def measured(self, value: float) -> float:
         """The metric that a value stands for."""
@@ -39,7 +40,7 @@ class TaskKind:
 
 
 IMAGE_CLASSIFICATION = TaskKind("image-classification", "accuracy")
-LANGUAGE_MODELLING = TaskKind("language-modelling", "perplexity", higher_is_better=False, item="window")
+LANGUAGE_MODELLING = TaskKind("language-modelling", "perplexity", higher_is_better=False, item="window", input="window")
 FEW_SHOT = TaskKind("few-shot", "few-shot accuracy", item="episode")
 TASK_KINDS = {kind.name: kind for kind in (IMAGE_CLASSIFICATION, LANGUAGE_MODELLING, FEW_SHOT)}
 

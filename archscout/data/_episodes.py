@@ -16,6 +16,8 @@ TEST_SHARE, VALID_SHARE = 0.2, 0.15
 """Of the classes, as far as each part has as many as an episode; the validation's of those that the test leaves."""
 VALID_EPISODES, TEST_EPISODES = 200, 600
 """How many fixed ones an evaluation has."""
+LEAST_EPISODES = 160
+"""Of a pass, in which every image is seen about once where there are many; a pass of fewer would have but a few steps."""
 _MOST_QUERIES = 5
 
 

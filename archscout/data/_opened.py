@@ -19,7 +19,7 @@ from archscout.data._augment import augmentation_of, flip_by_names
 from archscout.data._contents import SPLITS, EpisodicSet, FlipRule, Found, Place, Progress, Rows, digest
 from archscout.data._decode import SUFFIXES, decode, prepare_files
 from archscout.data._derived import derived, parted
-from archscout.data._episodes import TEST_EPISODES, VALID_EPISODES, EpisodeForm, divided
+from archscout.data._episodes import LEAST_EPISODES, TEST_EPISODES, VALID_EPISODES, EpisodeForm, divided
 from archscout.data._form import checked_size
 from archscout.data._prepared import SCHEMA, Prepared, keep_split, open_split, prepare, split_rows
 from archscout.data._text import TextSource, is_text, open_text, settings_record
@@ -195,12 +195,13 @@ def _opened_classes(prepared: Prepared, request: DataRequest) -> OpenedData:
         pool = open_split(str(prepared.folder), key, name, Augmentation())
         turned = quarters and name != "test"
         images = form.ways * (form.shots + queries) / (4 if turned else 1)
-        count = {"valid": VALID_EPISODES, "test": TEST_EPISODES}.get(name, max(1, round(len(pool) / images)))
+        count = {"valid": VALID_EPISODES, "test": TEST_EPISODES}.get(name, max(LEAST_EPISODES, round(len(pool) / images)))
         splits[name] = EpisodeSplit(pool, form.ways, form.shots, queries, count, turned)
-        counts[name] = {"classes": len(np.unique(labels[rows[name]])), "images": len(pool)}
-    fingerprint = digest([_fingerprint(prepared, rows, Augmentation()), form.ways, form.shots, queries, quarters])
+        counts[name] = {label: count for label, count in _counts(labels[rows[name]], names).items() if count}
+    a_pass = len(splits["train"])
+    fingerprint = digest([_fingerprint(prepared, rows, Augmentation()), form.ways, form.shots, queries, quarters, a_pass])
     test = splits.pop("test")
-    words = ", ".join(f"{counts[name]['classes']:,} {name}" for name in SPLITS)
+    words = ", ".join(f"{len(counts[name]):,} {name}" for name in SPLITS)
     own = len(prepared.given.get("test", ())) and np.array_equal(rows["test"], np.sort(prepared.given["test"]))
     notes = [
         f"Episodes have {form.ways} classes with {form.shots} image{'s' * (form.shots > 1)} each to learn from and {queries} to be "
@@ -268,6 +269,8 @@ def _plugin(request: DataRequest) -> Any:
         raise DataError(f"a label file goes with a folder of images, but '{source}' is none; leave the label file out")
     if path.is_file() and path.suffix.lower() == ".npz":
         return catalogue.make("data", "arrays", path=path, **settings)
+    if request.task != "auto" and _reads_as_text(path, "auto"):
+        raise DataError(f"'{source}' is a text, but a task of {request.task} is one of images; give images, or leave --task out")
     if path.is_file() and path.suffix.lower() != ".py":
         raise DataError(f"'{source}' is neither a folder of images nor an .npz or .csv file; give one of these, or a .txt file")
     if source in named or source.endswith(".py"):

@@ -3,7 +3,7 @@
 Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program induction" (Science, 2015).
 Without a setting the 30 background alphabets are the classes (19,280 images); with `alphabet` the characters of that one
 alphabet are (20 images each; any of the 50), with `classes=characters` those of all background alphabets (964). There is no
-test part, so all splits are drawn.
+test part, so all splits are drawn; only with `classes=all` are the characters of the evaluation alphabets the test part.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Omniglot:
         return Found(name, identity, lambda: _contents(paths, self.alphabet, by_character))
 
     def for_episodes(self) -> Omniglot:
-        """All characters, or those of the alphabet."""
-        return self if self.alphabet is not None else Omniglot(classes="all")
+        """All characters, unless an alphabet is chosen or the background's characters are."""
+        return self if self.alphabet is not None or self.classes == "characters" else Omniglot(classes="all")
 
 
 def _part(place: Place, part: str) -> list[Path]:

@@ -19,7 +19,7 @@ from archscout.core.joint import JointSpace
 from archscout.core.kinds import check_kind
 from archscout.core.places import cache_folder
 from archscout.core.problem import Problem, Task
-from archscout.core.protocols import Estimator, LoopOwner, RefusingEstimator, Space, Strategy
+from archscout.core.protocols import Estimator, LoopOwner, RefusingEstimator, SharedSpace, Space, Strategy
 from archscout.core.seeds import generator
 from archscout.core.vocabulary import Vocabulary
 from archscout.engine.budget import parse_budget
@@ -167,10 +167,14 @@ class Job:
 
     @property
     def strategy_name(self) -> str:
-        """The screening's strategy: as asked for; else evolution, but plain draws for the rough default judge (decision 004)."""
+        """The screening's strategy: as asked for; else that of the task's kind, where the space has a supernet for it.
+
+        Else evolution, but plain draws for the rough default judge (decision 004).
+        """
         if self.request.strategy != "auto":
             return self.request.strategy
-        if self.customs.strategy and self.request.estimator == "auto":
+        folds = self.request.space == "auto" or isinstance(self.space, SharedSpace)
+        if self.customs.strategy and self.request.estimator == "auto" and folds:
             return self.customs.strategy
         judged = self.request.estimator != "auto" or self.customs.screens_by_training
         steered = judged or any(name.startswith("strategy.") for name in self.request.settings)

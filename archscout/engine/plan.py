@@ -438,6 +438,6 @@ def _limited(job: Job, work: float, sized: Mapping[str, Any] | None = None) -> t
         {},
         (
             f"Networks whose training step costs at most as much as {limits['work'] / 1e6:.1f} million multiply-accumulates per "
-            f"{job.task.kind.item},{extra} so that the final training sees enough {job.customs.items}."
+            f"{job.task.kind.input},{extra} so that the final training sees enough {job.customs.items}."
         ),
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from archscout.core.errors import UserError
 from archscout.export.folder import load_model
-from archscout.nn.adapting import Inner, adapted, classified, learnable
+from archscout.nn.adapting import Inner, LearnableGraph, Tensors, WhoseStatistics, adapted, classified, learnable
 from archscout.nn.batches import ImageSplit, batches_of
 from archscout.nn.episodes import Episode
 
@@ -45,7 +45,18 @@ def predict_episode(
     episode = episode_of(support, labels, images, info["preprocessing"])
     net, inner = learnable(network), Inner(**info["adaptation"])
     weights = adapted(net, dict(network.named_parameters()), episode.support, episode.support_labels, inner)
-    return labelled(classified(net, weights, episode, inner.statistics), classes, names, top)
+    return labelled(answered(net, weights, episode, inner.statistics), classes, names, top)
+
+
+def answered(net: LearnableGraph, weights: Tensors, episode: Episode, statistics: WhoseStatistics) -> Tensor:
+    """The logits (M, ways) of the images of an episode. Raises UserError where they are too few for statistics of their own."""
+    try:
+        return classified(net, weights, episode, statistics)
+    except ValueError as error:  # of a normalisation that would be over a single value
+        raise UserError(
+            "this network normalises by the images that it labels, and one alone is too little for that; give several with --data, "
+            "or train one with statistics=support"
+        ) from error
 
 
 def classes_of(labels: Sequence[str], most: int) -> list[str]:

@@ -58,20 +58,19 @@ class AtNas(AcrossTasks):
         return replace(self, **pace)
 
     def _lectures(self, training: MetaTraining) -> Generator[Lecture, None, None]:
-        settings, total = training.settings, training.settings.iterations + 1
-        loss = 0.0
         while not training.done:
             loss = training.learn()
             if training.breeds():
                 training.breed()
             if training.step % self.report == 0:
-                yield _lecture(training, settings, training.step, total, loss)
+                yield _lecture(training, training.step, {"loss": loss})
         training.finish()
-        yield _lecture(training, settings, total, total, loss)
+        yield _lecture(training, training.settings.iterations + 1, {})
 
 
-def _lecture(training: MetaTraining, settings: AcrossTasks, done: int, total: int, loss: float) -> Lecture:
-    metrics = {"loss": loss, "generation": float(training.generation)}
+def _lecture(training: MetaTraining, done: int, metrics: Mapping[str, float]) -> Lecture:
+    settings, total = training.settings, training.settings.iterations + 1
+    metrics = {**metrics, "generation": float(training.generation)}
     if training.fitness:
         metrics["fittest"] = max(training.fitness[a] for a in training.population if a in training.fitness)
     ranked = training.ranked() if done < total else training.population

@@ -117,7 +117,10 @@ class MetaNetwork:
 
 @dataclass
 class MetaTraining:
-    """Meta-weights and population under way. fitness: of the population, by its last judgement; empty before the first."""
+    """Meta-weights and population under way.
+
+    fitness: by the last judgement, of those of the population that it saw; empty before the first.
+    """
 
     problem: Problem
     settings: AcrossTasks
@@ -183,6 +186,7 @@ class MetaTraining:
 
     def breed(self) -> None:
         """Judge the population on common episodes, and renew it."""
+        self.fitness = {}
         self.judge(self.settings.tasks)
         rng = generator(self.seed, "generation", self.generation)
         self.population = evolved(self.problem.space, self.ranked()[: self.settings.parents], self.settings, rng, self.accept)
@@ -248,7 +252,7 @@ class MetaTraining:
         return sample(self.problem.space, generator(self.seed, *words), self.accept)
 
     def _drawn(self, step: int, number: int) -> Architecture:
-        """The path of an episode."""
+        """A path of a step."""
         if not self.warm:
             return self._random("path", step, number)
         return self.population[int(generator(self.seed, "member", step, number).integers(len(self.population)))]
@@ -265,9 +269,10 @@ def paced(problem: Problem, settings: AcrossTasks, seconds: float, seed: int, th
     for _ in range(_TIMED):
         training.learn()
     step = max((monotonic() - begun) / _TIMED, 1e-4)
+    some = training.population[: 2 * _TIMED]
     begun = monotonic()
-    training.judge(_AT_ONCE, training.population[: 2 * _TIMED])
-    judged = max((monotonic() - begun) / (2 * _TIMED) / _AT_ONCE, 1e-5)
+    training.judge(_AT_ONCE, some)
+    judged = max((monotonic() - begun) / len(some) / _AT_ONCE, 1e-5)
     generation, last = settings.population * settings.tasks, _FINALISTS * settings.final_tasks
     share = min(1.0, _SHARE_JUDGING * seconds / (judged * (2 * generation + last)))
     tasks, final = (min(most, max(4, int(share * most))) for most in (settings.tasks, settings.final_tasks))

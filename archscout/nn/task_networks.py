@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import floor
+from math import floor, inf
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class NetworkPlan:
     samples: int = 2_000
 
     def __post_init__(self) -> None:
-        if not self.epochs > 0 or not self.rate > 0 or self.batch < 1 or self.images < 2 or self.samples < 2:
+        if not 0 < self.epochs < inf or not 0 < self.rate < inf or self.batch < 1 or self.images < 2 or self.samples < 2:
             raise UserError(
                 "epochs and rate are above 0, batch is at least 1, images and samples at least 2, "
                 f"but {self.epochs}, {self.rate}, {self.batch}, {self.images} and {self.samples} came"

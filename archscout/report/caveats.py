@@ -185,7 +185,7 @@ def _about_machine(facts: ReportFacts) -> list[tuple[str, str]]:
         found.append(
             (
                 "Latency is of this machine",
-                f"It was timed here, for one {METRICS[facts.metric].item} at a time; on a phone or a GPU "
+                f"It was timed here, for one {METRICS[facts.metric].input} at a time; on a phone or a GPU "
                 "even the order may differ.",
             )
         )

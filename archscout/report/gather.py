@@ -18,7 +18,7 @@ from archscout.engine.request import IN_MEMORY
 from archscout.engine.run import Finding
 from archscout.engine.stages import RANDOM, SEARCHED
 from archscout.nn import checkpoint
-from archscout.nn.batches import ImageSplit, batches_of
+from archscout.nn.batches import Augmentation, ImageSplit, batches_of
 from archscout.nn.language import sampled
 from archscout.nn.measure import counts
 from archscout.nn.recipe import new_network
@@ -296,7 +296,7 @@ def _data(job: Job) -> Data:
         fingerprint=job.task.fingerprint,
         counts=opened.counts,
         resizing=str(opened.preprocessing.get("resize", "")),
-        augmentation=str(opened.augmentation) if opened.vocabulary is None else "",
+        augmentation=str(opened.augmentation) if opened.augmentation != Augmentation() else "",
         skipped=tuple(Skipped(str(file), reason) for file, reason in opened.skipped),
         notes=tuple(opened.notes),
     )

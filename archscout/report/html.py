@@ -184,7 +184,7 @@ def _sizes(facts: ReportFacts, group: Sequence[Trial]) -> list[Markup]:
     chosen = facts.answer.architecture if facts.answer else None
     found = []
     metric = METRICS[facts.metric]
-    for label, name in (("parameters", "params"), (f"MACs per {metric.item}", "macs"), ("latency, ms", "latency_ms")):
+    for label, name in (("parameters", "params"), (f"MACs per {metric.input}", "macs"), ("latency, ms", "latency_ms")):
         dots = [
             Dot(
                 float(getattr(t, name)),
@@ -217,7 +217,7 @@ def _screened(trials: Iterable[Trial], metric: Metric) -> Markup:
         return Markup("")
     trained = group[0].judge == "train"
     label = f"validation {metric.name}" if trained else f"score ({group[0].judge})"
-    return scatter(dots, f"MACs per {metric.item}", label, y_format=metric.shown if trained else words.short)
+    return scatter(dots, f"MACs per {metric.input}", label, y_format=metric.shown if trained else words.short)
 
 
 def _curves(facts: ReportFacts) -> list[tuple[str, Markup]]:

@@ -24,14 +24,15 @@ Interval = tuple[float, float]
 class Metric(Protocol):
     """One metric.
 
-    name, plural: of the metric. item, items: of a split. data: what the items are made of. share: whether values are shares, told
-    in percent and points. elsewhere: what an interval knows nothing of, in words.
+    name, plural: of the metric. item, items: of a split. input: what a network takes at once. data: what the items are made of.
+    share: whether values are shares, told in percent and points. elsewhere: what an interval knows nothing of, in words.
     """
 
     name: str
     plural: str
     item: str
     items: str
+    input: str
     data: str
     share: bool
     elsewhere: str
@@ -83,7 +84,7 @@ class Accuracy:
     """The share of images that are classified right."""
 
     name, plural, item, items = "accuracy", "accuracies", "image", "images"
-    data, share = "images", True
+    input, data, share = "image", "images", True
     elsewhere = "other seeds, other cameras, or data that differ from these"
 
     def shown(self, value: float) -> str:
@@ -133,11 +134,11 @@ class EpisodeAccuracy(Accuracy):
     """The mean over episodes of the share of queries that a network classifies right once it has adapted to the support."""
 
     name, plural, item, items = "few-shot accuracy", "few-shot accuracies", "episode", "episodes"
-    data, elsewhere = "classes", "other seeds of the meta-training, or classes that differ more from these"
+    data, elsewhere = "episodes", "other seeds of the meta-training, other classes than these, or other images of them"
 
     def interval(self, marks: Marks) -> Interval:
         """Of the mean of independent episodes."""
-        return mean_interval(marks.tolist()) if len(marks) > 1 else (0.0, 1.0)
+        return _share(mean_interval(marks.tolist())) if len(marks) > 1 else (0.0, 1.0)
 
     def difference(self, first: Marks, second: Marks) -> Difference:
         """Of the mean of the differences, episode by episode."""
@@ -146,7 +147,7 @@ class EpisodeAccuracy(Accuracy):
 
     def of_estimate(self, value: float, metrics: Mapping[str, float], count: int) -> Interval:
         """By the standard error that the training noted."""
-        return by_error(value, metrics.get("valid_error", 0.0))
+        return _share(by_error(value, metrics.get("valid_error", 0.0)))
 
     def of_estimates(
         self, first: tuple[float, Mapping[str, float]], second: tuple[float, Mapping[str, float]], count: int
@@ -159,7 +160,7 @@ class Perplexity:
     """The exponential of the mean negative log-likelihood of a token: among so many equally likely ones the network would guess."""
 
     name, plural, item, items = "perplexity", "perplexities", "window", "windows of text"
-    data, share = "texts", False
+    input, data, share = "window", "texts", False
     elsewhere = "other seeds, other authors, or texts that differ from this one"
 
     def shown(self, value: float) -> str:
@@ -209,6 +210,11 @@ class Perplexity:
 
 _TWO_SIDED = 2.05
 """The 97.5 % point of Student's t with about 29 degrees of freedom, as many as pieces of a series leave."""
+
+
+def _share(interval: Interval) -> Interval:
+    """What of an interval lies between 0 and 1."""
+    return max(0.0, interval[0]), min(1.0, interval[1])
 
 
 def by_error(value: float, error: float) -> Interval:

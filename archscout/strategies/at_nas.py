@@ -84,5 +84,5 @@ class AtNas(AcrossTasks):
     def remarks(self, metrics: Mapping[str, float]) -> list[str]:
         """What the last report says of the population."""
         if "fittest" not in metrics:
-            return ["The search was too short for a generation: its answer is a random path of the meta-trained supernet."]
+            return ["No generation was judged on the way: the answer is the fittest of the random paths that were there."]
         return [f"The fittest path reached {metrics['fittest']:.1%} on validation episodes with the supernet's meta-weights."]

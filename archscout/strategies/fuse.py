@@ -441,13 +441,14 @@ class _Dictionary:
         distance = TaskDistance(self._settings.mode, self._settings.kind, match=self._settings.match)
         own = distance.fisher(network, images.x, images.y)
         found = [accuracy_of(network, images)]
+        left_out = distance.leaves_head_out({images.task.classes, *(task.classes for task in self.tasks)})
         for task in self.tasks:
             other = task.network(seed)
             labels = images.y
             if distance.match == "centroid":
                 labels = matching(task.centroids[seed], centroids(other, images.x, images.y, images.task.classes))[images.y]
             source = distance.fisher(other, images.x, labels)
-            if distance.leaves_head_out({task.classes, images.task.classes}):
+            if left_out:  # for all or for none, or they do not compare
                 found.append(distance.between(without_head(source, other), without_head(own, network)))
             else:
                 found.append(distance.between(source, own))

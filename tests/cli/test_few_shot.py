@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,14 +102,18 @@ def test_the_search_ends_with_a_network_a_verdict_and_a_report(found: Path) -> N
     assert adaptation["steps"] > 0 and adaptation["method"] in ("anil", "fomaml")
     facts = from_json((found / "report.json").read_text())
     assert facts.answer is not None and facts.answer.test_count == 600
-    assert [sum(counts.values()) for counts in facts.data.counts.values()] == [6 + 30, 3 + 15, 3 + 15]
+    assert [(len(counts), sum(counts.values())) for counts in facts.data.counts.values()] == [(6, 30), (3, 15), (3, 15)]
     assert any("No class is in two parts: 6 train, 3 valid, 3 test classes" in note for note in facts.data.notes)
     page = (found / "report.html").read_text()
-    assert "600 episodes" in page and "--support" in page
+    assert "600 episodes" in page and "--support" in page and "30 train, 15 valid, 15 test; 12\u00a0classes" in page
+    assert "MACs per image" in page and "Latency, one image" in page and "<dt>Augmentation</dt><dd>none</dd>" in page
+    assert "with other test episodes of the same kind" in page and "knows nothing of" in page
 
 
-def test_predict_adapts_to_the_support(archscout: Command, found: Path, unseen: Path) -> None:
-    rows = archscout("predict", found, "--data", unseen / "asked", "--support", unseen / "support", "--top", 2, "--json").json
+def test_predict_adapts_to_the_support(archscout: Command, found: Path, unseen: Path, tmp_path: Path) -> None:
+    support = shutil.copytree(unseen / "support", tmp_path / "support")
+    shutil.copytree(support / "character 00", support / ".thumbnails")  # what is hidden is no class
+    rows = archscout("predict", found, "--data", unseen / "asked", "--support", support, "--top", 2, "--json").json
     assert len(rows) == 3 and all(len(row["labels"]) == 2 for row in rows)
     known = {"character 00", "character 01", "character 02"}
     assert {guess["label"] for row in rows for guess in row["labels"]} <= known
@@ -128,11 +133,25 @@ def test_export_of_other_formats_is_refused(archscout: Command, found: Path) -> 
     archscout("export", found, "--format", "onnx", code=2).refused("adapts its weights to every new task")
 
 
-def test_train_one_network(archscout: Command, characters: Path, tmp_path: Path) -> None:
-    words = ("train", "handmade-few-shot:0.0", "--data", characters, *TASK, "--epochs", 1, "--out", tmp_path / "one", "--json")
-    facts = archscout(*words, "--set", "recipe.method=anil", "--set", "recipe.batch=2").json
+def test_train_one_network(archscout: Command, characters: Path, unseen: Path, tmp_path: Path) -> None:
+    words = ("train", "handmade-few-shot:0.0", "--data", characters, *TASK, "--epochs", 1, "--set", "recipe.batch=2", "--out")
+    assert "% of 600 test episodes (95 % interval" in archscout(*words, tmp_path / "told").out
+    facts = archscout(*words, tmp_path / "one", "--json", "--set", "recipe.method=anil").json
     assert facts["metric"] == "few-shot accuracy" and facts["test_episodes"] == 600 and facts["recipe"]["batch"] == 2
     assert (tmp_path / "one" / "adaptation.json").is_file()
+    one = next((unseen / "asked").iterdir())
+    done = archscout("predict", tmp_path / "one", "--data", one, "--support", unseen / "support", code=2)
+    done.refused("one alone is too little")
+
+
+def test_a_space_without_a_supernet_is_searched_as_others_are(archscout: Command, characters: Path, tmp_path: Path) -> None:
+    words = ("search", "--data", characters, *TASK, "--space", "handmade-few-shot", "--screen-only", "--budget", 6)
+    assert archscout(*words, "--out", tmp_path / "run", "--json").json["best"]["architecture"].startswith("handmade-few-shot:")
+
+
+def test_meta_training_is_in_a_space_for_episodes(archscout: Command, characters: Path) -> None:
+    done = archscout("meta", "train", "at-nas", "--data", characters, "--ways", 3, "--space", "rnn", code=2)
+    done.refused("the space 'rnn' serves language-modelling")
 
 
 def test_what_was_meta_trained_is_listed_and_adapts(archscout: Command, model: Path, unseen: Path) -> None:

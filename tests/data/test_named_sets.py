@@ -6,6 +6,7 @@ import io
 import struct
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from archscout import catalogue
 from archscout.core.errors import DataError, UnknownName, UserError
 from archscout.data import _download, bundled, cifar10, fashion_mnist, mnist, omniglot, sign_digits
 from archscout.data._contents import Place
+from archscout.data._episodes import EpisodeForm
 from archscout.data._opened import DataRequest, open_data
 from archscout.data._published import read_idx
 
@@ -160,7 +162,14 @@ def test_published_omniglot(tmp_path: Path) -> None:
     characters = open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("classes", "characters"),)))
     assert characters.task.name == "omniglot-characters" and characters.classes[1:3] == ("Greek/character02", "Latin/character01")
     assert {sum(counts) for counts in zip(*(split.values() for split in characters.counts.values()), strict=True)} == {5}
-    with pytest.raises(UserError, match="one of alphabets, characters, but 'letters' came"):
+    few = DataRequest("omniglot", data_dir=tmp_path, task="few-shot", episodes=EpisodeForm(2))
+    episodes = open_data(few)
+    assert set(episodes.counts["test"]) == {"Angelic/character01", "Angelic/character02"}, "as the data set gives them"
+    assert len(episodes.counts["train"]) == len(episodes.counts["valid"]) == 2
+    assert [split.quarters for split in (*episodes.task.splits.values(), episodes.test)] == [True, True, False]  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="need 6 classes, but there are 4"):  # those of the background, if that is asked for
+        open_data(replace(few, settings=(("classes", "characters"),)))
+    with pytest.raises(UserError, match="one of alphabets, characters, all, but 'letters' came"):
         open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("classes", "letters"),)))
     with pytest.raises(UnknownName, match="did you mean 'Greek'"):
         open_data(DataRequest("omniglot", data_dir=tmp_path, settings=(("alphabet", "Greec"),)))

@@ -120,6 +120,15 @@ def test_all_of_a_generation_meet_the_same_episodes() -> None:
     assert training.fitness != first
 
 
+def test_what_is_known_of_fitness_is_of_the_last_generation() -> None:
+    """A snapshot holds the population alone, so whoever goes on from it must know no more and no less."""
+    training = MetaTraining(PROBLEM, SHORT, 0)
+    training.breed()
+    parents = set(training.population)
+    training.breed()
+    assert set(training.fitness) == parents
+
+
 @pytest.mark.parametrize("fitness", ["pre", "gain"])
 def test_other_fitness(fitness: str) -> None:
     training = MetaTraining(PROBLEM, SHORT, 0)

@@ -86,8 +86,9 @@ def test_at_most_so_many_images_keep_their_labels():
 
 
 def test_plans_are_checked():
-    with pytest.raises(UserError, match="epochs and rate are above 0"):
-        NetworkPlan((1, 8, 8), epochs=0)
+    for epochs in (0.0, float("inf"), float("nan")):
+        with pytest.raises(UserError, match="epochs and rate are above 0"):
+            NetworkPlan((1, 8, 8), epochs=epochs)
 
 
 def test_a_kept_task_is_read_back_whole(tmp_path):

@@ -32,6 +32,16 @@ def test_an_accuracy_is_itself() -> None:
     assert ACCURACY.of_estimate(0.5, {}, 100) == ACCURACY.interval(np.arange(100) % 2 == 0)
 
 
+def test_a_few_shot_accuracy_is_a_share_with_an_interval_of_shares() -> None:
+    metric, marks = METRICS["few-shot accuracy"], np.r_[np.ones(9), 0.6]
+    low, high = metric.interval(marks)
+    assert 0 < low < marks.mean() < high == 1.0 and metric.span((low, high)).endswith("100.0\u00a0%")
+    ends = [metric.of_estimate(value, {"valid_error": 0.05}, 10) for value in (0.99, 0.01)]
+    assert ends[0][1] == 1.0 and ends[1][0] == 0.0
+    gap = metric.difference(marks, np.r_[np.zeros(9), 0.6])
+    assert gap.low < gap.difference < gap.high and gap.difference == pytest.approx(0.9)
+
+
 def test_intervals_of_a_text_hold_the_mean_as_often_as_they_say() -> None:
     held = 0
     for seed in range(300):

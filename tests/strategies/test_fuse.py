@@ -17,6 +17,7 @@ from archscout.core.errors import UnknownName, UserError
 from archscout.core.narrowed import Narrowed
 from archscout.core.problem import Problem
 from archscout.nn.baseline_tasks import baseline_of
+from archscout.nn.task_distance import TaskDistance, without_head
 from archscout.nn.task_networks import NetworkPlan, images_of, trained
 from archscout.strategies.fuse import Fuse, Fusion, _Draws
 from archscout.testing.strategies import LOOP_CHECKS
@@ -222,6 +223,22 @@ def test_a_dictionary_that_changed_meanwhile_is_noticed(dictionary, tmp_path, mo
     monkeypatch.setenv("ARCHSCOUT_TASKS", str(tmp_path))
     with pytest.raises(UserError, match="the dictionary of baseline tasks changed"):
         next(SHORT.search(Problem(SPACE, TASK), seed=0, state=state))
+
+
+def test_the_last_layer_counts_for_all_tasks_or_for_none(dictionary, tmp_path, monkeypatch):
+    monkeypatch.setenv("ARCHSCOUT_TASKS", str(tmp_path))
+    (tmp_path / "far.safetensors").write_bytes((dictionary / "far.safetensors").read_bytes())  # which has four classes
+    task = image_task((3, 8, 8), 3, 64, seed=6)
+    images = images_of(task, PLAN)
+    network = trained(images, PLAN, 0)
+    baseline_of("alike", "", images, PLAN, [(network, 0.9)], ["nas201:3.1.1.1.1.1"]).save(baseline_place("alike"))
+    mine = images_of(TASK, PLAN)
+    pair = network, trained(mine, PLAN, 0)
+    whole = [TaskDistance().fisher(one, mine.x, mine.y) for one in pair]
+    parts = [without_head(fisher, one) for fisher, one in zip(whole, pair, strict=True)]
+    for names, (source, target) in (("alike", whole), ("alike,far", parts)):
+        found = searched(replace(SHORT, turns=1, baselines=names))[1][-1].metrics["distance to alike"]
+        assert found == pytest.approx(TaskDistance().between(source, target), abs=1e-6)
 
 
 @pytest.mark.usefixtures("dictionary")
