@@ -201,9 +201,9 @@ LOOP_CHECKS: Mapping[str, Callable[[Strategy], None]] = {
 """For strategies that own their loop, with settings that make them short: a few steps of batches of 8."""
 
 
-def folded(strategy: Strategy) -> Problem:
+def folded(strategy: Strategy | None = None) -> Problem:
     """A tiny space with a supernet, and images, or the episodes that the strategy serves."""
-    if kinds_of(strategy) == (FEW_SHOT,):
+    if strategy is not None and kinds_of(strategy) == (FEW_SHOT,):
         return Problem(catalogue.make("spaces", "few-shot", channels=2, nodes=2), episode_task())
     return Problem(catalogue.make("spaces", "nas201", channels=2, cells=1), image_task((3, 8, 8), 3, 64))
 

@@ -154,7 +154,7 @@ def test_train_one_cell_and_one_rival(story: Path, tmp_path: Path, call: Callabl
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--task", "image-classification"), "is neither a folder of images"),
+        (("--task", "image-classification"), "is a text, but a task of image-classification is one of images"),
         (("--task", "translation"), "there is no task 'translation'"),
         (("--vocabulary", "letters"), "there is no vocabulary 'letters'"),
         (("--space", "nas201"), "'nas201' serves image-classification, but the task is language-modelling"),

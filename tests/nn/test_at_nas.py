@@ -31,10 +31,10 @@ SHORT = AcrossTasks(
 @pytest.mark.parametrize("method", ["fomaml", "anil"])
 def test_a_single_path_is_meta_trained_as_a_network_alone(method: str) -> None:
     """With a population of one and no warm-up, the weights go exactly the way of a plain meta-training of that path."""
-    recipe = EpisodeRecipe(method=method, batch=2, inner_rate=0.2, inner_steps=2)
+    recipe = EpisodeRecipe(method=method, batch=2, inner_rate=0.2, inner_steps=2, statistics="batch")
     settings = replace(
         SHORT, method=method, inner_rate=0.2, inner_steps=2, warm_up=0.0, population=1, parents=1, crossed=0, mutated=0, paths=1,
-        every=100,
+        every=100, statistics="batch",
     )  # fmt: skip
     training = MetaTraining(PROBLEM, settings, 3)
     [architecture] = training.population
@@ -161,7 +161,7 @@ def test_it_learns_to_adapt() -> None:
     """After some steps the paths tell classes apart that were never seen, better than before."""
     task = episode_task(5, 1, 3, side=14, classes=(60, 20))
     settings = AcrossTasks(
-        iterations=30, warm_up=1.0, evolve=False, population=3, parents=1, crossed=0, mutated=0, batch=8, paths=2, tasks=40,
+        iterations=60, warm_up=1.0, evolve=False, population=3, parents=1, crossed=0, mutated=0, batch=8, paths=2, tasks=40,
         method="anil", inner_rate=0.4, inner_steps=5, learning_rate=3e-3,
     )  # fmt: skip
     training = MetaTraining(Problem(replace(SPACE, channels=8), task), settings, 0)

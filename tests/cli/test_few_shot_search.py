@@ -136,10 +136,11 @@ def test_export_of_other_formats_is_refused(archscout: Command, found: Path) -> 
 def test_train_one_network(archscout: Command, characters: Path, unseen: Path, tmp_path: Path) -> None:
     words = ("train", "handmade-few-shot:0.0", "--data", characters, *TASK, "--epochs", 1, "--set", "recipe.batch=2", "--out")
     assert "% of 600 test episodes (95 % interval" in archscout(*words, tmp_path / "told").out
-    facts = archscout(*words, tmp_path / "one", "--json", "--set", "recipe.method=anil").json
+    facts = archscout(*words, tmp_path / "one", "--json", "--set", "recipe.statistics=batch").json
     assert facts["metric"] == "few-shot accuracy" and facts["test_episodes"] == 600 and facts["recipe"]["batch"] == 2
     assert (tmp_path / "one" / "adaptation.json").is_file()
     one = next((unseen / "asked").iterdir())
+    assert len(archscout("predict", tmp_path / "told", "--data", one, "--support", unseen / "support", "--json").json) == 1
     done = archscout("predict", tmp_path / "one", "--data", one, "--support", unseen / "support", code=2)
     done.refused("one alone is too little")
 
