@@ -109,11 +109,11 @@ class Bench:
             low, high = mean_interval(marks.tolist())
             known = PUBLISHED.get((self.asked.ways, self.asked.shots)) if method in ("maml", "fomaml") else None
             self.row(f"omniglot: {self.name}, {method}: test accuracy", (marks.mean(), low, high), monotonic() - begun, known)
-        for method in found:
-            if method != "at-nas" and "at-nas" in found:
-                gap = found["at-nas"] - found[method]
+        for one, other in [*(("at-nas", method) for method in METHODS if method != "at-nas"), ("single", "maml")]:
+            if one in found and other in found:
+                gap = found[one] - found[other]
                 low, high = mean_interval(gap.tolist())
-                self.row(f"omniglot: {self.name}, at-nas less {method}: test accuracy", (gap.mean(), low, high), 0)
+                self.row(f"omniglot: {self.name}, {one} less {other}: test accuracy", (gap.mean(), low, high), 0)
 
     def tested(self, method: str, split: EpisodeSplit) -> NDArray[np.float64]:
         """The accuracies on a split, of a method that is trained now or was before."""
