@@ -42,6 +42,7 @@ from archscout.core.problem import FEW_SHOT, Problem, Task
 from archscout.core.seeds import derive, generator
 from archscout.data._episodes import EpisodeForm
 from archscout.data._opened import DataRequest, OpenedData, open_data
+from archscout.engine.lectures import parted
 from archscout.nn import checkpoint
 from archscout.nn.adapting import LearnableGraph, accuracies, accuracies_of, classified, learnable
 from archscout.nn.at_nas import AcrossTasks, MetaTraining, adapt, evolved, paced
@@ -50,6 +51,7 @@ from archscout.nn.episode_recipe import EpisodeRecipe
 from archscout.nn.episodes import EpisodeSplit
 from archscout.nn.network import Network
 from archscout.nn.recipe import new_network
+from archscout.nn.supernet_training import kept, kept_optimizer, put_back_optimizer
 from archscout.nn.threads import Threads, torch_threads
 from archscout.testing.tasks import strokes
 
@@ -157,7 +159,7 @@ class Bench:
         if contents is not None:
             tensors, facts = contents
             network.load_state_dict(checkpoint.under("network.", tensors))
-            course.optimizer.load_state_dict(_optimizer(course.optimizer, checkpoint.under("optimizer.", tensors)))
+            put_back_optimizer(course.optimizer, tensors, "optimizer.")
             step, spent = facts["step"], facts["spent"]
         if spent >= seconds:
             return
@@ -321,24 +323,12 @@ class Bench:
 
 
 def _save(path: Path, network: Network, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    tensors, _ = parted({**kept(network.state_dict(), "network."), **kept_optimizer(optimizer, "optimizer.")})
     checkpoint.save(path, tensors, facts)
 
 
-def _optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        number, part = name.split(".", 1)
-        state.setdefault(int(number), {})[part] = tensor
-    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-
-
 def _keep(path: Path, training: MetaTraining, pace: dict[str, int], spent: float) -> None:
-    state = training.state()
-    tensors = {name: torch.as_tensor(value) for name, value in state.items() if isinstance(value, np.ndarray)}
-    rest = {name: value for name, value in state.items() if name not in tensors}
+    tensors, rest = parted(training.state())
     checkpoint.save(path, tensors, {"state": rest, "pace": pace, "spent": spent})
 
 

@@ -355,24 +355,19 @@ def adapt(
     as_json: Json = False,
 ) -> None:
     """Adapt architecture and weights to a few images of new classes, and label others; nothing but the support is looked at."""
-    import csv
     import sys
 
     from archscout import api
+    from archscout.cli.runs import print_labels, tell_skipped
 
     found = api.adapt(model, support, data, rounds=rounds, top=top, seed=seed)
-    for path, reason in found.pop("skipped"):
-        print(f"archscout: skipped {path}: {reason}", file=sys.stderr)
+    tell_skipped(found.pop("skipped"))
     if as_json:
         print(json.dumps(found, indent=1))
         return
     how = f"{found['score']:.0%} of the support's held-out images right"
     print(f"archscout: {found['genotype'] or found['architecture']} ({how}, {found['seconds']:.1f} s)", file=sys.stderr)
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["file", "label", "probability"])
-    writer.writerows(
-        [row["file"], guess["label"], f"{guess['probability']:.4f}"] for row in found["rows"] for guess in row["labels"]
-    )
+    print_labels(found["rows"])
 
 
 def list_(as_json: Json = False) -> None:

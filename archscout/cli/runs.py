@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,20 +111,30 @@ def predict(
     from archscout import api
 
     rows, skipped = api.predict(run, data, top=top, space=space, support=support)
-    for path, reason in skipped:
-        print(f"archscout: skipped {path}: {reason}", file=sys.stderr)
+    tell_skipped(skipped)
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    writer = csv.writer(sys.stdout, lineterminator="\n")
     if rows and "perplexity" in rows[0]:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(rows[0])
         writer.writerows([row["file"], row["tokens"], row["unknown"], f"{row['perplexity']:.4f}"] for row in rows)
         return
+    print_labels(rows)
+
+
+def tell_skipped(skipped: Iterable[tuple[str, str]]) -> None:
+    """Say which files were left out, and why."""
+    for path, reason in skipped:
+        print(f"archscout: skipped {path}: {reason}", file=sys.stderr)
+
+
+def print_labels(rows: Iterable[Mapping[str, Any]]) -> None:
+    """What a network says of images, as CSV: file, label, probability."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", "label", "probability"])
     for row in rows:
-        for guess in row["labels"]:
-            writer.writerow([row["file"], guess["label"], f"{guess['probability']:.4f}"])
+        writer.writerows([row["file"], guess["label"], f"{guess['probability']:.4f}"] for guess in row["labels"])
 
 
 def sample(

@@ -63,9 +63,7 @@ class SharedWeights:
 
 @lru_cache(maxsize=2)
 def _trained(fitted: SharedWeights, space: Space, task: Task, device: str) -> GraphSupernet:
-    path = Path(fitted.path)
-    if not path.exists() or digest_of(path) != fitted.digest:
-        raise RunError(f"the supernet '{path}' is not there any more, or another one; train it again")
+    path = unchanged(fitted.path, fitted.digest, "supernet", "train it again")
     net = supernet_of(space, task, seed=0, channels=fitted.channels, depth=fitted.depth).to(device)
     assert isinstance(net, GraphSupernet), "spaces of image networks have graphs"
     found, _ = checkpoint.load(path)
@@ -77,6 +75,14 @@ def _trained(fitted: SharedWeights, space: Space, task: Task, device: str) -> Gr
 @lru_cache(maxsize=2)
 def _images(task: Task, count: int) -> tuple[Tensor, Tensor]:
     return one_batch(task, "valid", count, seed=derive(0, "weight-sharing", task.fingerprint))
+
+
+def unchanged(path: str, digest: str, what: str, advice: str) -> Path:
+    """The file that was fitted. Raises RunError where it is not there any more, or another one; `advice` says what to do then."""
+    file = Path(path)
+    if not file.exists() or digest_of(file) != digest:
+        raise RunError(f"the {what} '{path}' is not there any more, or another one; {advice}")
+    return file
 
 
 def digest_of(path: Path) -> str:

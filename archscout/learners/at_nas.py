@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 
 from archscout.core.architecture import Architecture
 from archscout.core.checks import check_least
-from archscout.core.errors import RunError, UserError
+from archscout.core.errors import UserError
 from archscout.core.evidence import Estimate, Observation
 from archscout.core.kinds import check_kind
 from archscout.core.models import model_file
@@ -27,7 +26,7 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator, Space
 from archscout.core.seeds import derive
 from archscout.learners._meta_network import Opened, of_shape, opened
-from archscout.learners._shared_weights import digest_of
+from archscout.learners._shared_weights import digest_of, unchanged
 from archscout.nn.batches import ImageSplit, Stream, batches_of, halved, some
 
 _EVALUATED = 256
@@ -113,6 +112,5 @@ class _Fitted:
 
 @lru_cache(maxsize=2)
 def _opened(path: str, digest: str, classes: int, space: Space, device: str) -> Opened:
-    if not Path(path).exists() or digest_of(Path(path)) != digest:
-        raise RunError(f"the model '{path}' is not there any more, or another one; begin again")
+    unchanged(path, digest, "model", "begin again")
     return opened(path, classes, space, device)

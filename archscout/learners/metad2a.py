@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.checks import check_least
-from archscout.core.errors import RunError
 from archscout.core.evidence import Estimate, Observation
 from archscout.core.models import model_file
 from archscout.core.problem import Problem, Task
@@ -24,7 +22,7 @@ from archscout.core.protocols import Estimator, Space
 from archscout.core.seeds import generator
 from archscout.core.vertices import vertices_of
 from archscout.learners._dataset_model import Opened, default_name, opened
-from archscout.learners._shared_weights import digest_of
+from archscout.learners._shared_weights import digest_of, unchanged
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,5 @@ class _Predicted:
 
 @lru_cache(maxsize=2)
 def _opened(path: str, digest: str, space: Space, task: Task) -> Opened:
-    if not Path(path).exists() or digest_of(Path(path)) != digest:
-        raise RunError(f"the model '{path}' is not there any more, or another one; begin again")
+    unchanged(path, digest, "model", "begin again")
     return opened(path, Problem(space, task), "the judge 'metad2a'")

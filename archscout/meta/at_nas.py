@@ -37,8 +37,6 @@ class AtNas(AcrossTasks):
     channels, cells: of the supernet; 0 for those of the space. report: steps between two lectures.
     """
 
-    report: int = 50
-
     def episodes_training(
         self, problem: Problem, *, seed: int, seconds: float | None = None, state: Snapshot | None = None
     ) -> Generator[Lecture, None, None]:

@@ -39,7 +39,7 @@ Tensors = Mapping[str, Tensor]
 Method = Literal["fomaml", "maml", "reptile", "anil"]
 WhoseStatistics = Literal["batch", "support"]
 _EPSILON = 1e-5
-_AT_ONCE = 8
+AT_ONCE = 8
 """Episodes that an evaluation looks at together."""
 
 
@@ -213,11 +213,12 @@ def _head_logits(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episo
 @torch.no_grad()
 def accuracies_of(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> list[float]:
     """Of each episode the share of its queries that the adapted network classifies right."""
+    found: list[float] = []
     if inner.method == "anil" and net.parted:
-        logits, labels = _head_logits(net, weights, episodes, inner)
-        right: list[float] = (logits.argmax(-1) == labels).double().mean(1).tolist()
-        return right
-    found = []
+        for first in range(0, len(episodes), AT_ONCE):
+            logits, labels = _head_logits(net, weights, episodes[first : first + AT_ONCE], inner)
+            found += (logits.argmax(-1) == labels).double().mean(1).tolist()
+        return found
     for episode in episodes:
         end = adapted(net, weights, episode.support, episode.support_labels, inner)
         logits = classified(net, end, episode, inner.statistics)
@@ -235,5 +236,5 @@ def accuracies(
     def some(numbers: range) -> list[float]:
         return accuracies_of(net, plain, [split.number(number).to(device) for number in numbers], inner)
 
-    parts = [range(first, min(first + _AT_ONCE, len(split))) for first in range(0, len(split), _AT_ONCE)]
+    parts = [range(first, min(first + AT_ONCE, len(split))) for first in range(0, len(split), AT_ONCE)]
     return np.array([value for found in (threads or Threads()).map(some, parts) for value in found])

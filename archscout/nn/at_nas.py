@@ -36,20 +36,21 @@ from archscout.core.errors import NotFinite, UserError
 from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot, Space
 from archscout.core.seeds import derive, generator
-from archscout.nn.adapting import Found, Inner, LearnableGraph, Tensors, accuracies_of, adapted, meta_gradients
+from archscout.nn.adapting import AT_ONCE, Found, Inner, LearnableGraph, Tensors, accuracies_of, adapted, meta_gradients
 from archscout.nn.batches import Augmentation, augmented
 from archscout.nn.episode_course import follow
 from archscout.nn.episode_recipe import EpisodeRecipe
 from archscout.nn.episodes import Episode, EpisodeSplit
 from archscout.nn.measure import acceptance
+from archscout.nn.pace import seconds_of
 from archscout.nn.supernet import GraphSupernet, supernet_of
 from archscout.nn.supernet_training import kept, kept_optimizer, put_back, put_back_optimizer
 from archscout.nn.threads import Threads, torch_threads
 
 Fitness = Literal["post", "pre", "gain"]
 _KEPT_PATHS = 256
-_VIEWS, _SHIFT, _AT_ONCE = 4, 2, 8
-_TIMED, _SHARE_JUDGING, _FINALISTS = 2, 0.15, 5
+_VIEWS, _SHIFT = 4, 2
+_JUDGED, _SHARE_JUDGING, _FINALISTS = 4, 0.15, 5
 _TRIES = 200
 
 
@@ -63,7 +64,7 @@ class AcrossTasks(EpisodeRecipe):
     every: iterations from one generation to the next. tasks: episodes that judge it; final_tasks: those that judge its best, last.
     evolve: False for uniform paths throughout, from which the fittest of a random population answers.
     fitness: accuracy after the adaptation ("post"), before it ("pre"), or the difference ("gain").
-    channels, cells: of the supernet; 0 for those of the space.
+    channels, cells: of the supernet; 0 for those of the space. report: steps between two reports.
     """
 
     iterations: int = 4000
@@ -80,6 +81,7 @@ class AcrossTasks(EpisodeRecipe):
     fitness: Fitness = "post"
     channels: int = 0
     cells: int = 0
+    report: int = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,8 +202,8 @@ class MetaTraining:
 
         def one(architecture: Architecture) -> float:
             net = self.network.path(architecture)
-            post = 0.0 if kind == "pre" else _mean_accuracy(net, weights, episodes, inner)
-            pre = 0.0 if kind == "post" else _mean_accuracy(net, weights, episodes, replace(inner, steps=0))
+            post = 0.0 if kind == "pre" else float(np.mean(accuracies_of(net, weights, episodes, inner)))
+            pre = 0.0 if kind == "post" else float(np.mean(accuracies_of(net, weights, episodes, replace(inner, steps=0))))
             return {"post": post, "pre": pre, "gain": post - pre}[kind]
 
         with torch_threads(1):
@@ -264,15 +266,11 @@ def paced(problem: Problem, settings: AcrossTasks, seconds: float, seed: int, th
     Judging paths gets at most about a third of the time: in a short training on fewer episodes, and seldom.
     """
     training = MetaTraining(problem, settings, seed, threads)
-    training.learn()
+    step = seconds_of(lambda _: training.learn())
+    some = training.population[:_JUDGED]
     begun = monotonic()
-    for _ in range(_TIMED):
-        training.learn()
-    step = max((monotonic() - begun) / _TIMED, 1e-4)
-    some = training.population[: 2 * _TIMED]
-    begun = monotonic()
-    training.judge(_AT_ONCE, some)
-    judged = max((monotonic() - begun) / len(some) / _AT_ONCE, 1e-5)
+    training.judge(AT_ONCE, some)
+    judged = max((monotonic() - begun) / len(some) / AT_ONCE, 1e-5)
     generation, last = settings.population * settings.tasks, _FINALISTS * settings.final_tasks
     share = min(1.0, _SHARE_JUDGING * seconds / (judged * (2 * generation + last)))
     tasks, final = (min(most, max(4, int(share * most))) for most in (settings.tasks, settings.final_tasks))
@@ -346,7 +344,7 @@ def adapt(
     def judge(architecture: Architecture) -> float:
         if architecture not in scores:
             net = network.path(architecture)
-            scores[architecture] = _mean_accuracy(net, weights, folds, inner)
+            scores[architecture] = float(np.mean(accuracies_of(net, weights, folds, inner)))
         return scores[architecture]
 
     for architecture in population[:size]:
@@ -358,11 +356,6 @@ def adapt(
             judge(child)
     best = max(scores, key=lambda architecture: scores[architecture])
     return Adapted(best, adapted(network.path(best), weights, support, labels, inner), scores[best])
-
-
-def _mean_accuracy(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> float:
-    parts = [episodes[first : first + _AT_ONCE] for first in range(0, len(episodes), _AT_ONCE)]
-    return float(np.mean([value for part in parts for value in accuracies_of(net, weights, part, inner)]))
 
 
 def folded(support: Tensor, labels: Tensor, seed: int) -> Iterable[Episode]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
+from archscout.core.checks import check_plain
 from archscout.core.errors import UserError
 from archscout.nn.adapting import Inner, Method, WhoseStatistics
 
@@ -49,13 +50,7 @@ class EpisodeRecipe:
     """What `Recipe` says of shrunk images: there are none."""
 
     def __post_init__(self) -> None:
-        for name, known in _WORDS.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"the recipe's {name} is {' or '.join(known)}, but '{getattr(self, name)}' came")
-        for field in fields(EpisodeRecipe):
-            value = getattr(self, field.name)
-            if field.name not in _WORDS and not (math.isfinite(value) and value >= 0):
-                raise UserError(f"the recipe's {field.name} is a number from 0 on, but {value} came")
+        check_plain(self, EpisodeRecipe, _WORDS)
         if min(self.batch, self.inner_steps, self.test_steps) < 1 or not self.learning_rate > 0:
             raise UserError(
                 "the recipe's batch, inner_steps and test_steps are at least 1 and its learning_rate more than 0, but "

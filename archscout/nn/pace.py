@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from time import monotonic
 
 from archscout.nn.course import AnyRecipe
+
+TIMED = 3
+"""How often `seconds_of` does something."""
 
 
 @dataclass
@@ -49,3 +54,12 @@ class Clock:
         small = max(0.0, self._recipe.small_share - progress) / max(1e-9, 1 - progress)
         full = (1 - small) * self.seconds(full=True)
         return full + small * self.seconds(full=False) if small else full
+
+
+def seconds_of(work: Callable[[int], object]) -> float:
+    """Of one piece of work, after a first that does not count. work: is told which of `TIMED` it is."""
+    work(0)
+    begun = monotonic()
+    for number in range(1, TIMED):
+        work(number)
+    return max((monotonic() - begun) / (TIMED - 1), 1e-6)

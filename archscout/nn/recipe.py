@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
+from archscout.core.checks import check_plain
 from archscout.core.errors import UserError
 from archscout.core.joint import member_space
 from archscout.core.operations import OperationGraph
@@ -68,17 +69,13 @@ class Recipe:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, known in _WORDS.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"the recipe's {name} is {' or '.join(known)}, but '{getattr(self, name)}' came")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in _WORDS and not (math.isfinite(value) and value >= 0):
-                raise UserError(f"the recipe's {field.name} is a number from 0 on, but {value} came")
-            if field.name in _SHARES and value > 1:
-                raise UserError(f"the recipe's {field.name} lies between 0 and 1, but {value} came")
-            if field.name in _LESS_THAN_ONE and value >= 1:
-                raise UserError(f"the recipe's {field.name} is less than 1, but {value} came")
+        check_plain(self, Recipe, _WORDS)
+        for name in _SHARES:
+            if getattr(self, name) > 1:
+                raise UserError(f"the recipe's {name} lies between 0 and 1, but {getattr(self, name)} came")
+        for name in _LESS_THAN_ONE:
+            if getattr(self, name) >= 1:
+                raise UserError(f"the recipe's {name} is less than 1, but {getattr(self, name)} came")
         if self.batch < 1 or not self.learning_rate > 0 or not self.small_scale > 0:
             raise UserError(
                 "the recipe's batch, learning_rate and small_scale are more than 0, but "

@@ -8,12 +8,13 @@ activations belong to the networks, so to the settings of their space.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
+from archscout.core.checks import check_plain
 from archscout.core.errors import UserError
 
 _LEAST_STEPS = 20
@@ -57,13 +58,7 @@ class TextRecipe:
     """What `Recipe` says of shrunk images: there are none."""
 
     def __post_init__(self) -> None:
-        for name, known in _WORDS.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"the recipe's {name} is {', '.join(known[:-1])} or {known[-1]}, but '{getattr(self, name)}' came")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in _WORDS and not (math.isfinite(value) and value >= 0):
-                raise UserError(f"the recipe's {field.name} is a number from 0 on, but {value} came")
+        check_plain(self, TextRecipe, _WORDS)
         if self.warm_up > 1 or self.weight_drop >= 1:
             raise UserError(
                 f"the recipe's warm_up is at most 1 and its weight_drop less, but {self.warm_up} and {self.weight_drop} came"

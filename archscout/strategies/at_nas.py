@@ -36,8 +36,6 @@ class AtNas(AcrossTasks):
     channels, cells: of the supernet; 0 for those of the space. report: steps between two reports, each with a snapshot.
     """
 
-    report: int = 50
-
     @property
     def kinds(self) -> tuple[TaskKind, ...]:
         """Few-shot tasks."""

@@ -51,6 +51,7 @@ from archscout.core.seeds import derive, generator
 from archscout.nn.baseline_tasks import BaselineTask, read_baselines
 from archscout.nn.batches import ImageSplit, Stream, halved
 from archscout.nn.measure import acceptance
+from archscout.nn.pace import seconds_of
 from archscout.nn.recipe import new_network
 from archscout.nn.supernet import activations
 from archscout.nn.supernet_training import kept, kept_optimizer, put_back, put_back_optimizer
@@ -61,7 +62,6 @@ _SLACK = 0.03
 _MEASURING = 0.3
 """Share of the time that the target's networks and the distances may take."""
 _LEAST_STEPS = 10
-_TIMED = 3
 _REPORT_SECONDS = 10.0
 _DISTINCT = 20
 _FISHER_COST = 3.0
@@ -134,8 +134,8 @@ class Fuse:
         found, spent = known.paced(seconds * _MEASURING) if known.tasks else ({}, 0.0)
         seconds = max(seconds - spent, 0.0)
         fusion, data = self._timed(problem, seed)
-        step = _seconds(lambda number: fusion.learn(data.weighed.at(number)))
-        judge = _seconds(lambda number: fusion.judge(data.judged(number), self.passes, self.batch))
+        step = seconds_of(lambda number: fusion.learn(data.weighed.at(number)))
+        judge = seconds_of(lambda number: fusion.judge(data.judged(number), self.passes, self.batch))
         asked = self._steps(data)
         least = min(asked, _LEAST_STEPS)
         steps = min(asked, max(least, int((seconds / self.turns / self.rounds - judge) / step)))
@@ -470,12 +470,3 @@ class _Dictionary:
 
 def _weights(network: nn.Module) -> bool:
     return any(True for _ in network.parameters())
-
-
-def _seconds(work: Any) -> float:
-    """Of one piece of work, after a first that does not count."""
-    work(0)
-    begun = monotonic()
-    for number in range(1, _TIMED):
-        work(number)
-    return max((monotonic() - begun) / (_TIMED - 1), 1e-6)

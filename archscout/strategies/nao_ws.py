@@ -20,10 +20,9 @@ from its random start), see `learners/weight_sharing.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive, generator
 from archscout.nn.controller import learned
 from archscout.nn.measure import acceptance
+from archscout.nn.pace import TIMED, seconds_of
 from archscout.nn.supernet import activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.nn.text_course import begin_with_frequencies
@@ -45,7 +45,6 @@ from archscout.strategies._climbing import ClimbSettings, Moves, climbed
 from archscout.strategies._fresh import Known, architectures_of, texts_of, unmet
 
 _SMALL = 8, 1
-_TIMED = 3
 _SCORING, _LEAST_POOL = 0.3, 20
 """Share of the time that scoring and the controller may take before the pool is made smaller, and how small it may become."""
 _REPORT_SECONDS = 10.0
@@ -100,15 +99,15 @@ class NaoWs(Schedule):
         """As many epochs as fit beside the scoring of the pool, which becomes smaller where that takes too long."""
         training = self._training(problem, seed)
         rng = generator(seed, "timed")
-        some = [sample(problem.space, rng) for _ in range(_TIMED)]
-        ranked = [float(number) for number in range(_TIMED)]
+        some = [sample(problem.space, rng) for _ in range(TIMED)]
+        ranked = [float(number) for number in range(TIMED)]
 
         def learn(number: int) -> None:
             training.learn(training.net.gates(some[number]), training.batch(training.weighed, number), number)
 
-        step = _seconds(learn)
-        score = _seconds(lambda number: self._score(training, some[number]))
-        fit = _seconds(lambda number: learned(problem.space, some, ranked, replace(self._climb, epochs=2), seed)) / 2 * self.fits
+        step = seconds_of(learn)
+        score = seconds_of(lambda number: self._score(training, some[number]))
+        fit = seconds_of(lambda number: learned(problem.space, some, ranked, replace(self._climb, epochs=2), seed)) / 2 * self.fits
         pool = self.pool
         while pool > _LEAST_POOL and self.rounds * (pool * score + fit * pool / self.pool) > _SCORING * seconds:
             pool = max(_LEAST_POOL, pool // 2)
@@ -203,12 +202,3 @@ class NaoWs(Schedule):
     def _size(self, problem: Problem) -> tuple[int, int]:
         channels, depth = (0, 0) if problem.task.kind is LANGUAGE_MODELLING else _SMALL
         return self.channels or channels, self.depth or depth
-
-
-def _seconds(work: Callable[[int], object]) -> float:
-    """Of one piece of work, after a first that does not count."""
-    work(0)
-    begun = monotonic()
-    for number in range(1, _TIMED):
-        work(number)
-    return max((monotonic() - begun) / (_TIMED - 1), 1e-6)

@@ -165,6 +165,9 @@ def test_what_was_meta_trained_is_listed_and_adapts(archscout: Command, model: P
     one, again = (archscout(*words, "--rounds", 1, env=env).json for _ in range(2))
     assert one["rows"] == again["rows"] and one["architecture"] == again["architecture"].strip() and 0 <= one["score"] <= 1
     assert [Path(row["file"]).stem for row in one["rows"]] == ["character 00", "character 01", "character 02"]
+    told = archscout(*words[:-1], "--rounds", 1, env=env)
+    assert told.out.splitlines()[0] == "file,label,probability" and len(told.out.splitlines()) == 4
+    assert "of the support's held-out images right" in told.err
 
 
 def test_the_judge_adapts_paths_to_a_data_set(archscout: Command, model: Path, characters: Path) -> None:
