@@ -3,10 +3,10 @@
     python benchmarks/few_shot.py --data-dir ../shared/data --parts omniglot [--budget 40] [--ways 5 --shots 1] [--threads 2]
 
     omniglot   `--methods` meta-trained on the background characters (with quarter turns), tested on 600 episodes of the evaluation
-               characters; at-nas for about `--budget` minutes, the others for as many CPU seconds as it took; differences are
-               paired by episode:
+               characters; at-nas for about `--budget` minutes, the others for as many CPU seconds as it took (on a GPU, seconds) or
+               for `--cost`; differences are paired by episode:
                    at-nas    supernet and evolution; the fittest path with the meta-weights
-                   random    the same supernet with uniform paths throughout; the fittest of a random population
+                   random    the same supernet with uniform paths instead of evolved ones; the fittest of a random population
                    single    the path that at-nas answered with, meta-trained alone from fresh weights
                    maml      the four convolutions of MAML, 64 filters, strided; `maml-32` with 32; both by `--method`
                    fomaml    `maml` by first-order MAML with MAML's settings of the inner loop, in place of `--method`
@@ -71,8 +71,9 @@ class Bench:
         self.opened = self.data("omniglot", self.form)
         self.task = self.opened.task
         self.test: Any = self.opened.test
-        self.recipe = EpisodeRecipe(method=asked.method, statistics=asked.statistics)
-        self.settings = AcrossTasks(**asdict(self.recipe))
+        self.recipe = EpisodeRecipe(method=asked.method, statistics=asked.statistics, batch=asked.batch)
+        self.settings = AcrossTasks(**asdict(self.recipe), focus=asked.focus)
+        self.clock: Callable[[], float] = process_time if asked.device == "cpu" else monotonic
         self.space = catalogue.make("spaces", "few-shot", channels=asked.channels)
         self.name = f"{asked.ways}-way {asked.shots}-shot, statistics of the {asked.statistics}"
 
@@ -87,6 +88,7 @@ class Bench:
         asked = self.asked
         words = f"python benchmarks/few_shot.py --parts {claim.split(':')[0]} --budget {asked.budget:g} --ways {asked.ways} "
         words += f"--shots {asked.shots} --threads {asked.threads} --channels {asked.channels} --statistics {asked.statistics}"
+        words += f" --batch {asked.batch} --focus {asked.focus:g}" + (f" --device {asked.device}" if asked.device != "cpu" else "")
         row = {
             **claimed(f"{claim}, {asked.budget:g} minutes", *values, published=published), "command": words, "seed": asked.seed,
             "commit": commit(), "seconds": round(seconds), "machine": machine(asked.threads),
@@ -98,7 +100,7 @@ class Bench:
         """A file of a method's run."""
         asked = self.asked
         about = f"{asked.ways}-{asked.shots}-{asked.budget:g}-{asked.threads}-{asked.channels}-{asked.seed}{what}"
-        about += f"-by-{asked.method}-{asked.statistics}"
+        about += f"-by-{asked.method}-{asked.statistics}-{asked.batch}-{asked.focus:g}"
         return Path(asked.runs) / f"{method}-{about}"
 
     def omniglot(self) -> None:
@@ -148,7 +150,7 @@ class Bench:
             architecture = space.architecture((1 if method == "maml-32" else 2, 0))
         network = new_network(space, architecture, self.task, seed=derive(self.asked.seed, method))
         assert isinstance(network, Network)
-        return network
+        return network.to(self.asked.device)
 
     def course(self, method: str, network: Network, recipe: EpisodeRecipe) -> None:
         """Meta-train a network for the budget; from its file where that is there."""
@@ -163,20 +165,22 @@ class Bench:
             step, spent = facts["step"], facts["spent"]
         if spent >= seconds:
             return
-        begun, saved = process_time() - spent, monotonic()
+        begun, saved = self.clock() - spent, monotonic()
         with torch_threads(1), course.shared(self.asked.threads):
-            while (now := process_time() - begun) < seconds:
+            while (now := self.clock() - begun) < seconds:
                 course.move(step, now / seconds)
                 step += 1
                 if monotonic() - saved > _SAVED_EVERY:
-                    _save(path, network, course.optimizer, {"step": step, "spent": process_time() - begun})
+                    _save(path, network, course.optimizer, {"step": step, "spent": self.clock() - begun})
                     saved = monotonic()
         _save(path, network, course.optimizer, {"step": step, "spent": seconds})
-        print(f"{method}: {step:,} steps of {course.batch} episodes in {now:.0f} CPU seconds", flush=True)
+        print(f"{method}: {step:,} steps of {course.batch} episodes in {now:.0f} seconds", flush=True)
 
     @property
     def cost(self) -> float:
-        """The CPU seconds of at-nas, which trains first where it did not yet."""
+        """The seconds of every method: those of at-nas, which trains first where it did not yet."""
+        if self.asked.cost:
+            return float(self.asked.cost)
         self.supernet("at-nas")
         contents, _ = checkpoint.load(self.place("at-nas", ".safetensors"))
         assert contents is not None
@@ -185,8 +189,8 @@ class Bench:
     def supernet(self, method: str) -> MetaTraining:
         """The supernet of at-nas or random, trained for the budget; from its file where that is there."""
         path = self.place(method, ".safetensors")
-        settings = self.settings if method == "at-nas" else replace(self.settings, evolve=False, warm_up=1.0)
-        seed, problem = derive(self.asked.seed, method), Problem(self.space, self.task)
+        settings = self.settings if method == "at-nas" else replace(self.settings, evolve=False)
+        seed, problem = derive(self.asked.seed, method), Problem(self.space, self.task, device=self.asked.device)
         contents, _ = checkpoint.load(path)
         with Threads(self.asked.threads) as threads:
             if contents is not None:
@@ -199,29 +203,30 @@ class Bench:
             training = MetaTraining(problem, replace(settings, **pace), seed, threads)
             if contents is not None:
                 training.restore({**contents[0], **contents[1]["state"]})
-            begun, saved = process_time() - (contents[1]["spent"] if contents else 0.0), monotonic()
+            begun, saved = self.clock() - (contents[1]["spent"] if contents else 0.0), monotonic()
+            under_way = not training.done
             while not training.done:
                 training.learn()
                 if training.breeds():
                     training.breed()
                     print(f"{method}: step {training.step:,}, fittest of the last {max(training.fitness.values()):.3f}", flush=True)
                 if monotonic() - saved > _SAVED_EVERY:
-                    _keep(path, training, found, process_time() - begun)
+                    _keep(path, training, found, self.clock() - begun)
                     saved = monotonic()
-            if not training.finished:
+            if under_way:
                 training.finish()
-                print(f"{method}: {training.step:,} steps in {process_time() - begun:.0f} CPU seconds", flush=True)
-                _keep(path, training, found, process_time() - begun)
+                print(f"{method}: {training.step:,} steps in {self.clock() - begun:.0f} seconds", flush=True)
+                _keep(path, training, found, self.clock() - begun)
         return training
 
     def _steps(self, training: MetaTraining) -> int:
         """How many steps cost what at-nas cost."""
         cost = self.cost
         training.learn()
-        begun = process_time()
+        begun = self.clock()
         for _ in range(10):
             training.learn()
-        return int(0.97 * cost / (process_time() - begun) * 10)
+        return int(0.97 * cost / (self.clock() - begun) * 10)
 
     def adapting(self) -> None:
         """Architecture and weights from the support."""
@@ -311,15 +316,13 @@ class Bench:
         recipe = EpisodeRecipe(
             method="fomaml", learning_rate=1e-3, batch=16, inner_rate=0.4, inner_steps=1, test_steps=3, statistics="batch"
         )
-        course, begun = EpisodeCourse(network, task, recipe, 0), process_time()
+        course, begun = EpisodeCourse(network, task, recipe, 0), self.clock()
         with torch_threads(1), course.shared(self.asked.threads):
             for step in range(2000):
                 course.move(step, step / 2000)
             marks = course.marks()
         low, high = mean_interval(marks.tolist())
-        self.row(
-            "glyphs: 5-way 1-shot, fomaml, 2,000 steps: accuracy", (float(marks.mean()), low, high), process_time() - begun, 0.9
-        )
+        self.row("glyphs: 5-way 1-shot, fomaml, 2,000 steps: accuracy", (float(marks.mean()), low, high), self.clock() - begun, 0.9)
 
 
 def _save(path: Path, network: Network, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
@@ -345,6 +348,12 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--channels", type=int, default=16, help="of the supernet")
     parser.add_argument("--episodes", type=int, default=100, help="of the part adapting")
+    parser.add_argument("--batch", type=int, default=8, help="episodes of a step")
+    parser.add_argument(
+        "--focus", type=float, default=AcrossTasks.focus, help="share of the steps of at-nas and random for one path"
+    )
+    parser.add_argument("--cost", type=float, default=0.0, help="seconds of the other methods; without it those of at-nas")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (parts omniglot, across)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=HERE / "runs" / "few-shot")

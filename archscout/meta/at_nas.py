@@ -29,7 +29,8 @@ class AtNas(AcrossTasks):
     """AT-NAS.
 
     method, learning_rate, batch, inner_rate, inner_steps, test_steps, statistics: of the meta-training, as in a recipe of episodes.
-    iterations: steps of the meta-weights. warm_up: share of them with uniform paths, before the population is used.
+    iterations: steps of the meta-weights. warm_up: share of them with uniform paths, before the population is used. focus: share of
+        them at the end for the fittest path alone.
     population, parents, crossed, mutated: paths; how many stay in a generation; children of either sort; random ones fill it up.
     paths: different ones in a step. every: iterations from one generation to the next. tasks, final_tasks: episodes that judge it,
         and its best at the end.
@@ -71,10 +72,9 @@ def _lecture(training: MetaTraining, done: int, metrics: Mapping[str, float]) ->
     metrics = {**metrics, "generation": float(training.generation)}
     if training.fitness:
         metrics["fittest"] = max(training.fitness[a] for a in training.population if a in training.fitness)
-    ranked = training.ranked() if done < total else training.population
     state: dict[str, Any] = {
         **training.state(), **{name: getattr(settings, name) for name in _PACED},
         **kept(training.network.weights, "learned.weights."),
-        "learned.population": np.array([architecture.choices for architecture in ranked], np.int64),
+        "learned.population": np.array([architecture.choices for architecture in training.ranked()], np.int64),
     }  # fmt: skip
     return Lecture(done, total, metrics, state)

@@ -94,15 +94,25 @@ class EpisodeStatistics(Statistics):
 
     def normalise(self, operation: Operation, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """One normalisation."""
-        if self._whose == "batch":  # the layer's own kernel, part by part, takes half the time of the formula below
-            parts = [part for episode in x.chunk(self._episodes) for part in (episode[: self._shown], episode[self._shown :])]
-            return torch.cat([F.batch_norm(part, None, None, weight, bias, training=True) for part in parts])
         by_episode = x.view(self._episodes, -1, *x.shape[1:])
-        variance, mean = torch.var_mean(by_episode[:, : self._shown], (1, 3, 4), correction=0, keepdim=True)
-        scale = (variance + _EPSILON).rsqrt()
-        scale = scale if weight is None else scale * weight[:, None, None]
-        shift = -mean * scale if bias is None else bias[:, None, None] - mean * scale
-        return torch.addcmul(shift, by_episode, scale).flatten(0, 1)
+        if self._whose == "support":
+            return _normalised(by_episode, by_episode[:, : self._shown], weight, bias).flatten(0, 1)
+        if (
+            x.device.type == "cpu"
+        ):  # the layer's own kernel, part by part, takes half the time of the formula; a GPU's launches do not
+            parts = [part for episode in by_episode for part in (episode[: self._shown], episode[self._shown :])]
+            return torch.cat([F.batch_norm(part, None, None, weight, bias, training=True) for part in parts])
+        parts = [by_episode[:, : self._shown], by_episode[:, self._shown :]]
+        return torch.cat([_normalised(part, part, weight, bias) for part in parts], 1).flatten(0, 1)
+
+
+def _normalised(x: Tensor, by: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Images (E, N, C, H, W) of E episodes by the means and variances within each episode's `by` (E, M, C, H, W)."""
+    variance, mean = torch.var_mean(by, (1, 3, 4), correction=0, keepdim=True)
+    scale = (variance + _EPSILON).rsqrt()
+    scale = scale if weight is None else scale * weight[:, None, None]
+    shift = -mean * scale if bias is None else bias[:, None, None] - mean * scale
+    return torch.addcmul(shift, x, scale)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ With the meta-weights W, a path a and an episode (support S, queries Q), W_S(a) 
     weights    W moves by the mean over a batch of episodes of the meta-gradient (`nn.adapting`), each episode with a path of its
                own: uniform ones in the warm-up, then ones of the population; weights that no path touches stay;
     fitness    F(a) = the mean accuracy on Q with W_S(a), over episodes of the validation classes, the same for a generation;
-    evolution  now and then the fittest stay, crossovers (node by node) and mutations of them and random paths join them.
+    evolution  now and then the fittest stay, crossovers (node by node) and mutations of them and random paths join them;
+    focus      the last of the iterations go to the fittest path alone. That is ours: paths that share weights learn each a little,
+               and the answer caught up with the same path trained alone only so (docs/few-shot.md).
 
 A new task is met by `adapt`: the population, and mutations of its best, are judged on the support alone, and the winner adapts to
 it. With K >= 2 shots a path is judged by leaving one shot out; with one shot the support's loss after the steps says nothing (every
@@ -58,7 +60,8 @@ _TRIES = 200
 class AcrossTasks(EpisodeRecipe):
     """A meta-trained supernet with a population of its paths.
 
-    iterations: steps of the meta-weights. warm_up: share of them with uniform paths, before the population is used.
+    iterations: steps of the meta-weights. warm_up: share of them with uniform paths, before the population is used. focus: share of
+    them at the end for the fittest path alone; the learning rate starts anew for them.
     population, parents, crossed, mutated: paths; how many stay in a generation; children of either sort; random ones fill it up.
     paths: different ones in a step; its episodes are shared out between them.
     every: iterations from one generation to the next. tasks: episodes that judge it; final_tasks: those that judge its best, last.
@@ -68,7 +71,8 @@ class AcrossTasks(EpisodeRecipe):
     """
 
     iterations: int = 4000
-    warm_up: float = 0.5
+    warm_up: float = 0.35
+    focus: float = 0.4
     population: int = 20
     parents: int = 5
     crossed: int = 6
@@ -92,10 +96,22 @@ class AcrossTasks(EpisodeRecipe):
                 f"parents, crossed and mutated are together at most the population, {self.population}, but "
                 f"{self.parents}, {self.crossed} and {self.mutated} came"
             )
-        if not 0 <= self.warm_up <= 1 or self.fitness not in ("post", "pre", "gain"):
+        if min(self.warm_up, self.focus) < 0 or self.warm_up + self.focus > 1:
             raise UserError(
-                f"warm_up lies between 0 and 1 and fitness is post, pre or gain, but {self.warm_up} and {self.fitness} came"
+                f"warm_up and focus are shares of the iterations, together at most 1, but {self.warm_up} and {self.focus} came"
             )
+        if self.fitness not in ("post", "pre", "gain"):
+            raise UserError(f"fitness is post, pre or gain, but {self.fitness} came")
+
+    @property
+    def together(self) -> int:
+        """The iterations before those of the fittest path alone."""
+        return self.iterations - round(self.focus * self.iterations)
+
+    def rate_at(self, step: int) -> float:
+        """The share of the peak learning rate at a step, 0 to iterations - 1."""
+        first, last = (0, self.together) if step < self.together else (self.together, self.iterations)
+        return self.rate((step - first) / (last - first))
 
 
 class MetaNetwork:
@@ -157,8 +173,10 @@ class MetaTraining:
     def learn(self) -> float:
         """One step of the meta-weights; the mean loss of its episodes. Raises NotFinite."""
         settings, step = self.settings, self.step
+        if step >= settings.together:
+            self.finish()
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * settings.rate(step / settings.iterations)
+            group["lr"] = settings.learning_rate * settings.rate_at(step)
         paths = min(settings.paths, settings.batch)
         chosen = [(self._drawn(step, n), range(n, settings.batch, paths)) for n in range(paths)]
 
@@ -184,7 +202,7 @@ class MetaTraining:
 
     def breeds(self) -> bool:
         """Whether a generation is due after the last step."""
-        return self.warm and self.step % self.settings.every == 0 and not self.done
+        return self.warm and self.step % self.settings.every == 0 and self.step < self.settings.together
 
     def breed(self) -> None:
         """Judge the population on common episodes, and renew it."""
@@ -210,7 +228,10 @@ class MetaTraining:
             self.fitness |= dict(zip(chosen, self.threads.map(one, chosen), strict=True))
 
     def finish(self) -> Architecture:
-        """The answer: the population is judged once more, and its best five on more episodes, those alone."""
+        """The answer: the population is judged once more, and its best five on more episodes, those alone.
+
+        It is given before the iterations of the fittest path, and does not change in them.
+        """
         if self.finished:
             return self.population[0]
         self.generation += 1
@@ -225,6 +246,8 @@ class MetaTraining:
 
     def ranked(self) -> list[Architecture]:
         """The population, the fittest first; those that were not judged last."""
+        if self.finished:
+            return list(self.population)
         return sorted(self.population, key=lambda architecture: -self.fitness.get(architecture, -1.0))
 
     def state(self) -> dict[str, Any]:
@@ -255,6 +278,8 @@ class MetaTraining:
 
     def _drawn(self, step: int, number: int) -> Architecture:
         """A path of a step."""
+        if self.finished:
+            return self.population[0]
         if not self.warm:
             return self._random("path", step, number)
         return self.population[int(generator(self.seed, "member", step, number).integers(len(self.population)))]
@@ -277,8 +302,8 @@ def paced(problem: Problem, settings: AcrossTasks, seconds: float, seed: int, th
     left = seconds - judged * share * (generation + last)
     count = max(1, int(_SHARE_JUDGING * left / (judged * settings.population * tasks))) if settings.evolve else 0
     iterations = max(1, int((left - count * judged * settings.population * tasks) / step))
-    every = max(1, min(settings.every, int((1 - settings.warm_up) * iterations)))
-    every = max(every, int((1 - settings.warm_up) * iterations / max(1, count)))
+    evolving = int((1 - settings.warm_up - settings.focus) * iterations)
+    every = max(1, min(settings.every, evolving), evolving // max(1, count))
     return {"iterations": iterations, "every": every, "tasks": tasks, "final_tasks": final}, step
 
 

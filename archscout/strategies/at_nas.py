@@ -28,7 +28,8 @@ class AtNas(AcrossTasks):
     """AT-NAS.
 
     method, learning_rate, batch, inner_rate, inner_steps, test_steps, statistics: of the meta-training, as in a recipe of episodes.
-    iterations: steps of the meta-weights. warm_up: share of them with uniform paths, before the population is used.
+    iterations: steps of the meta-weights. warm_up: share of them with uniform paths, before the population is used. focus: share of
+        them at the end for the fittest path alone.
     population, parents, crossed, mutated: paths; how many stay in a generation; children of either sort; random ones fill it up.
     paths: different ones in a step. every: iterations from one generation to the next. tasks, final_tasks: episodes that judge it,
         and its best at the end.

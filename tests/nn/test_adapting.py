@@ -17,6 +17,7 @@ from archscout.nn.adapting import (
     EpisodeStatistics,
     Inner,
     LearnableGraph,
+    _normalised,
     accuracies,
     accuracies_of,
     adapted,
@@ -247,3 +248,14 @@ def test_sinusoids() -> None:
         optimizer.step()
     unadapted, one, ten = (error(steps) for steps in (0, 1, 10))
     assert before > 3.5 and one < 0.85 * unadapted and one < 2.6 and ten < 0.9 * one, (before, unadapted, one, ten)
+
+
+def test_the_formula_is_the_layers() -> None:
+    """What a GPU computes for the statistics of the batch is what the CPU computes part by part."""
+    x, weight, bias = torch.randn(3 * 7, 4, 5, 5), torch.rand(4) + 0.5, torch.randn(4)
+    builder = GraphBuilder((4, 5, 5))
+    operation = builder.finish(builder.batch_norm(builder.input)).operations[-1]
+    parts = EpisodeStatistics(3, 2, "batch").normalise(operation, x, weight, bias).view(3, 7, 4, 5, 5)
+    by_episode = x.view(3, 7, 4, 5, 5)
+    for part in (slice(None, 2), slice(2, None)):
+        assert torch.allclose(_normalised(by_episode[:, part], by_episode[:, part], weight, bias), parts[:, part], atol=1e-5)

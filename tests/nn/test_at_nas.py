@@ -24,7 +24,8 @@ from archscout.testing.tasks import episode_task
 SPACE = catalogue.make("spaces", "few-shot", channels=4, nodes=2)
 PROBLEM = Problem(SPACE, episode_task())
 SHORT = AcrossTasks(
-    iterations=6, warm_up=0.5, population=6, parents=2, crossed=2, mutated=1, every=1, tasks=2, final_tasks=2, batch=2, paths=2
+    iterations=6, warm_up=0.5, focus=0.0, population=6, parents=2, crossed=2, mutated=1, every=1, tasks=2, final_tasks=2, batch=2,
+    paths=2,
 )  # fmt: skip
 
 
@@ -47,6 +48,33 @@ def test_a_single_path_is_meta_trained_as_a_network_alone(method: str) -> None:
     weights = training.network.plain()
     for name, weight in network.named_parameters():
         assert torch.allclose(weight, weights[name], atol=1e-6), name
+
+
+def test_the_last_iterations_are_the_fittest_paths_alone() -> None:
+    settings = replace(SHORT, iterations=9, warm_up=0.2, focus=0.5)
+    training = MetaTraining(PROBLEM, settings, 0)
+    while training.step < settings.together:
+        training.learn()
+        if training.breeds():
+            training.breed()
+    assert not training.finished and training.generation > 0
+    resumed = MetaTraining(PROBLEM, settings, 0)
+    resumed.restore(training.state())
+    before = {name: weight.clone() for name, weight in training.network.plain().items()}
+    assert settings.rate_at(settings.together - 1) < settings.rate_at(settings.together) == 1
+    training.learn()
+    moved = {name for name, weight in training.network.plain().items() if not torch.equal(weight, before[name])}
+    assert moved == training.network.path(training.population[0]).names
+    population, generation = list(training.population), training.generation
+    while not training.done:
+        training.learn()
+        assert not training.breeds()
+    assert training.finish() == population[0] and training.population == population == training.ranked()
+    assert training.generation == generation, "the answer is judged once"
+    while not resumed.done:
+        resumed.learn()
+    assert resumed.population == population
+    assert all(torch.equal(weight, resumed.network.plain()[name]) for name, weight in training.network.plain().items())
 
 
 def test_weights_that_no_path_touches_stay() -> None:
@@ -161,7 +189,7 @@ def test_it_learns_to_adapt() -> None:
     """After some steps the paths tell classes apart that were never seen, better than before."""
     task = episode_task(5, 1, 3, side=14, classes=(60, 20))
     settings = AcrossTasks(
-        iterations=60, warm_up=1.0, evolve=False, population=3, parents=1, crossed=0, mutated=0, batch=8, paths=2, tasks=40,
+        iterations=60, focus=0.0, evolve=False, population=3, parents=1, crossed=0, mutated=0, batch=8, paths=2, tasks=40,
         method="anil", inner_rate=0.4, inner_steps=5, learning_rate=3e-3,
     )  # fmt: skip
     training = MetaTraining(Problem(replace(SPACE, channels=8), task), settings, 0)
@@ -227,6 +255,8 @@ def test_paced() -> None:
 def test_bad_settings() -> None:
     with pytest.raises(UserError, match="at most the population, 20, but 15, 6 and 6 came"):
         AcrossTasks(parents=15)
+    with pytest.raises(UserError, match="together at most 1"):
+        AcrossTasks(warm_up=0.7, focus=0.4)
     with pytest.raises(UserError, match="fitness is post, pre or gain"):
         AcrossTasks(fitness="best")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="has no supernet"):
