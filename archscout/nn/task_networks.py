@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtrc
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -100,7 +100,7 @@ class TaskImages:
     def learned(self, accuracy: float) -> bool:
         """Whether an accuracy on the validation part is one that mere chance would hardly reach."""
         count = len(self.valid)
-        return bool(binom.sf(round(accuracy * count) - 1, count, self.chance) < _CHANCE)
+        return bool(bdtrc(round(accuracy * count) - 1, count, self.chance) < _CHANCE)
 
 
 def small_network(shape: tuple[int, int, int], outputs: int) -> nn.Module:
