@@ -38,7 +38,7 @@ def world(archscout: Command, once: Callable[[str, Callable[[Path], object]], Pa
         for name in ("mnist", "fashion-mnist"):
             _idx_files(folder / "data" / name)
         _omniglot(folder / "data")
-        images, labels = _ten_classes(300)
+        images, labels = _ten_classes(300, 12)
         classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
         np.savez(folder / "cifar10.npz", x=np.repeat(images[..., None], 3, 3), y=labels, classes=classes)
         (folder / "my.csv").write_text("architecture,value\nnas201:0.0.0.0.0.1,70.5\nnas201:3.3.3.1.3.2,91.25\n")
@@ -82,25 +82,26 @@ def _story(path: Path, seed: int) -> None:
     draw = random.Random(seed)
     people, deeds, things = "anna boris carl dora".split(), "sees hears likes".split(), "dog cat tree house".split()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"Once upon a time {draw.choice(people)} {draw.choice(deeds)} the {draw.choice(things)}" for _ in range(400)]
+    lines = [f"Once upon a time {draw.choice(people)} {draw.choice(deeds)} the {draw.choice(things)}" for _ in range(120)]
     path.write_text("\n".join(lines) + "\n")
 
 
-def _ten_classes(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(count, 28, 28) of bytes and their labels, 0 to 9, told by the place of a bright field."""
+def _ten_classes(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """(count, side, side) of bytes and their labels, 0 to 9, told by the place of a bright field."""
     labels = np.arange(count) % 10
-    images = np.random.default_rng(0).integers(0, 120, (count, 28, 28))
+    images = np.random.default_rng(0).integers(0, 120, (count, side, side))
+    high, wide = side // 3, side // 4
     for image, label in zip(images, labels, strict=True):
         row, column = divmod(int(label), 4)
-        image[9 * row : 9 * row + 9, 7 * column : 7 * column + 7] += 130
+        image[high * row : high * (row + 1), wide * column : wide * (column + 1)] += 130
     return images.astype(np.uint8), labels.astype(np.uint8)
 
 
 def _idx_files(folder: Path) -> None:
     """The four files of the MNIST family."""
     folder.mkdir(parents=True)
-    images, labels = _ten_classes(300)
-    for part, rows in (("train", slice(200)), ("t10k", slice(200, None))):
+    images, labels = _ten_classes(1200, 28)
+    for part, rows in (("train", slice(1000)), ("t10k", slice(1000, None))):
         for kind, array in (("images-idx3", images[rows]), ("labels-idx1", labels[rows])):
             content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
             (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(content))

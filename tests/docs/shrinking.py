@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 BY_COMMAND = {
-    "search": "--budget 6 --epochs 0.2 --workers 1",
-    "train": "--epochs 0.1",
-    "score --all": "--minutes 0.02 --workers 1",
+    "search": "--budget 6 --epochs 0.2 --workers 1 --formats=",
+    "train": "--epochs 0.1 --formats=",
+    "score --all": "--per-class --minutes 0.1 --workers 1",
     "bench correlate": "--sample 6 --workers 1",
     "bench search": "--queries 4 --seeds 2",
     "meta build": "--tasks 4 --records 8 --epochs 0.5 --workers 1 --families shapes,glyphs",
     "meta train signal-tasks": "--labelled 4 --workers 1",
     "meta train at-nas": "--minutes 0.05",
-    "tasks distance": "--epochs 3 --images 60 --samples 20 --seeds 1",
-    "tasks add": "--epochs 20 --samples 20 --seeds 1",
+    "tasks distance": "--epochs 6 --seeds 1",
+    "tasks add": "--epochs 6 --seeds 1",
 }
 """Words for a command."""
 EPISODES = (
@@ -25,13 +25,14 @@ EPISODES = (
 )
 SETTINGS = {
     "space": {
-        "nas201": "channels=2 cells=1",
+        "nas201": "channels=4 cells=1",
         "darts": "channels=4 layers=3",
         "nao-cell": "channels=4 layers=1",
         "few-shot": "channels=4 nodes=2",
-        "rnn": "size=8 nodes=2",
+        "rnn": "size=8",
     },
     "strategy": {
+        "assisted-evolution": "candidates=3 population=2",
         "darts": "epochs=0.5 batch=8 channels=2 depth=3",
         "lpt": "epochs=0.2 batch=8 channels=2 depth=3 tester_channels=2",
         "mdenas": "epochs=1 batch=8 channels=2 depth=1",
@@ -43,10 +44,12 @@ SETTINGS = {
         "at-nas": EPISODES,
     },
     "estimator": {
-        "signal-regression": "steps=2 resolution=8",
-        "weight-sharing": "epochs=1 batch=8 images=16 channels=2",
+        "naswot": "batch=16",
+        "signal-regression": "preset=full steps=2 resolution=8",
+        "weight-sharing": "minutes=0 epochs=1 batch=8 images=16 channels=2",
         "nao": "epochs=2 labelled=12",
     },
+    "data": {"text": "window=10"},
     "form": {"meta build": "side=8 train=32 valid=16 fewest=2 most=4"},
     "meta": {"signal-tasks": "population=3 steps=2", "metad2a": "epochs=2 hidden=8 code=8", "at-nas": EPISODES},
 }
@@ -67,6 +70,8 @@ def smaller(words: Sequence[str], wanted: bool = True) -> list[str]:
     """
     named = _command(words)
     less = ["--screen-only"] if named == "search" and not wanted and "--verify" not in words else []
+    if less and _value(words, "--data") in TEXTS and "--strategy" not in words:
+        less += ["--estimator", "params"]
     return [*words, *BY_COMMAND.get(named, "").split(), *less, *_data(words, named), *_settings(words, named)]
 
 
@@ -87,11 +92,15 @@ def _settings(words: Sequence[str], named: str) -> Iterator[str]:
     """Those of everything that the command names."""
     written = [word.partition(":")[0] for word in words if ":" in word]
     spaces = [_value(words, "--space"), _value(words, "--table"), *written, *(PUBLISHED.get(word, "") for word in words)]
+    if "--space" not in words:
+        spaces += ["rnn"] if named == "search" and _value(words, "--data") in TEXTS else []
+        spaces += ["few-shot"] if _few(words) or named == "meta train at-nas" else []
     owners = {
         "space": spaces if named in BUILD else [],
         "strategy": [_value(words, "--strategy"), "at-nas" if named == "search" and _few(words) else ""],
         "estimator": [*_value(words, "--estimator").split(","), "signal-regression" if "signal-tasks" in words else ""],
         "form": [named],
+        "data": ["text"] if _value(words, "--data") in TEXTS else [],
         "meta": words[2:3] if named.startswith("meta train") else [],
     }
     for owner, names in owners.items():
