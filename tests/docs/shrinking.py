@@ -84,7 +84,7 @@ def _command(words: Sequence[str]) -> str:
 def _data(words: Sequence[str], named: str) -> list[str]:
     """Small images in place of large ones."""
     data = _value(words, "--data")
-    sized = named in ("search", "train") and data not in TEXTS and not _few(words)
+    sized = named in ("search", "train") and data not in TEXTS and not _few(words) and "at-nas" not in words
     return [*(["--data", LARGE[data]] if data in LARGE else []), *(["--image-size", "8"] if sized else [])]
 
 
