@@ -156,7 +156,7 @@ class Training:
         return value
 
     def score(self, gates: Tensor, items: int) -> float:
-        """Of gates, on about so many images of the other part, or a 32nd as many windows (two at least, which normalise each other).
+        """Of gates, on about so many images of the other part, or a 32nd as many windows, two at least, which normalise each other.
 
         The same for all gates, higher is better: for images the accuracy (0..1), where the statistics of batches of 256 normalise
         them; for texts minus the mean loss.
