@@ -153,7 +153,9 @@ def sample(
     print(json.dumps({"run": str(run), "start": start, "text": text}, indent=1) if as_json else text)
 
 
-def repair(run: Run, as_json: Json = False) -> None:
+def repair(
+    run: Annotated[Path, typer.Argument(help="the run folder, or the damaged .part file of another command")], as_json: Json = False
+) -> None:
     """Save what can be read of a damaged store; the damaged file is kept beside it."""
     from archscout.store.repair import repair as mend
 

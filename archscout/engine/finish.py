@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import ArchscoutError, NotFinite, StorageError
+from archscout.core.errors import ArchscoutError, NotFinite
 from archscout.core.seeds import derive
 from archscout.engine.job import Job
 from archscout.engine.plan import Plan, closing_seconds, recipe_of
@@ -162,13 +162,10 @@ def train_fully(
             value = "" if report.valid_value is None else f", validation {kind.metric} {kind.told(report.valid_value)}"
             job.progress(stage, f"{contestant.role}: epoch {report.epoch:.4g} of {epochs:.4g}, loss {report.train_loss:.3f}{value}")
 
-        try:
-            result = fit(
-                network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
-                on_epoch=on_epoch, deadline=deadline, lanes=plan.lanes, reserve=reserve,
-            )  # fmt: skip
-        except OSError as error:  # of a checkpoint: a full disk above all
-            raise StorageError(f"{error}; what was saved before is kept: mend it, then 'archscout resume {job.folder}'") from error
+        result = fit(
+            network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
+            on_epoch=on_epoch, deadline=deadline, lanes=plan.lanes, reserve=reserve,
+        )  # fmt: skip
         test, confusion = _tested(job, network, recipe)
     trained = Trained(
         contestant.role, contestant.architecture, result.valid_marks, test, confusion, tuple(result.history),
