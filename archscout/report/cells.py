@@ -47,7 +47,7 @@ def cells(graph: OperationGraph, most: int = MOST) -> tuple[Cell, ...]:
         nodes = _nodes(live, name, positions, order)
         if not _LEAST <= len(nodes) - 2 <= _LARGEST:
             continue
-        key = tuple((node.kind, node.label, node.inputs) for node in nodes)
+        key = tuple((node.name, node.inputs) for node in nodes)
         if key in found:
             seen = found[key]
             found[key] = Cell(seen.name, seen.times + 1, seen.nodes)
