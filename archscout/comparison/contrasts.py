@@ -46,7 +46,7 @@ class Contrast:
             "worse": f"{self.second.name} is worse than {self.first.name}",
             "open": f"{self.second.name} and {self.first.name} cannot be told apart",
         }[self.verdict]
-        return f"{said}: {gap} (95 % interval {span})."
+        return f"{said}: {metric.name} {gap} (95 % interval {span})."
 
     def record(self) -> dict[str, Any]:
         """As JSON takes it."""

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ class Group:
         if self.mean is None:
             return None
         if len(self.runs) > 1:
-            return mean_interval(self.values)
+            low, high = mean_interval(self.values)
+            return (max(0.0, low), min(1.0, high)) if self.runs[0].metric.share else (low, high)
         answer = self.runs[0].facts.answer
         return answer.test_interval if answer else None
 
@@ -143,23 +145,34 @@ def _described(facts: ReportFacts) -> str:
 
 
 def grouped(runs: Sequence[Entrant]) -> list[Group]:
-    """Runs of the same settings together, in the order in which they came; named by folder, or by what sets them apart."""
+    """Runs of the same settings together, in the order in which they came; named by what their folders' names have in common.
+
+    Where they have nothing in common, or two groups the same, by the settings that set them apart.
+    """
     found: dict[str, list[Entrant]] = {}
     for run in runs:
         found.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
+    names = [_shared_name([run.folder.name for run in members]) for members in found.values()]
     apart = varied([members[0] for members in found.values()])
-    named: Counter[str] = Counter()
+    for number, members in enumerate(found.values()):
+        if not names[number] or names.count(names[number]) > 1:
+            words = [f"{name} {members[0].settings.get(name, 'auto')}" for name in apart]
+            names[number] = ", ".join(words) or "all runs"
+    counted = Counter(names)
+    taken: Counter[str] = Counter()
     groups = []
-    for members in found.values():
-        settings = members[0].settings
-        words = ", ".join(settings[name] if name in _SPEAKING else f"{name} {settings.get(name, 'auto')}" for name in apart)
-        name = members[0].folder.name if len(members) == 1 else words or "all runs"
-        named[name] += 1
-        groups.append(Group(name if named[name] == 1 else f"{name} ({named[name]})", tuple(members)))
+    for name, members in zip(names, found.values(), strict=True):
+        taken[name] += 1
+        groups.append(Group(name if counted[name] == 1 else f"{name} ({taken[name]})", tuple(members)))
     return groups
 
 
-_SPEAKING = ("strategy", "space", "estimator", "budget")
+def _shared_name(names: Sequence[str]) -> str:
+    """The name of a single folder; of several what they begin with, without a separator or a number cut in two."""
+    if len(names) == 1:
+        return names[0]
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in same).rstrip("-_. 0123456789")
 
 
 def varied(runs: Sequence[Entrant]) -> list[str]:

@@ -147,7 +147,8 @@ def write_comparison(folder: Path, found: Compared, command: str) -> Path:
 def render(found: Compared, command: str, folder: Path) -> str:
     """The page, which is to lie in `folder`: links to the reports of the runs start there."""
     sections = [
-        _values(found), _differences(found), _runs(found, folder), _settings(found), _costs(found), _sizes(found), _training(found),
+        _values(found), _differences(found), _runs(found, folder), _settings(found), _costs(found), _sizes(found), _searches(found),
+        _training(found),
         _networks(found), _repeat(found, command),
         Section("What not to believe", "What these numbers do not say.", notes=_notes(found)),
     ]  # fmt: skip
@@ -305,6 +306,25 @@ def _sizes(found: Compared) -> Section | None:
     return Section("What size buys", sub, legend=_legend(found), figures=figures) if figures else None
 
 
+def _searches(found: Compared) -> Section | None:
+    """The best so far in the screenings, a figure for each judge: values of different ones cannot be compared."""
+    traced: dict[str, list[Line]] = {}
+    for group in found.groups:
+        for run in group.runs:
+            if (trace := run.facts.trace) is not None and trace.best:
+                ends = (*trace.best, (float(trace.count), trace.best[-1][1]))
+                stairs = [ends[0]]
+                for place, value in ends[1:]:
+                    stairs += [(place, stairs[-1][1]), (place, value)]
+                traced.setdefault(trace.judge, []).append(Line(run.folder.name, tuple(stairs), _key(found, group)))
+    figures = [
+        (f"Best so far by {judge}", "", curves(drawn, "candidates judged", "score", y_format=short))
+        for judge, drawn in traced.items()
+    ]
+    sub = "The screening, candidate by candidate. Scores of different judges cannot be compared, so each has a figure."
+    return Section("How they searched", sub, legend=_legend(found), figures=figures) if figures else None
+
+
 def _training(found: Compared) -> Section | None:
     metric = found.metric
     loss, valid = [], []
@@ -342,7 +362,7 @@ def _networks(found: Compared) -> Section:
         met.setdefault(answer.architecture, run.folder.name)
         if run.facts.network and same is None:
             about = f"{short(answer.params)} parameters, {short(answer.macs)} MACs"
-            drawings.append((run.folder.name, about, draw(run.facts.network)))
+            drawings.append((run.folder.name, about, draw(run.facts.network, narrow=True)))
     head = [Cell("Run"), Cell("Network"), Cell("Architecture")]
     sub = "Boxes are as wide as they have channels. Every drawing can be zoomed; the reports of the runs show cells in detail."
     return Section("The networks", sub, drawings=drawings, head=head, rows=rows)

@@ -21,7 +21,9 @@ from archscout.report.words import short
 
 MOST = 60
 _WIDTH, _LEFT, _COLUMN, _TEXT = 760, 60, 170, 252
-_CHARACTERS = 70
+_NARROW = 0.58
+"""The share of the width that a drawing beside others has; its letters keep their size."""
+_LETTER = 7.2
 
 
 def blocks(graph: OperationGraph, most: int = MOST) -> tuple[Block, ...]:
@@ -60,18 +62,24 @@ def fold(found: Sequence[Block], least: int = 3) -> tuple[Block, ...]:
     return tuple(folded)
 
 
-def draw(found: Sequence[Block]) -> Markup:
-    """The blocks, folded, as SVG; colours come from the page's style sheet (classes `block` and `block-<kind>`)."""
+def draw(found: Sequence[Block], *, narrow: bool = False) -> Markup:
+    """The blocks, folded, as SVG; colours come from the page's style sheet (classes `block` and `block-<kind>`).
+
+    narrow: to stand beside another one.
+    """
     rows = fold(found)
+    share = _NARROW if narrow else 1.0
+    width, left, column, text = (round(share * size) for size in (_WIDTH, _LEFT, _COLUMN, _TEXT))
+    letters = int((width - text) / _LETTER)
     step = 44 if len(rows) <= 30 else 36
     height = len(rows) * step + 8
     widest = max((block.shape[0] for block in rows if block.shape), default=1)
     parts = [
-        f'<svg class="drawing" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="The network in {len(rows)} blocks" '
+        f'<svg class="drawing" viewBox="0 0 {width} {height}" role="img" aria-label="The network in {len(rows)} blocks" '
         'xmlns="http://www.w3.org/2000/svg">'
     ]
-    centre = _LEFT + _COLUMN / 2
-    wide = [36 + (_COLUMN - 36) * sqrt((block.shape[0] if block.shape else 1) / widest) for block in rows]
+    centre = left + column / 2
+    wide = [36 + (column - 36) * sqrt((block.shape[0] if block.shape else 1) / widest) for block in rows]
     box = step - 16
     for position, block in enumerate(rows):
         top = position * step + 4
@@ -88,8 +96,8 @@ def draw(found: Sequence[Block]) -> Markup:
             f'width="{wide[position]:.1f}" height="{box}" rx="6"><title>{escape(block.name)}: {escape(block.label)}</title></rect>'
         )
         parts.append(
-            f'<text class="name" x="{_TEXT}" y="{top + box / 2 - 3}">{escape(block.name)}</text>'
-            f'<text class="what" x="{_TEXT}" y="{top + box / 2 + 11}">{escape(_line(block))}</text>'
+            f'<text class="name" x="{text}" y="{top + box / 2 - 3}">{escape(block.name)}</text>'
+            f'<text class="what" x="{text}" y="{top + box / 2 + 11}">{escape(_line(block, letters))}</text>'
         )
     return Markup("".join(parts) + "</svg>")
 
@@ -166,11 +174,11 @@ def _arc(x1: float, y1: float, x2: float, y2: float) -> str:
     )
 
 
-def _line(block: Block) -> str:
+def _line(block: Block, letters: int) -> str:
     shape = f"{block.shape[0]} ch, {block.shape[1]}×{block.shape[2]}" if len(block.shape) == 3 else f"{prod(block.shape)} values"
     parts = [shape, f"{short(block.params)} params" if block.params else "", block.label]
     text = " · ".join(part for part in parts if part)
-    return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1].rstrip(" ,·") + "…"
+    return text if len(text) <= letters else text[: letters - 1].rstrip(" ,·") + "…"
 
 
 def _key(operation: Operation, depth: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Browser
+from browser import Browser
 from sample_facts import sample
 
 from archscout.comparison import results, side_by_side, tasks

@@ -92,10 +92,11 @@
     canvas.classList.add("live");
     const tools = document.createElement("div"), hint = document.createElement("small");
     tools.className = "tools";
-    hint.textContent = "or the keys + − 0 and arrows, or Ctrl and the wheel";
+    hint.textContent = canvas.title = "keys + − 0 and arrows, or Ctrl and the wheel";
     tools.append(
-      button("+", "Zoom in", () => zoom(1.5)), button("−", "Zoom out", () => zoom(1 / 1.5)), button("Reset", "Show all", reset), hint,
+      button("+", "Zoom in", () => zoom(1.5)), button("−", "Zoom out", () => zoom(1 / 1.5)), button("Reset", "Show all", reset),
     );
+    if (figure === document.querySelector(".zoom")) tools.append(hint);
     canvas.before(tools);
   }
 
