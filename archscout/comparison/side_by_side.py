@@ -169,11 +169,12 @@ def render(found: Compared, command: str, folder: Path) -> str:
 def _short(found: Compared) -> list[Point]:
     metric = found.metric
     tone = {"better": "good", "worse": "bad", "open": "open"}
-    heading = {"better": "is better", "worse": "is worse", "open": "is as good, for all that can be told"}
-    said = [
-        Point(f"{one.second.name} {heading[one.verdict]}", f"{one.sentence()} {one.basis}", tone[one.verdict])
-        for one in found.contrasts
-    ]
+    said = []
+    for one in found.contrasts:
+        heading = f"Undecided: {one.second.name} or {one.first.name}"
+        if one.verdict != "open":
+            heading = f"{one.second.name} is {one.verdict}"
+        said.append(Point(heading, f"{one.sentence()} {one.basis}", tone[one.verdict]))
     ranked = sorted((group for group in found.groups if group.mean is not None), key=lambda group: -(group.mean or 0.0))
     if len(ranked) > 2:
         best = ranked[0]

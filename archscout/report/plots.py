@@ -148,7 +148,7 @@ def bars(rows: Sequence[Bar], *, form: Format = percent, nought: bool = False) -
     """Horizontal: a dot at the value and a whisker over its interval, one row each. nought: it is shown, as for differences."""
     if not rows:
         return Markup("")
-    row, left, wide = 34, 200, 640
+    row, left, wide = 34, 166, 560
     height = len(rows) * row + 30
     x = Axis([end for bar in rows for end in (bar.low, bar.high)] + [0.0] * nought, left, wide - 74)
     parts = [
@@ -159,7 +159,7 @@ def bars(rows: Sequence[Bar], *, form: Format = percent, nought: bool = False) -
     for number, bar in enumerate(rows):
         y = number * row + row / 2 + 2
         kind = f"{escape(bar.role)}{' strong' if bar.strong else ''}"
-        name = bar.name if len(bar.name) <= 28 else bar.name[:27] + "…"
+        name = _cut(bar.name, 24)
         if x.low < 0 < x.high and number == 0 and nought:
             parts.append(f'<path class="nought" d="M{x.at(0.0):.1f} 4V{height - 24}"/>')
         parts.append(
@@ -208,7 +208,7 @@ def stacked(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], *, form: Fo
     longest = max((sum(value for _, value in parts) for _, parts in rows), default=0.0)
     if longest <= 0:
         return Markup("")
-    wide, row, left = 640, 34, 0 if all(not name for name, _ in rows) else 150
+    wide, row, left = 560, 34, 0 if all(not name for name, _ in rows) else 150
     found = []
     for number, (label, parts) in enumerate(rows):
         top, x = number * row + 4, float(left)
