@@ -86,9 +86,10 @@ def compare(
 ) -> None:
     """Compare finished runs on the same data: paired differences with intervals, costs, sizes, networks side by side."""
     from archscout.comparison import side_by_side
+    from archscout.comparison.side_page import command_of, write_comparison
 
     found = side_by_side.compare(runs)
-    page = None if out is None else side_by_side.write_comparison(out, found, side_by_side.command_of(runs, out))
+    page = None if out is None else write_comparison(out, found, command_of(runs, out))
     if as_json:
         print(json.dumps({**side_by_side.record(found), "page": None if page is None else str(page)}, indent=1))
     else:

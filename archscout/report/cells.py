@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from math import prod
 
 from archscout.core.operations import Operation, OperationGraph
@@ -55,6 +56,13 @@ def cells(graph: OperationGraph, most: int = MOST) -> tuple[Cell, ...]:
             found[key] = Cell(name, 1, nodes)
     kept = sorted(found.values(), key=lambda cell: -cell.times * len(cell.nodes))[:most]
     return tuple(cell for cell in found.values() if cell in kept)
+
+
+def cell_of(nodes: Sequence[tuple[str, tuple[int, ...]]], name: str) -> Cell:
+    """A cell that its space tells node by node (`core.protocols.CellSpace`); shapes and parameters are not known."""
+    last = len(nodes) - 1
+    kinds = ["input" if not inputs or place == last else "other" for place, (_, inputs) in enumerate(nodes)]
+    return Cell(name, 1, tuple(Block(what, kind, "", (), 0, inputs) for (what, inputs), kind in zip(nodes, kinds, strict=True)))
 
 
 def _nodes(graph: OperationGraph, name: str, positions: list[int], order: list[str]) -> tuple[Block, ...]:

@@ -149,7 +149,7 @@ def _within(node: Block) -> str:
     if node.name == "+":
         return ""
     shape = "×".join(map(str, node.shape))
-    return f"{shape} · {short(node.params)} params" if node.params else shape
+    return f"{shape} · {short(node.params)} params" if node.params else shape  # empty where neither is known
 
 
 def _half(node: Block) -> float:

@@ -9,8 +9,9 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.joint import member_space
+from archscout.core.operations import OperationGraph
 from archscout.core.problem import FEW_SHOT
-from archscout.core.protocols import GraphSpace
+from archscout.core.protocols import CellSpace, GraphSpace, Space
 from archscout.engine.finish import Trained, checkpoint_of
 from archscout.engine.job import Job
 from archscout.engine.machine import describe, versions
@@ -22,10 +23,11 @@ from archscout.nn.batches import Augmentation, ImageSplit, batches_of
 from archscout.nn.language import sampled
 from archscout.nn.measure import counts
 from archscout.nn.recipe import new_network
-from archscout.report.cells import cells
+from archscout.report.cells import cell_of, cells
 from archscout.report.drawing import blocks
 from archscout.report.facts import (
     Answer,
+    Cell,
     Comparison,
     Contestant,
     Curve,
@@ -80,7 +82,7 @@ def gather(
         repeat=_repeat(job),
         comparison=_comparison(job, finding, verdict),
         network=blocks(graph) if graph is not None else (),
-        cells=cells(graph) if graph is not None else (),
+        cells=_cells(space, best, graph),
         trace=trace_of(job, finding, roles, scores),
         calibrations=calibrations_of(job, finding, roles, scores),
         trials=_trials(job, finding),
@@ -94,6 +96,12 @@ def gather(
         limits=dict(job.request.limits),
         notes=(*notes, *learning_notes(job), *(finding.finished.remarks if finding.finished else ())),
     )
+
+
+def _cells(space: Space, architecture: Architecture, graph: OperationGraph | None) -> tuple[Cell, ...]:
+    if graph is not None:
+        return cells(graph)
+    return (cell_of(space.cell(architecture), "The cell, one step in time"),) if isinstance(space, CellSpace) else ()
 
 
 def _trained(finding: Finding) -> list[Trained]:

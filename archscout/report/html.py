@@ -238,6 +238,8 @@ def _called(cell: Cell) -> str:
 
 def _about(cell: Cell) -> str:
     share = sum(node.params for node in cell.nodes)
+    if not share:
+        return ""
     again = "; the others may have other channels" if cell.times > 1 else ""
     return f"{words.short(share)} parameters{again}"
 

@@ -14,7 +14,8 @@ import pytest
 from archscout.analysis.intervals import difference, mean_interval, welch
 from archscout.comparison.contrasts import contrast
 from archscout.comparison.entrants import Group, entrants, grouped
-from archscout.comparison.side_by_side import Compared, compare, lines, record, render, write_comparison
+from archscout.comparison.side_by_side import Compared, compare, lines, record
+from archscout.comparison.side_page import render, write_comparison
 from archscout.core.errors import RunError, UserError
 from archscout.core.problem import FEW_SHOT, IMAGE_CLASSIFICATION, LANGUAGE_MODELLING
 from archscout.engine.finish import packed

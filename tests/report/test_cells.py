@@ -13,7 +13,7 @@ from sample_facts import mobile_graph
 from archscout import catalogue
 from archscout.core.operations import GraphBuilder
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
-from archscout.report.cells import cells, unit
+from archscout.report.cells import cell_of, cells, unit
 from archscout.report.drawing import blocks, draw_cell
 from archscout.report.facts import Block
 from archscout.report.layers import layout
@@ -112,3 +112,18 @@ def test_every_edge_leads_down_and_nothing_overlaps(data: some.DataObject) -> No
 def test_a_chain_is_drawn_straight() -> None:
     found = layout([[], [0], [1], [2]], [40.0, 100.0, 60.0, 80.0])
     assert found.x == pytest.approx((50.0,) * 4) and found.layer == (0, 1, 2, 3) and found.width == pytest.approx(100.0)
+
+
+def test_recurrent_cells_are_told_by_their_spaces() -> None:
+    space = catalogue.make("spaces", "rnn", nodes=3, ends="loose")
+    told = space.cell(space.architecture((0, 0, 1, 1, 1, 3)))  # tanh of s_0, then ReLU and identity of s_1
+    assert told == (
+        ("token and last state", ()), ("tanh", (0,)), ("relu", (1,)), ("identity", (1,)), ("mean: new state", (2, 3)),
+    )  # fmt: skip
+    cell = cell_of(told, "c")
+    assert [node.kind for node in cell.nodes] == ["input", "other", "other", "other", "input"]
+    assert str(draw_cell(cell.nodes)).count('class="flow"') == 5
+    benchmark = catalogue.make("spaces", "nlp-rnn")
+    assert benchmark.cell(benchmark.smallest()) == (
+        ("token", ()), ("previous state 0", ()), ("linear", (0, 1)), ("new states", (2,)),
+    )  # fmt: skip

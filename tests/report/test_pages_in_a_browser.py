@@ -11,8 +11,9 @@ import pytest
 from browser import Browser
 from sample_facts import sample
 
-from archscout.comparison import results, side_by_side, tasks
+from archscout.comparison import results, side_page, tasks
 from archscout.comparison.entrants import Entrant, grouped
+from archscout.comparison.side_by_side import Compared
 from archscout.report.html import render
 
 WIDTHS = (400, 1280)
@@ -51,7 +52,7 @@ def compare_page(folder: Path) -> str:
         answer = replace(facts.answer, test_value=float(marks.mean()), test_interval=(0.88, 0.92), test_count=1000)
         request = {"strategy": "random" if number < 3 else "darts", "limits": {}, "settings": {}}
         runs.append(Entrant(place, replace(facts, answer=answer), request, number, "f", marks, "t"))
-    return side_by_side.render(side_by_side.Compared(tuple(grouped(runs))), "archscout compare a b", folder)
+    return side_page.render(Compared(tuple(grouped(runs))), "archscout compare a b", folder)
 
 
 def tasks_page(folder: Path) -> str:
