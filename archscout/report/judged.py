@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import median
 
-from archscout.analysis.ranks import agreement
 from archscout.core.architecture import Architecture
 from archscout.core.protocols import Estimator, Learner
 from archscout.core.seeds import derive
@@ -82,6 +81,8 @@ def calibrations_of(job: Job, finding: Finding, roles: Mapping[str, str], scores
 
 
 def _calibration(judge: str, points: Sequence[tuple[str, str, float, float]]) -> Calibration:
+    from archscout.analysis.ranks import agreement  # which loads scipy.stats, seconds that the start of a search does not have
+
     found = agreement([score for *_, score, _ in points], [value for *_, value in points])
     sure = len(points) >= _LEAST_SURE and all(map(isfinite, found.interval))
     return Calibration(judge, tuple(points), found.kendall if isfinite(found.kendall) else None, found.interval if sure else None)
