@@ -104,6 +104,7 @@ def test_traces_and_calibrations_without_numbers_leave_no_gap() -> None:
     assert "How the search went" not in render(facts)
     odd = replace(facts, trace=Trace("naswot", ((1.0, 2.0),), ((1.0, 2.0),), (), 1), calibrations=(Calibration("x", (), None),))
     text = render(odd)
+    assert "asked no judge" not in text and "asked no judge" in render(replace(odd, trace=None))
     assert "tau is not defined" in text and "judged 1\u00a0candidate by naswot" in text
 
 
