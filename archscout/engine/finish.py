@@ -26,7 +26,7 @@ from archscout.nn import checkpoint
 from archscout.nn.batches import ImageSplit
 from archscout.nn.course import AnyRecipe, Marks
 from archscout.nn.evaluate import predictions
-from archscout.nn.marks import marks_of
+from archscout.nn.marks import digest_of, marks_of
 from archscout.nn.recipe import new_network
 from archscout.nn.threads import torch_threads
 from archscout.nn.train import EpochReport, fit, step_seconds
@@ -109,6 +109,9 @@ def finish(job: Job, plan: Plan, contest: Contest) -> Trained:
             job.say("finish", f"The final training of {winner.architecture} broke down ({error}); the next best takes over.")
             dropped.add(str(winner.architecture))
             job.store.meta["dropped"] = sorted(dropped)
+    if job.opened.test is not None and "test" not in job.store.meta:
+        # Beside the marks: which items they are of, so that runs can be compared item by item. Nothing that searches reads it.
+        job.store.meta["test"] = {"digest": digest_of(job.opened.test), "count": len(job.opened.test)}
     if not job.store.stage_finished("finish"):
         job.store.finish_stage("finish", str(trained.architecture))
     return trained
