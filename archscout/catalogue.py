@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import Field, asdict, fields, is_dataclass
 from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -100,6 +100,49 @@ def make(room: str, name: str, **settings: Any) -> Any:
         return made(**settings)
     except (TypeError, ValueError) as error:
         raise UserError(f"the settings of '{name}' do not fit: {error}") from error
+
+
+def typed(made: type[Any], settings: Mapping[str, str], owner: str) -> dict[str, Any]:
+    """Settings as they are written, converted to the types of a plug-in's fields. owner: what `--set` calls it.
+
+    Raises UserError, UnknownName.
+    """
+    known, listed = {field.name: field for field in fields(made)}, literals(made)
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in known:
+            raise UnknownName(f"'{made.__name__}' has no setting '{name}'; {suggestion(name, known)}")
+        if name in listed:  # an unknown one is told of where the plug-in is made
+            found[name] = next((option for option in listed[name] if str(option) == value), value)
+        else:
+            found[name] = _converted(value, type_name(known[name]), f"{owner}.{name}")
+    return found
+
+
+def type_name(setting: Field[Any]) -> str:
+    """The type of a setting as its file writes it, whether or not annotations are strings there."""
+    return setting.type.__name__ if isinstance(setting.type, type) else str(setting.type)
+
+
+def _converted(value: str, kind: str, name: str) -> Any:
+    try:
+        if value.lower() == "none" and "None" in kind:
+            return None
+        if "bool" in kind:
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+        if kind.startswith("int"):
+            return int(value)
+        if kind.startswith("float"):
+            return float(value)
+        if kind.startswith("tuple[float"):
+            return tuple(float(part) for part in value.split(","))
+        if kind.startswith("tuple[int"):
+            return tuple(int(part) for part in value.split(","))
+        if kind.startswith("tuple"):
+            return tuple(value.split(","))
+        return value
+    except (ValueError, KeyError):
+        raise UserError(f"--set {name} takes a value of type {kind}, but '{value}' came") from None
 
 
 def room_of_judge(name: str) -> str:

@@ -51,13 +51,11 @@ def plugins(
 def _describe(room: str, name: str, as_json: bool) -> None:
     from dataclasses import MISSING, fields
 
-    from archscout.engine.request import type_name
-
     made = catalogue.plugin(room, name)
     settings: dict[str, dict[str, Any]] = {}
     for field in fields(made):
         default = field.default if field.default is not MISSING else None
-        settings[field.name] = {"type": type_name(field), "default": default}
+        settings[field.name] = {"type": catalogue.type_name(field), "default": default}
     if as_json:
         print(json.dumps({"name": name, "summary": catalogue.summary(room, name), "settings": settings}, indent=1, default=str))
         return

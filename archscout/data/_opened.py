@@ -250,7 +250,7 @@ def _reads_as_text(path: Path, task: str) -> bool:
 
 def _plugin(request: DataRequest) -> Any:
     source, path = request.source, Path(request.source).expanduser()
-    settings: dict[str, Any] = dict(request.settings)
+    settings = dict(request.settings)
     named = [name for name in catalogue.names("data") if name not in ("folder", "arrays", "text")]
     if request.vocabulary != "auto":
         settings["vocabulary"] = request.vocabulary
@@ -260,21 +260,21 @@ def _plugin(request: DataRequest) -> Any:
                 f"a vocabulary goes with a text, but '{source}' is none; leave it out, or give --task language-modelling"
             )
     if _reads_as_text(path, request.task):
-        return catalogue.make("data", "text", path=path, **settings)
+        return _made("text", settings, path=path)
     if path.is_dir():
-        return catalogue.make("data", "folder", path=path, labels=request.labels, **settings)
+        return _made("folder", settings, path=path, labels=request.labels)
     if path.is_file() and path.suffix.lower() == ".csv":
-        return catalogue.make("data", "folder", path=path.parent, labels=request.labels or path, **settings)
+        return _made("folder", settings, path=path.parent, labels=request.labels or path)
     if request.labels is not None:
         raise DataError(f"a label file goes with a folder of images, but '{source}' is none; leave the label file out")
     if path.is_file() and path.suffix.lower() == ".npz":
-        return catalogue.make("data", "arrays", path=path, **settings)
+        return _made("arrays", settings, path=path)
     if request.task != "auto" and _reads_as_text(path, "auto"):
         raise DataError(f"'{source}' is a text, but a task of {request.task} is one of images; give images, or leave --task out")
     if path.is_file() and path.suffix.lower() != ".py":
         raise DataError(f"'{source}' is neither a folder of images nor an .npz or .csv file; give one of these, or a .txt file")
     if source in named or source.endswith(".py"):
-        return catalogue.make("data", source, **settings)
+        return _made(source, settings)
     if source in ("folder", "arrays", "text"):
         what = {"folder": "folder of images", "arrays": ".npz file", "text": "text file"}[source]
         raise DataError(f"'{source}' needs a path: give the {what} itself")
@@ -282,6 +282,13 @@ def _plugin(request: DataRequest) -> Any:
     if len(path.parts) > 1 or path.suffix or source.startswith((".", "~")):
         raise DataError(f"there is no folder or file '{source}'; give an existing one, or a data set; {hint}")
     raise UnknownName(f"there is no folder and no data set '{source}'; {hint}")
+
+
+def _made(name: str, settings: Mapping[str, str], **own: Any) -> Any:
+    """The data plug-in of this name, with settings as they are written, and its own, which the request says elsewhere."""
+    if twice := settings.keys() & own.keys():
+        raise DataError(f"--set data.{min(twice)} says again what --data and --labels say; leave it out")
+    return catalogue.make("data", name, **own, **catalogue.typed(catalogue.plugin("data", name), settings, "data"))
 
 
 def data_folder_of(data_dir: Path | None) -> Path | None:

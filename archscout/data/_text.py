@@ -47,17 +47,12 @@ class TextSource:
     notes: tuple[str, ...] = ()
 
 
-def checked_settings(vocabulary: str, words: int | str, window: int | str) -> tuple[int, int]:
-    """The settings of a text as numbers. Raises DataError."""
+def check_settings(vocabulary: str, words: int, window: int) -> None:
+    """Raises DataError for settings that a text cannot have."""
     if vocabulary not in ("auto", *get_args(Level)):
         raise DataError(f"a vocabulary is auto, word or byte, but '{vocabulary}' came")
-    try:
-        numbers = int(words), int(window)
-    except ValueError:
-        raise DataError(f"words and window are whole numbers, but '{words}' and '{window}' came") from None
-    if numbers[0] < 2 or numbers[1] < 1:
-        raise DataError(f"a window has at least 1 token and a vocabulary 2, but {numbers[1]} and {numbers[0]} came")
-    return numbers
+    if words < 2 or window < 1:
+        raise DataError(f"a window has at least 1 token and a vocabulary 2, but {window} and {words} came")
 
 
 def is_text(path: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archscout.core.errors import DataError
 from archscout.data._contents import Place
-from archscout.data._text import TextSource, bare_name, checked_settings, is_text
+from archscout.data._text import TextSource, bare_name, check_settings, is_text
 
 _NAMES = {"train": "train", "training": "train", "test": "test", **dict.fromkeys(("valid", "validation", "val", "dev"), "valid")}
 
@@ -32,11 +32,11 @@ class Text:
 
     def find(self, place: Place) -> TextSource:
         """The files. Raises DataError."""
-        words, window = checked_settings(self.vocabulary, self.words, self.window)
+        check_settings(self.vocabulary, self.words, self.window)
         if self.path is None:
             raise DataError("'text' needs a path: give the text file, or a folder of text files, itself")
         path = self.path.expanduser().resolve()
-        return TextSource(bare_name(path), _parts(path), self.vocabulary, words, window)
+        return TextSource(bare_name(path), _parts(path), self.vocabulary, self.words, self.window)
 
 
 def _parts(path: Path) -> tuple[tuple[str, tuple[Path, ...]], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,44 +164,7 @@ def check_owner(name: str, owners: Sequence[str]) -> None:
 
 def settings_of(room: str, settings: Mapping[str, str], made: type[Any]) -> dict[str, Any]:
     """The settings of one room, converted to the types of the plug-in's fields. Raises UserError, UnknownName."""
-    from archscout.catalogue import literals
+    from archscout.catalogue import typed
 
-    known, listed = {f.name: f for f in fields(made)}, literals(made)
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        owner, _, setting = name.partition(".")
-        if owner != room:
-            continue
-        if setting not in known:
-            raise UnknownName(f"'{made.__name__}' has no setting '{setting}'; {suggestion(setting, known)}")
-        if setting in listed:  # an unknown one is told of where the plug-in is made
-            found[setting] = next((option for option in listed[setting] if str(option) == value), value)
-        else:
-            found[setting] = _convert(value, type_name(known[setting]), name)
-    return found
-
-
-def type_name(setting: Field[Any]) -> str:
-    """The type of a setting as its file writes it, whether or not annotations are strings there."""
-    return setting.type.__name__ if isinstance(setting.type, type) else str(setting.type)
-
-
-def _convert(value: str, kind: str, name: str) -> Any:
-    try:
-        if value.lower() == "none" and "None" in kind:
-            return None
-        if "bool" in kind:
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
-        if kind.startswith("int"):
-            return int(value)
-        if kind.startswith("float"):
-            return float(value)
-        if kind.startswith("tuple[float"):
-            return tuple(float(part) for part in value.split(","))
-        if kind.startswith("tuple[int"):
-            return tuple(int(part) for part in value.split(","))
-        if kind.startswith("tuple"):
-            return tuple(value.split(","))
-        return value
-    except (ValueError, KeyError):
-        raise UserError(f"--set {name} takes a value of type {kind}, but '{value}' came") from None
+    own = {name.partition(".")[2]: value for name, value in settings.items() if name.partition(".")[0] == room}
+    return typed(made, own, room)

@@ -156,12 +156,13 @@ class Training:
         return value
 
     def score(self, gates: Tensor, items: int) -> float:
-        """Of gates, on about so many images of the other part, or a 32nd as many windows; the same for all gates, higher is better.
+        """Of gates, on about so many images of the other part, or a 32nd as many windows (two at least, which normalise each other).
 
-        For images the accuracy (0..1), where the statistics of batches of 256 normalise them; for texts minus the mean loss.
+        The same for all gates, higher is better: for images the accuracy (0..1), where the statistics of batches of 256 normalise
+        them; for texts minus the mean loss.
         """
         text = self.problem.task.kind is LANGUAGE_MODELLING
-        items = max(1, items // _IMAGES_PER_WINDOW) if text else items
+        items = max(2, items // _IMAGES_PER_WINDOW) if text else items
         size = min(items, _SCORED_WINDOWS if text else _SCORED_IMAGES)
         stream = Stream(self.judged_data, size, seed=derive(self.seed, "scored"))
         total, seen = 0.0, 0

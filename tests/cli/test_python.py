@@ -1,9 +1,7 @@
-"""The Python side: search, model, export, score, create_model, AskTell; and the space of docs/extending.md."""
+"""The Python side: search, model, export, score, create_model, AskTell."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -60,41 +58,3 @@ def test_ask_and_tell() -> None:
     assert search.best is not None and search.best.value == max(seen.value for seen in search.observations)
     with pytest.raises(scout.UserError, match="nothing was asked"):
         search.tell(architecture, 1.0)
-
-
-def example(title: str) -> str:
-    """The Python code below a heading of docs/extending.md, as written there."""
-    text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
-    found = re.search(rf"^## {title}.*?```python\n(.*?)```", text, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1]
-
-
-def test_the_own_space_of_the_docs(archscout: Command, image_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "my_space.py").write_text(example("A search space"))
-    done = archscout(
-        *("search", "--space", "my_space.py", "--data", "bundled", "--image-size", 8, "--budget", 9, "--epochs", 0.2),
-        *("--workers", 1, "--formats", "pt2", "--out", "run", "--json"),
-        cwd=tmp_path,
-    )
-    assert {point["architecture"].split(":")[0] for point in done.json["pareto"]} <= {"plain", "handmade"}
-    architectures = (tmp_path / "run" / "results.csv").read_text()
-    assert "plain:" in architectures and "handmade:" in architectures
-    assert done.json["artifacts"]["pt2"] is not None
-    words = ("predict", "run", "--data", image_folder / "low", "--json", "--space", "my_space.py")
-    assert len(archscout(*words, cwd=tmp_path).json) == 30
-    [scored] = archscout("score", "plain:1.1.0", "--space", "my_space.py", "--json", cwd=tmp_path, fresh=True).json
-    assert scored["params"] > 0
-
-
-def test_the_own_strategy_and_estimator_of_the_docs(archscout: Command, small_data: Path, tmp_path: Path) -> None:
-    (tmp_path / "my_strategy.py").write_text(example("A strategy"))
-    (tmp_path / "my_judge.py").write_text(example("An estimator"))
-    done = archscout(
-        *("search", "--strategy", "my_strategy.py", "--estimator", "my_judge.py", "--space", "nas201", "--data", small_data),
-        *("--budget", 10, "--screen-only", "--workers", 1, "--out", "run", "--json"),
-        cwd=tmp_path,
-    )
-    assert done.json["evaluations"] == 10
-    best = json.loads((tmp_path / "run" / "summary.json").read_text())["best"]
-    assert best["params"] == min(point["params"] for point in done.json["pareto"])

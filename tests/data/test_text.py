@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archscout.core.errors import DataError, UnknownName
+from archscout.core.errors import DataError, UnknownName, UserError
 from archscout.core.problem import LANGUAGE_MODELLING
 from archscout.core.vocabulary import UNKNOWN
 from archscout.data._opened import DataRequest, OpenedData, open_data
@@ -149,8 +149,10 @@ def test_settings_and_kinds_that_do_not_fit(story: Path, tmp_path: Path) -> None
     for settings in ({"window": 0}, {"words": 1}):
         with pytest.raises(DataError, match="at least 1 token and a vocabulary 2"):
             opened(story, **settings)
-    with pytest.raises(DataError, match="words and window are whole numbers, but 'many'"):
+    with pytest.raises(UserError, match=r"--set data.words takes a value of type int, but 'many' came"):
         opened(story, words="many")
+    with pytest.raises(DataError, match=r"data\.path says again what --data"):
+        open_data(DataRequest(str(story), settings=(("path", "elsewhere"),)))
     with pytest.raises(DataError, match="make a task of image-classification, but language-modelling was asked for"):
         open_data(DataRequest("bundled", task="language-modelling"))
     with pytest.raises(DataError, match="a vocabulary goes with a text"):

@@ -50,6 +50,13 @@ def test_all_of_a_pool_are_scored_on_the_same_images():
     assert training.score(gates, 16) == one and 0 <= one <= 1
 
 
+def test_few_windows_are_two_since_they_normalise_each_other():
+    problem = text_problem()
+    training = Training(supernet_of(problem.space, problem.task, seed=0), problem, Schedule(share=0.5, batch=8), 0)
+    gates = training.net.gates(problem.space.architecture([0] * len(problem.space.decisions)))
+    assert training.score(gates, 1) == training.score(gates, 64) < 0
+
+
 def test_the_schedule_of_texts_is_that_of_darts_unless_told_otherwise():
     schedule = Schedule().of_kind(LANGUAGE_MODELLING)
     assert (schedule.learning_rate, schedule.momentum, schedule.clip, schedule.batch) == (20.0, 0.0, 0.25, 16)
