@@ -164,8 +164,7 @@ def _go_on(job: Job, progress: bool) -> Result:
     keep_memory()
     with Display(progress, job) as display:
         job.notify = display
-        for warning in job.store.warnings:
-            job.say("store", warning)
+        job.store.heed(lambda warning: job.say("store", warning))
         if job.opened.skipped:
             (path, reason), count = job.opened.skipped[0], len(job.opened.skipped)
             more = f" and {count - 1} more" if count > 1 else ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +44,10 @@ class Done:
         """Standard output, which must be one JSON value and nothing else."""
         return json.loads(self.out)
 
-    def refused(self, *parts: str) -> None:
-        """Check that the input was refused as promised: exit code 2, one sentence, no traceback, and in it these parts."""
+    def refused(self, *parts: str, code: int = 2) -> None:
+        """Check that the input was refused as promised: the exit code, one sentence, no traceback, and in it these parts."""
         sentences = [line for line in self.err.splitlines() if line.startswith("archscout:")]
-        assert self.code == 2, self.err
+        assert self.code == code, self.err
         assert self.out == "" and "Traceback" not in self.err
         assert self.err.splitlines() == sentences and len(sentences) == 1, self.err
         for part in parts:
@@ -123,6 +125,25 @@ def until(condition: Callable[[], bool], process: Process, timeout: float = PATI
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.02)
     return True
+
+
+def limit_files(process: Process, size: int | None) -> None:
+    """Let a process write files of so many bytes at the most, as on a full disk, or of any size again (None)."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux sets the limits of another process")
+    hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
+
+
+@contextmanager
+def full_disk(size: int = 0) -> Iterator[None]:
+    """As `limit_files`, for this process; Python has SIGXFSZ ignored."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def landed(folder: Path) -> int:

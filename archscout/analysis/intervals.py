@@ -2,7 +2,8 @@
 
 One proportion: Wilson (1927). Two proportions: the hybrid score intervals of Newcombe 1998 (Statistics in Medicine 17, 873-890
 for independent samples, method 10; 17, 2635-2650 for paired ones, method 10). Series whose neighbours are alike, such as the
-windows of a text: t intervals over the means of long pieces (batch means). No bootstrap, so nothing here is random.
+windows of a text: t intervals over the means of long pieces (batch means). Means over seeds: t intervals, of Welch (1947) for two
+groups. No bootstrap, so nothing here is random.
 """
 
 from __future__ import annotations
@@ -91,6 +92,53 @@ def series_difference(first: _Series, second: _Series, level: float = 0.95) -> D
         raise ValueError(f"paired series need one entry per window in both, but {len(first)} and {len(second)} entries came")
     gap = first.astype(np.float64) - second.astype(np.float64)
     return Difference(float(gap.mean()), *series_interval(gap, level))
+
+
+class Discordance(NamedTuple):
+    """On how many items only the first is right, and only the second; p: the chance of such a split if both are as good."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> Discordance:
+    """The exact two-sided test of McNemar (1947) of two vectors of 0/1 (N,) over the same items.
+
+    Raises ValueError where the two do not go together.
+    """
+    from scipy.special import bdtr
+
+    a, b = _vector(first), _vector(second)
+    if len(a) != len(b):
+        raise ValueError(f"paired vectors need one entry per image in both, but {len(a)} and {len(b)} entries came")
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    both = only_a + only_b
+    return Discordance(only_a, only_b, min(1.0, 2 * float(bdtr(min(only_a, only_b), both, 0.5))) if both else 1.0)
+
+
+def welch(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
+    """The mean of the first less that of the second, independent samples of at least one and together at least three values.
+
+    With two or more values on each side the interval of Welch (1947). A single value is taken to vary as the other side does: then
+    it is the t interval of a further observation less the mean. Raises ValueError for fewer values.
+    """
+    from scipy.special import stdtrit
+
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    if min(len(a), len(b)) < 1 or max(len(a), len(b)) < 2:
+        raise ValueError(f"a difference of means needs two values on one side at least, but {len(a)} and {len(b)} came")
+    gap = float(a.mean() - b.mean())
+    if min(len(a), len(b)) == 1:
+        many = a if len(a) > 1 else b
+        error, freedom = float(many.std(ddof=1)) * sqrt(1 + 1 / len(many)), float(len(many) - 1)
+    else:
+        one, other = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
+        error = sqrt(one + other)
+        parts = one**2 / (len(a) - 1) + other**2 / (len(b) - 1)
+        freedom = (one + other) ** 2 / parts if parts else float(len(a) + len(b) - 2)
+    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+    return Difference(gap, gap - half, gap + half)
 
 
 def _vector(values: ArrayLike) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""`archscout runs`, `show`, `report`, `export`, `predict`, `sample`, `repair`: what is done with a run folder."""
+"""`archscout runs`, `show`, `report`, `compare`, `export`, `predict`, `sample`, `repair`: what is done with a run folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Space = Annotated[str | None, typer.Option(help="the .py file of the network's s
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (runs, show, report, export, predict, sample, repair):
+    for command in (runs, show, report, compare, export, predict, sample, repair):
         app.command()(command)
 
 
@@ -77,6 +77,23 @@ def report(run: Run, as_json: Json = False) -> None:
 
     path = rewrite(run)
     print(json.dumps({"run": str(run), "report": str(path)}, indent=1) if as_json else path)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="the run folders; the others are held against the first")],
+    out: Annotated[Path | None, typer.Option(help="folder for the page and its figures", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare finished runs on the same data: paired differences with intervals, costs, sizes, networks side by side."""
+    from archscout.comparison import side_by_side
+    from archscout.comparison.side_page import command_of, write_comparison
+
+    found = side_by_side.compare(runs)
+    page = None if out is None else write_comparison(out, found, command_of(runs, out))
+    if as_json:
+        print(json.dumps({**side_by_side.record(found), "page": None if page is None else str(page)}, indent=1))
+    else:
+        print("\n".join([*side_by_side.lines(found), *([] if page is None else [f"page in {page}"])]))
 
 
 def export(
@@ -153,7 +170,9 @@ def sample(
     print(json.dumps({"run": str(run), "start": start, "text": text}, indent=1) if as_json else text)
 
 
-def repair(run: Run, as_json: Json = False) -> None:
+def repair(
+    run: Annotated[Path, typer.Argument(help="the run folder, or the damaged .part file of another command")], as_json: Json = False
+) -> None:
     """Save what can be read of a damaged store; the damaged file is kept beside it."""
     from archscout.store.repair import repair as mend
 

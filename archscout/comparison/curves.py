@@ -50,7 +50,13 @@ def render(found: Mapping[str, Any], outcomes: Mapping[str, Outcome], command: s
     spent = f"{found['queries']} queries" if found["queries"] else "an equal charged budget"
     where = f"{found['table']}, {found['dataset']}"
     lead = f"{found['seeds']} runs each of {found['strategy']} and its baselines on {where}, with {spent}."
-    return page("bench search", found["strategy"], " ".join([lead, *found["caveats"]]), sections, "Made by archscout bench search.")
+    return page(
+        "bench search",
+        found["strategy"],
+        " ".join([lead, *(f"{said[:1].upper()}{said[1:].rstrip('.')}." for said in found["caveats"])]),
+        sections,
+        "Made by archscout bench search.",
+    )
 
 
 def _role(name: str) -> str:

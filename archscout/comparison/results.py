@@ -82,18 +82,28 @@ def render(files: Sequence[tuple[str, Sequence[Claim]]]) -> str:
 
 
 def _section(name: str, claims: Sequence[Claim]) -> Section:
-    head = [
-        Cell("Claim"), Cell("Published", "n"), Cell("Ours", "n"), Cell("Interval", "n"), Cell("How"), Cell("Seed, commit, machine"),
-    ]  # fmt: skip
-    rows = []
+    """A table of a file; claims of one command stand together below it, in the order in which commands first come."""
+    head = [Cell("Claim"), Cell("Published", "n"), Cell("Ours", "n"), Cell("Interval", "n"), Cell("Besides")]
+    groups: dict[tuple[str, str], list[Claim]] = {}
     for claim in claims:
-        tone = {True: "n good", False: "n bad", None: "n"}[claim.within]
-        interval = f"{_short(claim.interval[0])} to {_short(claim.interval[1])}" if claim.interval else ""
         origin = " · ".join(filter(None, [claim.seed and f"seed {claim.seed}", claim.commit, claim.machine]))
-        others = " · ".join(f"{key}: {value}" for key, value in claim.others)
-        numbers = [Cell(_text(claim.published), "n"), Cell(_text(claim.ours), tone), Cell(interval, "n")]
-        rows.append([Cell(claim.text, "claim"), *numbers, Cell(claim.command, code=True), Cell(origin, small=others)])
+        groups.setdefault((claim.command, origin), []).append(claim)
+    rows: list[list[Cell]] = []
+    for (command, origin), members in groups.items():
+        if command or origin:
+            rows.append([Cell(command or "no command", small=origin, code=True, span=len(head))])
+        rows += [_row(claim) for claim in members]
     return Section(name, head=head, rows=rows)
+
+
+def _row(claim: Claim) -> list[Cell]:
+    tone, said = {True: ("n good", "inside"), False: ("n bad", "outside"), None: ("n", "")}[claim.within]
+    interval = f"{_short(claim.interval[0])} to {_short(claim.interval[1])}" if claim.interval else ""
+    others = " · ".join(f"{key}: {value}" for key, value in claim.others)
+    return [
+        Cell(claim.text, "claim"), Cell(_text(claim.published), "n", said), Cell(_text(claim.ours), tone), Cell(interval, "n"),
+        Cell("", small=others) if others else Cell(""),
+    ]  # fmt: skip
 
 
 def _text(text: str) -> str:

@@ -172,12 +172,12 @@ class KeptNetworks:
 
     def at(self, seed: int, task: TaskImages) -> nn.Module:
         """A trained network, in evaluation mode."""
-        found, _ = checkpoint.load(self._path(seed, task))
+        found = checkpoint.last(self._path(seed, task))
         assert found is not None
         return restored(self._question.build, self._question.plan, task.task.classes, found[0])
 
     def _kept(self, seed: int, number: int, task: TaskImages) -> bool:
-        found, _ = checkpoint.load(self._path(seed, task))
+        found = checkpoint.last(self._path(seed, task))
         if found is not None:
             self.accuracies[seed, number] = found[1]["accuracy"]
         return found is not None

@@ -5,7 +5,8 @@
     │   ├── UnknownName       a plug-in, data set or setting that does not exist ("did you mean ...")
     │   ├── LimitError        nothing in the space meets the limits
     │   ├── DataError         the data cannot be read or makes no task
-    │   └── RunError          a run folder that is in use, foreign, damaged or not writable
+    │   └── RunError          a run folder that is in use, foreign or not writable
+    │       └── DamagedError  what a run or a file of lines holds was cut or changed from outside: exit code 1
     ├── ReplayMismatch        the log of a run and the strategy disagree: code or settings changed
     ├── StrategyError         a strategy broke its contract (for instance waiting for nothing)
     ├── StorageError          the disk is full or the store cannot be written: exit code 1
@@ -18,8 +19,10 @@ Every message says what was wanted, what came, and what to do.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class ArchscoutError(Exception):
@@ -47,7 +50,13 @@ class DataError(UserError):
 
 
 class RunError(UserError):
-    """A run folder that is in use, foreign, damaged or not writable."""
+    """A run folder that is in use, foreign or not writable."""
+
+
+class DamagedError(RunError):
+    """What a run or a file of lines holds was cut or changed from outside."""
+
+    exit_code = 1
 
 
 class ReplayMismatch(ArchscoutError):
@@ -72,6 +81,15 @@ class NotFinite(CandidateError):
 
 class OverLimit(CandidateError):
     """An architecture does not meet the limits of its problem."""
+
+
+def storage_error(path: Path | str, number: int, reason: str = "unknown reason") -> StorageError:
+    """The error for a write that failed with the system's error `number`; 0 for one without, which has a reason of its own."""
+    name = f"{os.strerror(number)} [errno {number}]" if number else reason
+    return StorageError(
+        f"'{path}' cannot be written: {name}; everything confirmed before is kept: make room, then 'archscout resume', or the same "
+        "command, goes on"
+    )
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

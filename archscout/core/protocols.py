@@ -74,6 +74,15 @@ class GraphSpace(Protocol):
 
 
 @runtime_checkable
+class CellSpace(Protocol):
+    """A space whose cell can be drawn, though its networks are no operation graphs."""
+
+    def cell(self, architecture: Architecture) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """The nodes of the cell, each after those that it reads: what it is, and their positions. The last one is the output."""
+        ...
+
+
+@runtime_checkable
 class AuxiliarySpace(Protocol):
     """A space whose networks can be given an auxiliary head: a second classifier, half-way, whose loss helps the training."""
 

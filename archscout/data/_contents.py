@@ -26,6 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 Rows = NDArray[np.int64]
 SPLITS = ("train", "valid", "test")
+MOST_MEMBER_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,15 @@ def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArra
                 return {name: file[name] for name in names or file.files}
         except (EOFError, KeyError, MemoryError, SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(str(error) or type(error).__name__) from error
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A picture in an archive, read in place. Raises ValueError where it is larger than pictures are."""
+    with archive.open(name) as member:
+        content = member.read(MOST_MEMBER_BYTES + 1)
+    if len(content) > MOST_MEMBER_BYTES:
+        raise ValueError(f"'{name}' is larger than {MOST_MEMBER_BYTES:,} bytes")
+    return content
 
 
 def from_array(images: NDArray[np.uint8], labels: NDArray[np.generic], classes: Sequence[str], **more: object) -> Contents:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from archscout.core.errors import DataError, UnknownName, suggestion
-from archscout.data._contents import Contents, FlipRule, Found, Place, digest, file_identity, from_array, read_npz
+from archscout.data._contents import Contents, FlipRule, Found, Place, digest, file_identity, from_array, read_member, read_npz
 from archscout.data._download import RemoteFile
 from archscout.data._published import at_hand, fetched
 
@@ -121,7 +121,7 @@ def _drawings(path: Path) -> Iterator[tuple[NDArray[np.uint8], str]]:
         for name in sorted(archive.namelist()):
             words = name.split("/")
             if len(words) == 4 and words[3].endswith(".png"):
-                with Image.open(io.BytesIO(archive.read(name)), formats=["PNG"]) as drawing:
+                with Image.open(io.BytesIO(read_member(archive, name)), formats=["PNG"]) as drawing:
                     small = drawing.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
                 yield 255 - np.asarray(small, np.uint8), f"{words[1]}/{words[2]}"
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from archscout.core.errors import DataError
-from archscout.data._contents import Contents, FlipRule, Found, Place, file_identity, from_array, read_npz
+from archscout.data._contents import Contents, FlipRule, Found, Place, file_identity, from_array, read_member, read_npz
 from archscout.data._download import RemoteFile
 from archscout.data._published import at_hand, fetched
 
@@ -67,6 +67,6 @@ def _photographs(path: Path) -> Iterator[tuple[NDArray[np.uint8], int]]:
         for name in sorted(archive.namelist()):
             words = name.split("/")
             if len(words) == 4 and words[1] == "Dataset" and words[2].isdecimal() and words[3].lower().endswith(".jpg"):
-                with Image.open(io.BytesIO(archive.read(name)), formats=["JPEG"]) as photograph:
+                with Image.open(io.BytesIO(read_member(archive, name)), formats=["JPEG"]) as photograph:
                     small = photograph.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX)
                 yield np.asarray(small, np.uint8), int(words[2])

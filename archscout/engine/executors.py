@@ -21,7 +21,7 @@ from typing import Any, Protocol, Self
 
 from archscout.catalogue import loaded_files
 from archscout.core.architecture import Architecture
-from archscout.core.errors import UserError
+from archscout.core.errors import StorageError, UserError
 from archscout.core.evidence import Estimate, Failure
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
@@ -272,8 +272,10 @@ class Pool(_Closing):
             return
         job = member.job
         assert job is not None
-        job.outcome, job.seconds = message
         member.job = None
+        if isinstance(message[0], StorageError):
+            raise message[0]
+        job.outcome, job.seconds = message
         self._done.append(job)
 
     def _lost(self, member: _Worker) -> None:

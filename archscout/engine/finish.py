@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import ArchscoutError, NotFinite, StorageError
+from archscout.core.errors import ArchscoutError, NotFinite
 from archscout.core.seeds import derive
 from archscout.engine.job import Job
 from archscout.engine.plan import Plan, closing_seconds, recipe_of
@@ -26,7 +26,7 @@ from archscout.nn import checkpoint
 from archscout.nn.batches import ImageSplit
 from archscout.nn.course import AnyRecipe, Marks
 from archscout.nn.evaluate import predictions
-from archscout.nn.marks import marks_of
+from archscout.nn.marks import digest_of, marks_of
 from archscout.nn.recipe import new_network
 from archscout.nn.threads import torch_threads
 from archscout.nn.train import EpochReport, fit, step_seconds
@@ -109,6 +109,9 @@ def finish(job: Job, plan: Plan, contest: Contest) -> Trained:
             job.say("finish", f"The final training of {winner.architecture} broke down ({error}); the next best takes over.")
             dropped.add(str(winner.architecture))
             job.store.meta["dropped"] = sorted(dropped)
+    if job.opened.test is not None and "test" not in job.store.meta:
+        # Beside the marks: which items they are of, so that runs can be compared item by item. Nothing that searches reads it.
+        job.store.meta["test"] = {"digest": digest_of(job.opened.test), "count": len(job.opened.test)}
     if not job.store.stage_finished("finish"):
         job.store.finish_stage("finish", str(trained.architecture))
     return trained
@@ -162,13 +165,10 @@ def train_fully(
             value = "" if report.valid_value is None else f", validation {kind.metric} {kind.told(report.valid_value)}"
             job.progress(stage, f"{contestant.role}: epoch {report.epoch:.4g} of {epochs:.4g}, loss {report.train_loss:.3f}{value}")
 
-        try:
-            result = fit(
-                network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
-                on_epoch=on_epoch, deadline=deadline, lanes=plan.lanes, reserve=reserve,
-            )  # fmt: skip
-        except OSError as error:  # of a checkpoint: a full disk above all
-            raise StorageError(f"{error}; what was saved before is kept: mend it, then 'archscout resume {job.folder}'") from error
+        result = fit(
+            network, job.task, recipe, seed=seed, epochs=epochs, checkpoint=checkpoint_of(job.folder, contestant.architecture),
+            on_epoch=on_epoch, deadline=deadline, lanes=plan.lanes, reserve=reserve,
+        )  # fmt: skip
         test, confusion = _tested(job, network, recipe)
     trained = Trained(
         contestant.role, contestant.architecture, result.valid_marks, test, confusion, tuple(result.history),

@@ -47,7 +47,7 @@ class Lectures:
         A method may have learned nothing that can be used before its end; then the names are none. Raises UserError where the time
         was up before there was anything to go on from.
         """
-        found, _ = checkpoint.load(self.path)
+        found = checkpoint.last(self.path)
         state: Snapshot | None = None if found is None else {**found[0], **found[1]["state"]}
         deadline, saved = inf if minutes is None else monotonic() + 60 * minutes, monotonic()
         last = None if found is None else Lecture(found[1]["done"], found[1]["total"], found[1]["metrics"], state)

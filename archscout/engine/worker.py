@@ -23,7 +23,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import NotFinite, OverLimit
+from archscout.core.errors import NotFinite, OverLimit, StorageError
 from archscout.core.evidence import Estimate, Failure
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
@@ -42,13 +42,18 @@ class Started:
 
 
 def judge(estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Estimate | Failure:
-    """The estimate, or the typed failure that an exception or a value that is not finite amounts to."""
+    """The estimate, or the typed failure that an exception or a value that is not finite amounts to.
+
+    Raises StorageError: that the disk is full says nothing of a candidate.
+    """
     try:
         return _checked(estimator.estimate(problem, architecture, seed=seed))
     except NotFinite as error:
         return Failure("nan", _line(error))
     except OverLimit as error:
         return Failure("over_limit", _line(error))
+    except StorageError:
+        raise
     except MemoryError:
         return Failure("oom", "it needed more memory than there is")
     except Exception as error:
@@ -151,8 +156,12 @@ def _answer(
     connection.send_bytes(pickle.dumps(Started(monotonic(), base)))
     begun = perf_counter()
     _limit_memory(memory_mb)
-    outcome = judge(estimator, problem, message["architecture"], message["seed"])
-    _limit_memory(None)
+    try:
+        outcome = judge(estimator, problem, message["architecture"], message["seed"])
+    except StorageError as error:
+        return error, perf_counter() - begun
+    finally:
+        _limit_memory(None)
     seconds = perf_counter() - begun
     if isinstance(outcome, Failure) and outcome.kind == "oom":
         gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ from archscout.core.sketch import from_text, shared, sketch
 from archscout.nn import checkpoint
 from archscout.nn.metad2a import Model
 
+_log = logging.getLogger(__name__)
 MOST_PER_CLASS = 200
 """Images of a class whose features are taken, at random where there are more."""
 _SEEN = 3
@@ -73,6 +75,8 @@ def _read(path: Path) -> tuple[Model, Mapping[str, Any]]:
     found, remarks = checkpoint.load(path)
     if found is None:
         raise UserError(f"'{path}' holds no model of archscout{''.join(f'; {remark}' for remark in remarks)}; train it again")
+    for remark in remarks:
+        _log.warning(remark)
     tensors, facts = found
     return Model.from_state({**tensors, **facts.get("model", {})}), facts
 

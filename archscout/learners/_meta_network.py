@@ -45,7 +45,7 @@ def opened(name: str, classes: int | None = None, space: Space | None = None, de
     space: that the model must be of. Raises UnknownName, or UserError where it is of another method, version or space.
     """
     path = model_file(name)
-    contents, _ = checkpoint.load(path)
+    contents = checkpoint.last(path)
     if contents is None or contents[1].get("method") != METHOD:
         raise UserError(f"'{path}' holds no model of {METHOD}; make one with archscout meta train {METHOD} --data NAME")
     tensors, facts = contents

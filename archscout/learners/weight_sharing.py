@@ -129,7 +129,7 @@ class WeightSharing(Schedule):
 
     def _resumed(self, training: Training, path: Path) -> tuple[int, bool]:
         """How many steps a checkpoint holds, and whether their number was measured."""
-        found, _ = checkpoint.load(path)
+        found = checkpoint.last(path)
         if found is None:
             return 0, False
         tensors, facts = found

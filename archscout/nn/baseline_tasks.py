@@ -76,7 +76,7 @@ def baseline_of(
 
 def read_baseline(path: Path) -> BaselineTask:
     """The task of a file. Raises UserError where it holds none."""
-    found, _ = checkpoint.load(path)
+    found = checkpoint.last(path)
     if found is None or found[1].get("version") != VERSION:
         raise UserError(f"'{path}' holds no baseline task of this version, or it is damaged; remove it, and add the task again")
     tensors, facts = found

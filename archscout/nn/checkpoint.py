@@ -7,7 +7,9 @@ A save writes a temporary file, forces it to the disk, reads it back and checks 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Mapping
@@ -22,11 +24,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from archscout.core.errors import RunError
+from archscout.core.errors import DamagedError, RunError, storage_error
 from archscout.core.operations import AUXILIARY
 
 Contents = tuple[dict[str, Tensor], dict[str, Any]]
 Value = TypeVar("Value")
+_log = logging.getLogger(__name__)
 
 
 class DamagedCheckpoint(Exception):
@@ -36,28 +39,24 @@ class DamagedCheckpoint(Exception):
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON-able `facts` to `path`; what was there before becomes the previous checkpoint.
 
-    Raises OSError where the disk is full or not writable; the checkpoints from before are untouched then.
+    Raises StorageError where the disk is full or not writable; the checkpoints from before are untouched then.
     """
     whole = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     text = json.dumps(facts, sort_keys=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        try:
-            save_file(whole, temporary, metadata={"facts": text, "digest": _digest(whole, text)})
-        except SafetensorError as error:
-            raise OSError(f"the checkpoint '{path}' cannot be written: {error}") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(whole, temporary, metadata={"facts": text, "digest": _digest(whole, text)})
         _sync(temporary)
-        try:
-            _read(temporary)
-        except DamagedCheckpoint as error:
-            raise OSError(f"the checkpoint '{path}' cannot be written: {error}") from error
+        _read(temporary)
         if path.exists() and _intact(path):  # a damaged one must not push out a good previous one
             os.replace(path, previous(path))
         os.replace(temporary, path)
         _sync(path.parent)
+    except (OSError, SafetensorError, DamagedCheckpoint) as error:
+        raise storage_error(path, _number(error), str(error)) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             temporary.unlink()
 
 
@@ -70,21 +69,34 @@ def load(path: Path) -> tuple[Contents | None, list[str]]:
         try:
             return _read(candidate), remarks
         except DamagedCheckpoint as error:
-            then = "the previous one is tried" if candidate == path else "the training starts from the beginning"
+            then = "the previous one is tried" if candidate == path else "there is none to go on from"
             remarks.append(f"the checkpoint '{candidate}' is damaged ({error}); {then}")
     return None, remarks
+
+
+def last(path: Path) -> Contents | None:
+    """As `load`, for what goes on from it: what is to be said of damaged ones is logged as a warning."""
+    found, remarks = load(path)
+    for remark in remarks:
+        _log.warning(remark)
+    return found
 
 
 def weights(path: Path) -> dict[str, Tensor]:
     """The trained weights of a checkpoint that `nn.train.fit` wrote, as a state dictionary (the average where one was kept).
 
-    Those of an auxiliary head are left out: it serves the training alone. Raises RunError where there is no undamaged one.
+    Those of an auxiliary head are left out: it serves the training alone. The previous checkpoint does not stand in: its weights
+    are those of an earlier step. Raises RunError where there is none, DamagedError where it is damaged.
     """
-    found, remarks = load(path)
-    if found is None:
-        raise RunError(f"there is no checkpoint to read at '{path}'" + "".join(f"; {remark}" for remark in remarks))
+    if not path.exists():
+        raise RunError(f"there is no checkpoint to read at '{path}'")
+    try:
+        tensors, _ = _read(path)
+    except DamagedCheckpoint as error:
+        said = f"the trained weights in '{path}' are damaged ({error}); restore a copy, or start anew in another folder"
+        raise DamagedError(said) from error
     for prefix in ("average.", "network."):
-        state = under(prefix, found[0])
+        state = under(prefix, tensors)
         if state:
             return {name: tensor for name, tensor in state.items() if name.partition(".")[0] != AUXILIARY}
     raise RunError(f"the file '{path}' holds no network")
@@ -105,7 +117,19 @@ def _read(path: Path) -> Contents:
     text = metadata.get("facts", "")
     if metadata.get("digest") != _digest(tensors, text):
         raise DamagedCheckpoint("its checksum is wrong")
-    return tensors, json.loads(text)
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedCheckpoint("what it says of itself is no JSON") from error
+    if not isinstance(facts, dict):
+        raise DamagedCheckpoint("what it says of itself is no record")
+    return tensors, facts
+
+
+def _number(error: Exception) -> int:
+    """The system's error number; safetensors keeps it in the text."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "errno", None) or (int(found[1]) if found else 0)
 
 
 def _intact(path: Path) -> bool:

@@ -1,26 +1,33 @@
-"""A network drawn as boxes: one row per block, as wide as its channels, with arcs where an input jumps over blocks."""
+"""A network drawn as boxes: one row per block, as wide as its channels, with arcs where an input jumps over blocks.
+
+And one cell of it as a graph in layers.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import prod, sqrt
 
 from markupsafe import Markup, escape
 
 from archscout.core.operations import Operation, OperationGraph
+from archscout.report.cells import unit
 from archscout.report.facts import Block
+from archscout.report.layers import layout
 from archscout.report.words import short
 
 MOST = 60
 _WIDTH, _LEFT, _COLUMN, _TEXT = 760, 60, 170, 252
-_CHARACTERS = 70
+_NARROW = 0.58
+"""The share of the width that a drawing beside others has; its letters keep their size."""
+_LETTER = 7.2
 
 
 def blocks(graph: OperationGraph, most: int = MOST) -> tuple[Block, ...]:
-    """The graph in blocks of operations that share the first two parts of their dotted names.
+    """The graph in blocks of operations: the cells and layers of the space, else what shares the first two parts of its name.
 
     Where that gives more than `most` blocks, those that share the first part; where even that does, runs of equal length.
     """
@@ -55,26 +62,33 @@ def fold(found: Sequence[Block], least: int = 3) -> tuple[Block, ...]:
     return tuple(folded)
 
 
-def draw(found: Sequence[Block]) -> Markup:
-    """The blocks, folded, as SVG; colours come from the page's style sheet (classes `block` and `block-<kind>`)."""
+def draw(found: Sequence[Block], *, narrow: bool = False) -> Markup:
+    """The blocks, folded, as SVG; colours come from the page's style sheet (classes `block` and `block-<kind>`).
+
+    narrow: to stand beside another one.
+    """
     rows = fold(found)
+    share = _NARROW if narrow else 1.0
+    width, left, column, text = (round(share * size) for size in (_WIDTH, _LEFT, _COLUMN, _TEXT))
+    letters = int((width - text) / _LETTER)
     step = 44 if len(rows) <= 30 else 36
     height = len(rows) * step + 8
     widest = max((block.shape[0] for block in rows if block.shape), default=1)
     parts = [
-        f'<svg class="drawing" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="The network in {len(rows)} blocks" '
+        f'<svg class="drawing" viewBox="0 0 {width} {height}" role="img" aria-label="The network in {len(rows)} blocks" '
         'xmlns="http://www.w3.org/2000/svg">'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
-        '<path class="tip" d="M0 0 8 4 0 8z"/></marker></defs>'
     ]
-    centre = _LEFT + _COLUMN / 2
-    wide = [36 + (_COLUMN - 36) * sqrt((block.shape[0] if block.shape else 1) / widest) for block in rows]
+    centre = left + column / 2
+    wide = [36 + (column - 36) * sqrt((block.shape[0] if block.shape else 1) / widest) for block in rows]
     box = step - 16
     for position, block in enumerate(rows):
         top = position * step + 4
         for i in block.inputs:
             if i == position - 1:
-                parts.append(f'<path class="flow" d="M{centre} {top - 16}V{top - 1}"/>')
+                parts.append(
+                    f'<path class="flow" d="M{centre} {top - 16}V{top - 5}"/>'
+                    f'<path class="tip" d="M{centre - 3.5} {top - 6}h7l-3.5 6z"/>'
+                )
             else:
                 parts.append(_arc(centre - wide[i] / 2, i * step + 4 + box / 2, centre - wide[position] / 2, top + box / 2))
         parts.append(
@@ -82,26 +96,95 @@ def draw(found: Sequence[Block]) -> Markup:
             f'width="{wide[position]:.1f}" height="{box}" rx="6"><title>{escape(block.name)}: {escape(block.label)}</title></rect>'
         )
         parts.append(
-            f'<text class="name" x="{_TEXT}" y="{top + box / 2 - 3}">{escape(block.name)}</text>'
-            f'<text class="what" x="{_TEXT}" y="{top + box / 2 + 11}">{escape(_line(block))}</text>'
+            f'<text class="name" x="{text}" y="{top + box / 2 - 3}">{escape(block.name)}</text>'
+            f'<text class="what" x="{text}" y="{top + box / 2 + 11}">{escape(_line(block, letters))}</text>'
         )
     return Markup("".join(parts) + "</svg>")
 
 
+_FONT, _BOX, _LAYER, _PAD = 6.9, 40, 78, 6
+
+
+def draw_cell(nodes: Sequence[Block], about: str = "A cell") -> Markup:
+    """Nodes as a graph in layers, every edge leading down: what each does, and below it the shape of its output and its weights."""
+    lines = [(node.name, _within(node)) for node in nodes]
+    widths = [
+        30.0 if node.name == "+" else max(len(a) * _FONT, len(b) * _FONT * 0.86) + 24
+        for node, (a, b) in zip(nodes, lines, strict=True)
+    ]
+    found = layout([node.inputs for node in nodes], widths)
+    height = (max(found.layer, default=0) + 1) * _LAYER - (_LAYER - _BOX) + 2 * _PAD
+    width = max(found.width + 2 * _PAD, 240.0)
+    left = _PAD + (width - 2 * _PAD - found.width) / 2
+    parts = [
+        f'<svg class="drawing" viewBox="0 0 {width:.0f} {height}" style="max-width:{width * 1.1:.0f}px" role="img" '
+        f'aria-label="{escape(about)}, {len(nodes)} nodes" xmlns="http://www.w3.org/2000/svg">'
+    ]
+    tops = [_PAD + layer * _LAYER for layer in found.layer]
+    for target, node in enumerate(nodes):
+        for source in node.inputs:
+            ends = _half(nodes[source]), _half(node)
+            stops = [(found.x[source], tops[source] + _BOX / 2 + ends[0])]
+            for step, x in enumerate(found.ways[source, target], 1):
+                middle = tops[source] + step * _LAYER + _BOX / 2
+                stops += [(x, middle - _BOX / 2), (x, middle + _BOX / 2)]
+            stops.append((found.x[target], tops[target] + _BOX / 2 - ends[1] - 5))
+            parts.append(_edge([(left + x, y) for x, y in stops]))
+    for node, x, top, wide, (name, what) in zip(nodes, found.x, tops, widths, lines, strict=True):
+        middle = top + _BOX / 2
+        title = f"<title>{escape(name)}{f': {escape(what)}' if what else ''}</title>"
+        shape = 'rx="8"' if node.name != "+" else 'rx="15"'
+        tall = 2 * _half(node)
+        parts.append(
+            f'<rect class="block block-{escape(node.kind)}" x="{left + x - wide / 2:.1f}" y="{middle - tall / 2:.1f}" '
+            f'width="{wide:.1f}" height="{tall}" {shape}>{title}</rect>'
+            f'<text class="name middle" x="{left + x:.1f}" y="{middle + (-3 if what else 4.5)}">{escape(name)}</text>'
+        )
+        if what:
+            parts.append(f'<text class="within middle" x="{left + x:.1f}" y="{middle + 12}">{escape(what)}</text>')
+    return Markup("".join(parts) + "</svg>")
+
+
+def _within(node: Block) -> str:
+    if node.name == "+":
+        return ""
+    shape = "×".join(map(str, node.shape))
+    return f"{shape} · {short(node.params)} params" if node.params else shape  # empty where neither is known
+
+
+def _half(node: Block) -> float:
+    return 15 if node.name == "+" else _BOX / 2
+
+
+def _edge(stops: Sequence[tuple[float, float]]) -> str:
+    """A path through pairs of stops: straight within a layer, a curve between layers, and a tip at its end."""
+    path = f"M{stops[0][0]:.1f} {stops[0][1]:.1f}"
+    for (x1, y1), (x2, y2) in pairwise(stops):
+        middle = (y1 + y2) / 2
+        path += f"V{y2:.1f}" if abs(x1 - x2) < 0.05 else f"C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2:.1f}"
+    x, y = stops[-1]
+    return f'<path class="flow" d="{path}"/><path class="tip" d="M{x - 3.5:.1f} {y - 1:.1f}h7l-3.5 6z"/>'
+
+
 def _arc(x1: float, y1: float, x2: float, y2: float) -> str:
     reach = max(6.0, min(x1, x2) - min(60.0, 18 + (y2 - y1) * 0.12))
-    return f'<path class="flow skip" d="M{x1:.1f} {y1:.1f}C{reach:.1f} {y1:.1f} {reach:.1f} {y2:.1f} {x2 - 1:.1f} {y2:.1f}"/>'
+    return (
+        f'<path class="flow skip" d="M{x1:.1f} {y1:.1f}C{reach:.1f} {y1:.1f} {reach:.1f} {y2:.1f} {x2 - 6:.1f} {y2:.1f}"/>'
+        f'<path class="tip" d="M{x2 - 6:.1f} {y2 - 3.5:.1f}v7l6 -3.5z"/>'
+    )
 
 
-def _line(block: Block) -> str:
+def _line(block: Block, letters: int) -> str:
     shape = f"{block.shape[0]} ch, {block.shape[1]}×{block.shape[2]}" if len(block.shape) == 3 else f"{prod(block.shape)} values"
     parts = [shape, f"{short(block.params)} params" if block.params else "", block.label]
     text = " · ".join(part for part in parts if part)
-    return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1].rstrip(" ,·") + "…"
+    return text if len(text) <= letters else text[: letters - 1].rstrip(" ,·") + "…"
 
 
 def _key(operation: Operation, depth: int) -> str:
     parents = operation.name.split(".")[:-1]
+    if depth == 2 and (found := unit(operation)):
+        return found
     return ".".join(parents[:depth]) or operation.name
 
 

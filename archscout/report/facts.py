@@ -98,6 +98,45 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A part of the network in detail: its inputs, its operations and its output as nodes. times: how often it occurs, with other
+    channels perhaps; shapes and parameters are those of the first, `name`."""
+
+    name: str
+    times: int
+    nodes: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How a stage went, candidate by candidate. judge: of the values.
+
+    points: (number of the candidate, its value), an even share where there are many. best: (number, value) of each that was better
+    than all before. levels: (name, role, value) of networks that took no search, by the same judge.
+    """
+
+    judge: str
+    points: tuple[tuple[float, float], ...]
+    best: tuple[tuple[float, float], ...]
+    levels: tuple[tuple[str, str, float], ...] = ()
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a judge that trains nothing ranked the networks that this run trained alike.
+
+    points: (name, role, score, value after training). kendall: tau-b of the two, None where it is not defined. interval: of it,
+    None for few networks.
+    """
+
+    judge: str
+    points: tuple[tuple[str, str, float, float], ...]
+    kendall: float | None
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Trial:
     """One thing that was judged. `judge` and `fidelity` say by what; only equal ones may be compared.
 
@@ -231,6 +270,9 @@ class ReportFacts:
     repeat: Repeat
     comparison: Comparison | None = None
     network: tuple[Block, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    trace: Trace | None = None
+    calibrations: tuple[Calibration, ...] = ()
     trials: tuple[Trial, ...] = ()
     curves: tuple[Curve, ...] = ()
     errors: Errors | None = None

@@ -9,8 +9,9 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.joint import member_space
+from archscout.core.operations import OperationGraph
 from archscout.core.problem import FEW_SHOT
-from archscout.core.protocols import GraphSpace
+from archscout.core.protocols import CellSpace, GraphSpace, Space
 from archscout.engine.finish import Trained, checkpoint_of
 from archscout.engine.job import Job
 from archscout.engine.machine import describe, versions
@@ -22,9 +23,11 @@ from archscout.nn.batches import Augmentation, ImageSplit, batches_of
 from archscout.nn.language import sampled
 from archscout.nn.measure import counts
 from archscout.nn.recipe import new_network
+from archscout.report.cells import cell_of, cells
 from archscout.report.drawing import blocks
 from archscout.report.facts import (
     Answer,
+    Cell,
     Comparison,
     Contestant,
     Curve,
@@ -37,6 +40,7 @@ from archscout.report.facts import (
     StageTime,
     Trial,
 )  # fmt: skip
+from archscout.report.judged import calibrations_of, scores_of, screened_by, trace_of
 from archscout.report.learning import learning_notes
 from archscout.report.metric import METRICS
 from archscout.report.pictures import png
@@ -64,6 +68,8 @@ def gather(
     best = Architecture.parse(summary["best"]["architecture"])
     space = member_space(job.arena, best)
     graph = space.operations(best, job.task) if isinstance(space, GraphSpace) else None
+    roles = {c.role: _role(c.role) for c in finding.contest.contestants} if finding.contest else {}
+    scores = scores_of(job, finding)
     return ReportFacts(
         run=str(job.folder),
         task=job.task.name,
@@ -76,6 +82,9 @@ def gather(
         repeat=_repeat(job),
         comparison=_comparison(job, finding, verdict),
         network=blocks(graph) if graph is not None else (),
+        cells=_cells(space, best, graph),
+        trace=trace_of(job, finding, roles, scores),
+        calibrations=calibrations_of(job, finding, roles, scores),
         trials=_trials(job, finding),
         curves=tuple(_curve(t, "finish" if t is finding.finished else "verify") for t in _trained(finding)),
         errors=_errors(job, finding.finished) if finding.finished else None,
@@ -89,6 +98,12 @@ def gather(
     )
 
 
+def _cells(space: Space, architecture: Architecture, graph: OperationGraph | None) -> tuple[Cell, ...]:
+    if graph is not None:
+        return cells(graph)
+    return (cell_of(space.cell(architecture), "The cell, one step in time"),) if isinstance(space, CellSpace) else ()
+
+
 def _trained(finding: Finding) -> list[Trained]:
     return finding.verified or ([finding.finished] if finding.finished else [])
 
@@ -99,7 +114,7 @@ def _role(name: str) -> str:
 
 def _answer(job: Job, finding: Finding, summary: dict[str, Any], speed: tuple[float | None, float | None]) -> Answer:
     best, done = summary["best"], finding.finished
-    files = {"results": "results.csv"}
+    files = {"results": "results.csv", "manifest": "manifest.json"}
     if done is None:
         return Answer(
             "best by screening",
@@ -194,6 +209,7 @@ def _trials(job: Job, finding: Finding) -> tuple[Trial, ...]:
     """The best of each stage and every failure; the page counts them from the stages."""
     roles = {c.architecture: c.role for c in finding.contest.contestants} if finding.contest else {}
     found = []
+    main = screened_by(job)
     for stage in job.store.stages:
         rows = sorted(job.store.observations(stage), key=lambda row: -row.observation.value)
         # A screening may hold thousands: the best, and the rest thinned evenly, show the same cloud.
@@ -208,7 +224,7 @@ def _trials(job: Job, finding: Finding) -> tuple[Trial, ...]:
                 Trial(
                     architecture=str(o.architecture),
                     stage=stage,
-                    judge="train" if trained or stage != "screen" else o.judge,
+                    judge="train" if trained or stage != "screen" else main if o.judge == "main" else o.judge,
                     value=o.estimate.value if o.estimate else None,
                     fidelity=o.fidelity,
                     role=_role(role),
@@ -296,10 +312,20 @@ def _data(job: Job) -> Data:
         fingerprint=job.task.fingerprint,
         counts=opened.counts,
         resizing=str(opened.preprocessing.get("resize", "")),
-        augmentation=str(opened.augmentation) if opened.augmentation != Augmentation() else "",
+        augmentation=_augmented(opened.augmentation),
         skipped=tuple(Skipped(str(file), reason) for file, reason in opened.skipped),
         notes=tuple(opened.notes),
     )
+
+
+def _augmented(made: Augmentation) -> str:
+    """What is varied in training images, in words; empty for nothing."""
+    found = [
+        f"moved by up to {made.shift} pixels" if made.shift else "",
+        "mirrored left to right half of the time" if made.flip else "",
+        f"a square of {made.cutout} pixels cut out" if made.cutout else "",
+    ]
+    return ", ".join(filter(None, found))
 
 
 def _uses(job: Job, folder: str) -> tuple[tuple[str, str], ...]:

@@ -1,35 +1,29 @@
-"""The report page: facts in, one self-contained HTML text out. No script, no network, no fonts from elsewhere."""
+"""The report page: facts in, one self-contained HTML text out. No network, no fonts from elsewhere; readable without its script."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from archscout.report import words
+from archscout.report import web, words
+from archscout.report.brief import Verdict, in_short, verdict
 from archscout.report.caveats import caveats
-from archscout.report.drawing import draw, fold
-from archscout.report.facts import Comparison, Contestant, Errors, ReportFacts, Trial
+from archscout.report.drawing import draw, draw_cell, fold
+from archscout.report.facts import Calibration, Cell, Comparison, Contestant, Errors, ReportFacts, StageTime, Trial
 from archscout.report.metric import METRICS, Metric
-from archscout.report.plots import Bar, Dot, Line, bars, confusion, curves, scatter
+from archscout.report.plots import Bar, Dot, Line, bars, confusion, curves, part_names, scatter, stacked, trace
+
+__all__ = ["Verdict", "best_first", "class_rows", "compared", "failures", "render", "verdict"]
 
 TRIED = 30
 SKIPPED = 20
 MISTAKES = 24
 MOST_CLASSES = 40
-
-
-class Verdict(NamedTuple):
-    """Did search help? A word, a sentence, and a class for its colour."""
-
-    word: str
-    sentence: str
-    tone: str
+BROAD = 12
+"""Nodes above which the drawing of a cell takes the whole width."""
 
 
 class ClassRow(NamedTuple):
@@ -54,13 +48,17 @@ class FailureRow(NamedTuple):
 def render(facts: ReportFacts) -> str:
     """The page. All text that comes from the run is escaped."""
     group = compared(facts.trials)
-    return _template().render(
+    return web.render(
+        web.HOME / "run.html",
         facts=facts,
         answer=facts.answer,
         comparison=facts.comparison,
         verdict=verdict(facts.comparison, METRICS[facts.metric]),
         metric=METRICS[facts.metric],
+        short=in_short(facts),
         drawing=draw(facts.network) if facts.network else Markup(""),
+        cells=[(_called(cell), _about(cell), len(cell.nodes) > BROAD, draw_cell(cell.nodes, cell.name)) for cell in facts.cells],
+        kinds={block.kind for block in (*facts.network, *(node for cell in facts.cells for node in cell.nodes))},
         folded=len(fold(facts.network)) < len(facts.network),
         whiskers=_whiskers(facts.comparison, METRICS[facts.metric]),
         sizes=_sizes(facts, group),
@@ -72,43 +70,16 @@ def render(facts: ReportFacts) -> str:
         tried=best_first(facts.trials)[:TRIED],
         judged=sum(trial.value is not None for trial in facts.trials),
         screened=_screened(facts.trials, METRICS[facts.metric]),
+        searched=_searched(facts),
+        race=_race(facts),
+        calibrations=[(calibration, _calibration(calibration, METRICS[facts.metric])) for calibration in facts.calibrations],
+        spent=stacked([("", _spent(facts))], form=words.duration),
+        spent_names=part_names([("", _spent(facts))]),
         failures=failures(facts.trials),
         labels=_labels(facts),
         caveats=caveats(facts),
         skipped_shown=SKIPPED,
         longest=max((stage.seconds for stage in facts.stages), default=1.0) or 1.0,
-    )
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    for name in ("percent", "points", "short", "duration", "milliseconds", "bytes_of", "count"):
-        environment.filters[name] = getattr(words, name)
-    return environment.from_string((Path(__file__).parent / "template.html").read_text("utf8"))
-
-
-def verdict(comparison: Comparison | None, metric: Metric = METRICS["accuracy"]) -> Verdict:
-    """Whether search helped, in words."""
-    if comparison is None or comparison.difference is None:
-        return Verdict(
-            "Not compared", "No searched network and no other network were trained alike, so there is no saying.", "open"
-        )
-    gap, accuracy = metric.gap(comparison.difference), metric.share
-    points = gap.lstrip("+−") if accuracy else f"{gap.rsplit(' ', 1)[0]} of perplexity"
-    where = f"on the {comparison.count:,} {comparison.split} {metric.items}, after {comparison.cost}"
-    if comparison.search_won is None:
-        return Verdict(
-            "Undecided",
-            f"{comparison.searched} and {comparison.against} differ by {points} {where}; the interval holds nought, "
-            "so either may be the better one.",
-            "open",
-        )
-    way = "better" if comparison.search_won else "worse"
-    return Verdict(
-        "Yes" if comparison.search_won else "No",
-        f"{comparison.searched} is {points} {way} than the best network that took no search ({comparison.against}) {where}.",
-        "good" if comparison.search_won else "bad",
     )
 
 
@@ -176,8 +147,8 @@ def _bar(contestant: Contestant) -> Bar:
     return Bar(contestant.name, contestant.valid_value, *contestant.valid_interval, contestant.role, contestant.chosen)
 
 
-def _sizes(facts: ReportFacts, group: Sequence[Trial]) -> list[Markup]:
-    """Value against parameters, MACs and latency, for trials that may be compared."""
+def _sizes(facts: ReportFacts, group: Sequence[Trial]) -> list[tuple[str, Markup]]:
+    """(title, plot) of value against parameters, MACs and latency, for trials that may be compared."""
     if not group:
         return []
     trained = group[0].stage != "screen"
@@ -198,8 +169,9 @@ def _sizes(facts: ReportFacts, group: Sequence[Trial]) -> list[Markup]:
         ]
         if len(dots) > 1:
             form = metric.shown if trained else words.short
+            value = f"validation {metric.name}" if trained else f"score ({group[0].judge})"
             found.append(
-                scatter(dots, label, f"validation {metric.name}" if trained else f"score ({group[0].judge})", y_format=form)
+                (f"{value[0].upper()}{value[1:]} against {label.split(',')[0]}", scatter(dots, label, value, y_format=form))
             )
     return found
 
@@ -218,6 +190,58 @@ def _screened(trials: Iterable[Trial], metric: Metric) -> Markup:
     trained = group[0].judge == "train"
     label = f"validation {metric.name}" if trained else f"score ({group[0].judge})"
     return scatter(dots, f"MACs per {metric.input}", label, y_format=metric.shown if trained else words.short)
+
+
+def _searched(facts: ReportFacts) -> Markup:
+    """The screening, candidate by candidate."""
+    found = facts.trace
+    if found is None:
+        return Markup("")
+    trained = found.judge.startswith("train")
+    metric = METRICS[facts.metric]
+    label = f"validation {metric.name}" if trained else f"score ({found.judge})"
+    form = metric.shown if trained else words.short
+    return trace(found.points, found.best, found.levels, found.count, "candidates judged", label, y_format=form)
+
+
+def _race(facts: ReportFacts) -> Markup:
+    """The comparison, rung by rung; empty where there was one rung."""
+    metric, chosen = METRICS[facts.metric], facts.answer.architecture if facts.answer else ""
+    runs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for t in facts.trials:
+        if t.stage == "compare" and t.value is not None and t.fidelity is not None:
+            runs.setdefault((t.architecture, t.role, t.name), []).append((t.fidelity, t.value))
+    if max(map(len, runs.values()), default=0) < 2:
+        return Markup("")
+    lines = [Line(name or a, tuple(sorted(points)), role, a == chosen) for (a, role, name), points in runs.items()]
+    return curves(lines, "epochs (at the plan's bound)", f"validation {metric.name}", y_format=metric.shown)
+
+
+def _calibration(found: Calibration, metric: Metric) -> Markup:
+    dots = [
+        Dot(score, value, role, f"{name}: {metric.shown(value)}, score {words.short(score)}")
+        for name, role, score, value in found.points
+    ]
+    return scatter(dots, found.judge, f"validation {metric.name}", front=False, y_format=metric.shown)
+
+
+def _spent(facts: ReportFacts) -> list[tuple[str, float]]:
+    """Seconds by stage, and what was none of theirs: opening data, timing, export, this page."""
+    stages: list[StageTime] = [stage for stage in facts.stages if stage.seconds > 0]
+    rest = facts.seconds - sum(stage.seconds for stage in stages)
+    return [(stage.name, stage.seconds) for stage in stages] + ([("all else", rest)] if stages and rest > 0 else [])
+
+
+def _called(cell: Cell) -> str:
+    return cell.name if cell.times == 1 else f"{cell.name}, and {words.count(cell.times - 1, 'more like it', 'more like it')}"
+
+
+def _about(cell: Cell) -> str:
+    share = sum(node.params for node in cell.nodes)
+    if not share:
+        return ""
+    again = "; the others may have other channels" if cell.times > 1 else ""
+    return f"{words.short(share)} parameters{again}"
 
 
 def _curves(facts: ReportFacts) -> list[tuple[str, Markup]]:

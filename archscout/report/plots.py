@@ -116,7 +116,7 @@ def scatter(
         kind = f"dot {escape(dot.role)}{' strong' if dot.strong else ''}{' many' if len(shown) > 60 else ''}"
         title = f"<title>{escape(dot.title)}</title>" if len(shown) <= 60 or dot.strong or dot.role != "searched" else ""
         radius = 7 if dot.strong else 2.4 if len(shown) > 60 and dot.role == "searched" else 4.5
-        parts.append(f'<circle class="{kind}" cx="{x.at(dot.x):.1f}" cy="{y.at(dot.y):.1f}" r="{radius}">{title}</circle>')
+        parts.append(_mark(kind, dot.role, x.at(dot.x), y.at(dot.y), radius, title))
     return _svg(parts, f"{y_label} against {x_label}, {len(dots)} points")
 
 
@@ -139,20 +139,18 @@ def curves(
         last = line.points[-1]
         parts.append(f'<path class="{kind}" d="M{path}"><title>{escape(line.name)}</title></path>')
         radius = 4 if line.strong else 2.5
-        parts.append(
-            f'<circle class="dot {escape(line.role)}" cx="{x.at(last[0]):.1f}" cy="{y.at(last[1]):.1f}" r="{radius}">'
-            f"<title>{escape(line.name)}: {escape(y_format(last[1]))}</title></circle>"
-        )
+        title = f"<title>{escape(line.name)}: {escape(y_format(last[1]))}</title>"
+        parts.append(_mark(f"dot {escape(line.role)}", line.role, x.at(last[0]), y.at(last[1]), radius, title))
     return _svg(parts, f"{y_label} by {x_label}")
 
 
-def bars(rows: Sequence[Bar], *, form: Format = percent) -> Markup:
-    """Horizontal: a dot at the value and a whisker over its interval, one row each."""
+def bars(rows: Sequence[Bar], *, form: Format = percent, nought: bool = False) -> Markup:
+    """Horizontal: a dot at the value and a whisker over its interval, one row each. nought: it is shown, as for differences."""
     if not rows:
         return Markup("")
-    row, left, wide = 34, 200, 640
+    row, left, wide = 34, 166, 560
     height = len(rows) * row + 30
-    x = Axis([end for bar in rows for end in (bar.low, bar.high)], left, wide - 74)
+    x = Axis([end for bar in rows for end in (bar.low, bar.high)] + [0.0] * nought, left, wide - 74)
     parts = [
         f'<path class="grid" d="M{x.at(tick):.1f} 4V{height - 24}"/><text class="tick middle" x="{x.at(tick):.1f}" '
         f'y="{height - 8}">{escape(form(tick))}</text>'
@@ -161,14 +159,90 @@ def bars(rows: Sequence[Bar], *, form: Format = percent) -> Markup:
     for number, bar in enumerate(rows):
         y = number * row + row / 2 + 2
         kind = f"{escape(bar.role)}{' strong' if bar.strong else ''}"
-        name = bar.name if len(bar.name) <= 28 else bar.name[:27] + "…"
+        name = _cut(bar.name, 24)
+        if x.low < 0 < x.high and number == 0 and nought:
+            parts.append(f'<path class="nought" d="M{x.at(0.0):.1f} 4V{height - 24}"/>')
         parts.append(
             f'<text class="label{" strong" if bar.strong else ""}" x="0" y="{y + 4}">{escape(name)}</text>'
             f'<path class="whisker {kind}" d="M{x.at(bar.low):.1f} {y}H{x.at(bar.high):.1f}"/>'
-            f'<circle class="dot {kind}" cx="{x.at(bar.value):.1f}" cy="{y}" r="6"/>'
-            f'<text class="label end" x="{wide}" y="{y + 4}">{escape(form(bar.value))}</text>'
+            + _mark(f"dot {kind}", bar.role, x.at(bar.value), y, 6, f"<title>{escape(bar.name)}: {escape(form(bar.value))}</title>")
+            + f'<text class="label end" x="{wide}" y="{y + 4}">{escape(form(bar.value))}</text>'
         )
     return _svg(parts, "values with their intervals", wide, height)
+
+
+def trace(
+    points: Sequence[tuple[float, float]], best: Sequence[tuple[float, float]], levels: Sequence[tuple[str, str, float]],
+    count: int, x_label: str, y_label: str, *, y_format: Format = short,
+) -> Markup:  # fmt: skip
+    """How a search went: each candidate (number, value), the best so far as a line, and (name, role, value) as levels across."""
+    if not points:
+        return Markup("")
+    x = Axis([0.0, float(max(count, 1))], _L, _W - _R, pad=0.0)
+    y = Axis([*(value for _, value in points), *(value for *_, value in levels)], _H - _B, _T)
+    parts = [_frame(x, y, x_label, y_label, short, y_format)]
+    many = " many" if len(points) > 60 else ""
+    parts.extend(
+        f'<circle class="dot searched{many}" cx="{x.at(number):.1f}" cy="{y.at(value):.1f}" r="{2.2 if many else 3.5}">'
+        f"<title>candidate {number:.0f}: {escape(y_format(value))}</title></circle>"
+        for number, value in points
+    )
+    placed: list[float] = []
+    for name, role, value in sorted(levels, key=lambda level: -level[2]):
+        at = y.at(value)
+        parts.append(f'<path class="level {escape(role)}" d="M{_L} {at:.1f}H{_W - _R}"><title>{escape(name)}</title></path>')
+        beside = max(at - 4, placed[-1] + 13) if placed else at - 4
+        placed.append(beside)
+        shown = f"{escape(_cut(name, 24))} {escape(y_format(value))}"
+        parts.append(f'<text class="note end" x="{_W - _R - 2}" y="{beside:.1f}">{shown}</text>')
+    if best:
+        path = f"M{x.at(best[0][0]):.1f} {y.at(best[0][1]):.1f}" + "".join(f"H{x.at(n):.1f}V{y.at(v):.1f}" for n, v in best[1:])
+        title = f"<title>best so far, in the end {escape(y_format(best[-1][1]))}</title>"
+        parts.append(f'<path class="line searched strong" d="{path}H{_W - _R}">{title}</path>')
+    return _svg(parts, f"{y_label} by {x_label}, {count} candidates")
+
+
+def stacked(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], *, form: Format = short) -> Markup:
+    """A bar per row, made of named parts, all on one scale; colours follow the names in the order in which they first come."""
+    names = list(dict.fromkeys(name for _, parts in rows for name, _ in parts))
+    longest = max((sum(value for _, value in parts) for _, parts in rows), default=0.0)
+    if longest <= 0:
+        return Markup("")
+    wide, row, left = 560, 34, 0 if all(not name for name, _ in rows) else 150
+    found = []
+    for number, (label, parts) in enumerate(rows):
+        top, x = number * row + 4, float(left)
+        total = sum(value for _, value in parts)
+        if label:
+            found.append(f'<text class="label" x="0" y="{top + 17}">{escape(_cut(label, 22))}</text>')
+        for name, value in parts:
+            span = value / longest * (wide - left - 76)
+            title = f"<title>{escape(label)}{': ' if label else ''}{escape(name)}, {escape(form(value))}</title>"
+            kind = f"part run{names.index(name) % 8}"
+            found.append(
+                f'<rect class="{kind}" x="{x:.1f}" y="{top}" width="{max(span - 1, 0.5):.1f}" height="24" rx="3">{title}</rect>'
+            )
+            x += span
+        found.append(f'<text class="label" x="{x + 8:.1f}" y="{top + 17}">{escape(form(total))}</text>')
+    return _svg(found, "parts of a whole", wide, len(rows) * row + 4)
+
+
+def part_names(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> list[tuple[str, str]]:
+    """The legend of `stacked`: (colour, name)."""
+    names = dict.fromkeys(name for _, parts in rows for name, _ in parts)
+    return [(f"part run{number % 8}", name) for number, name in enumerate(names)]
+
+
+def _mark(kind: str, role: str, x: float, y: float, radius: float, title: str) -> str:
+    """The sign of a role, told by its shape too: a disc, a square for hand-made networks, a triangle for random ones."""
+    if role == "baseline":
+        side = radius * 1.8
+        place = f'x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side:.1f}" height="{side:.1f}"'
+        return f'<rect class="{kind}" {place} rx="1">{title}</rect>'
+    if role == "random":
+        r = radius * 1.2
+        return f'<path class="{kind}" d="M{x:.1f} {y - r:.1f}L{x + r:.1f} {y + r * 0.8:.1f}H{x - r:.1f}Z">{title}</path>'
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">{title}</circle>'
 
 
 def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
@@ -273,5 +347,6 @@ def _frame(x: Axis, y: Axis, x_label: str, y_label: str, x_format: Format, y_for
 
 
 def _svg(parts: Sequence[str], about: str, width: float = _W, height: float = _H, kind: str = "plot") -> Markup:
-    head = f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(about)}" '
+    head = f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" style="max-width:{width * 1.2:g}px" role="img" '
+    head += f'aria-label="{escape(about)}" '
     return Markup(head + 'xmlns="http://www.w3.org/2000/svg">' + "".join(parts) + "</svg>")

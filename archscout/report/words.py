@@ -46,6 +46,13 @@ def duration(seconds: float) -> str:
     return f"{hours}\u00a0h" + (f" {minutes}\u00a0min" if minutes else "")
 
 
+def took(seconds: float) -> str:
+    """What a single judgement took, however little: 0.000095 -> '95 µs', 0.0123 -> '12.3 ms', 75.2 -> '1 min 15 s'."""
+    if seconds >= 1:
+        return duration(seconds)
+    return milliseconds(seconds * 1e3) if seconds >= 1e-3 or seconds == 0 else f"{_three(seconds * 1e6)}\u00a0µs"
+
+
 def milliseconds(value: float) -> str:
     """1.234 -> '1.23 ms'."""
     return f"{_three(value)}\u00a0ms"

@@ -151,6 +151,15 @@ class NlpRnn:
         found = parse(text)
         return None if found is None else self._named(found)
 
+    def cell(self, architecture: Architecture) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """The token and the previous states, the operations, and the new states, of which the first is the output."""
+        found = _decoded(architecture.choices)
+        given = 1 + len(found.hidden)
+        words = {0: "token", **{1 + state: f"previous state {state}" for state in range(len(found.hidden))}}
+        nodes: list[tuple[str, tuple[int, ...]]] = [(words[source], ()) for source in range(given)]
+        nodes += [(name, tuple(i if i < FIRST_NODE else i - FIRST_NODE + given for i in inputs)) for name, inputs in found.nodes]
+        return (*nodes, ("new states", tuple(given + node for node in found.hidden)))
+
     def sample(self, rng: Any) -> Architecture:
         """As the benchmark's generator: one to three states and 7, 14 or 21 further nodes, of which those without effect go."""
         return self._named(drawn(rng))

@@ -99,6 +99,12 @@ class Rnn:
             below[source].append(f"{activation}({' '.join(sorted(below[node]))})")
         return " ".join(sorted(below[0]))
 
+    def cell(self, architecture: Architecture) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """s_0 of the token and the last state, a node for each activation, and the mean that is the new state."""
+        edges = _edges_of(architecture)
+        nodes = [("token and last state", ()), *((activation, (source,)) for activation, source in edges)]
+        return (*nodes, ("mean: new state", tuple(self._averaged(edges))))
+
     def supernet(self, task: Task) -> HighwayNetwork:
         """All of the network but its edges."""
         [length] = task.shape

@@ -144,9 +144,9 @@ def _rows(connection: sqlite3.Connection, query: str, tolerant: bool) -> list[tu
     try:
         for row in connection.execute(query):
             found.append(row)
-    except sqlite3.DatabaseError as error:
+    except sqlite3.DatabaseError:
         if not tolerant:
-            raise Damaged(str(error)) from error
+            raise
     return found
 
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from archscout.core.errors import RunError, StorageError
+from archscout.core.errors import RunError, storage_error
 
 
 def write_atomic(path: Path | str, data: bytes | str) -> None:
@@ -60,6 +60,11 @@ def sha256_of(path: Path | str) -> str:
     return digest.hexdigest()
 
 
+def free_name(path: Path) -> Path:
+    """A name beside a damaged file under which it can be kept."""
+    return next(place for n in range(1, 10_000) if not (place := path.with_name(f"{path.name}.damaged-{n}")).exists())
+
+
 def checked_folder(folder: Path | str) -> Path:
     """The folder, made where it is missing. Raises RunError where nothing can be written there."""
     folder = Path(folder).expanduser()
@@ -71,14 +76,6 @@ def checked_folder(folder: Path | str) -> Path:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise RunError(f"the run folder '{folder}' cannot be written ({reason}); choose another with --out") from error
     return folder
-
-
-def storage_error(path: Path | str, number: int) -> StorageError:
-    """The error for a write that failed with the system's error `number`."""
-    name = f"{os.strerror(number)} [errno {number}]" if number else "unknown reason"
-    return StorageError(
-        f"'{path}' cannot be written: {name}; everything confirmed before is kept: make room, then 'archscout resume' goes on"
-    )
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""Saves what is sound of a damaged run."""
+"""Saves what is sound of a damaged run, or of a damaged file of lines."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from tempfile import TemporaryDirectory
 
 from archscout.core.errors import RunError
 from archscout.store.contents import DATABASE, Contents, checksum, connect, create_database, insertion, load
-from archscout.store.files import fsync_folder
+from archscout.store.files import free_name, fsync_folder
+from archscout.store.lines import repair_lines
 from archscout.store.lock import FolderLock
 
 
 def repair(folder: Path | str) -> str:
     """Write the longest sound prefix of a run into a new store, keep the old one beside it, and say in a sentence what was saved.
 
-    Raises RunError where there is no run, where it is in use, or where not even its request can be read.
+    The same for a file of lines (`store.lines`) in place of a folder. Raises RunError where there is no run, where it is in use, or
+    where not even its request can be read.
     """
     folder = Path(folder)
+    if folder.is_file():
+        return repair_lines(folder)
     path = folder / DATABASE
     if not path.is_file():
         raise RunError(f"there is no run in '{folder}'; 'archscout runs' lists the runs")
@@ -31,17 +35,17 @@ def repair(folder: Path | str) -> str:
         fresh = folder / "repaired.sqlite"
         fresh.unlink(missing_ok=True)
         write_contents(fresh, contents)
-        number = next(n for n in range(1, 10_000) if not (folder / f"{DATABASE}.damaged-{n}").exists())
+        backup = free_name(path)
         for suffix in ("", "-wal", "-shm"):
             old = folder / f"{DATABASE}{suffix}"
             if old.exists():
-                old.rename(folder / f"{DATABASE}.damaged-{number}{suffix}")
+                old.rename(backup.with_name(backup.name + suffix))
         fresh.rename(path)
         fsync_folder(folder)
     finally:
         lock.close()
     results = sum(event.table == "observations" for event in contents.events)
-    return f"saved {len(contents.events)} events with {results} results; the damaged store is kept as '{DATABASE}.damaged-{number}'"
+    return f"saved {len(contents.events)} events with {results} results; the damaged store is kept as '{backup.name}'"
 
 
 def write_contents(path: Path, contents: Contents) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import ArchscoutError, RunError
+from archscout.core.errors import ArchscoutError, DamagedError, RunError, UserError
 from archscout.core.evidence import Observation
 from archscout.core.moves import Progress
 from archscout.store import contents as database
@@ -26,7 +26,7 @@ from archscout.store.files import checked_folder, fsync_folder, sha256_of
 from archscout.store.lock import FolderLock
 from archscout.store.stages import StageLog
 from archscout.store.wal import examine
-from archscout.store.writer import Writer
+from archscout.store.writer import Writer, failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class RunStore:
         self.folder = folder
         self.writer = writer
         self.warnings: list[str] = []
+        self._tell: Callable[[str], None] | None = None
         self._lock = lock
         self.meta = Meta(self, {key: json.loads(text) for key, text in found.tables["run"]})
         self._finished: dict[str, tuple[Any, str]] = {}
@@ -102,7 +103,7 @@ class RunStore:
         """A new run in `folder`, which is made where it is missing.
 
         begun: the value of `time.monotonic` from which the run's clock counts; None for now.
-        Raises RunError where the folder cannot be written, holds a run already, or is in use.
+        Raises RunError where the folder cannot be written, holds a run already, or is in use; StorageError on a full disk.
         """
         folder = checked_folder(folder)
         lock = FolderLock(folder)
@@ -123,7 +124,7 @@ class RunStore:
             store._opened = store._opened if begun is None else begun
         except sqlite3.Error as error:
             lock.close()
-            raise RunError(f"no run can be made in '{folder}': {error}") from error
+            raise failed(path, error) from error
         except BaseException:
             lock.close()
             raise
@@ -133,33 +134,43 @@ class RunStore:
     def open(cls, folder: Path | str) -> RunStore:
         """The run in `folder`, to go on with. `warnings` says what was dropped of a torn tail.
 
-        Raises RunError where there is none, where another process writes it, where it is of another version or damaged.
+        Raises RunError where there is none, where another process writes it or where it is of another version, DamagedError where
+        it is damaged; nothing of it is changed then.
         """
         folder = _existing(folder)
         lock = FolderLock(checked_folder(folder))
         try:
             path = folder / DATABASE
-            tail = examine(path.with_name(f"{DATABASE}-wal"))
-            if tail == "damaged":
-                raise _damaged(folder, "its log is broken in the middle")
-            found, connection = _load(folder, "rw")
+            tail = _examined(folder)
+            found, looking = _load(folder, "ro")  # one that may write empties the log into the database when it is closed
+            looking.close()
+            connection = database.connect(path, "rw")
             _prepare(connection)
             session = 1 + max((row[0] for row in found.clock), default=0)
-            store = cls(folder, Writer(path, connection, found.events, session), found, lock)
+            store = cls._of(folder, Writer(path, connection, found.events, session), found, lock)
         except BaseException:
             lock.close()
             raise
         if tail == "torn":
-            store.warnings.append(f"the last event of '{folder}' was not written to its end; it is done again")
+            store.warn(f"the last event of '{folder}' was not written to its end; it is done again")
         return store
 
     @classmethod
     def read(cls, folder: Path | str) -> RunStore:
-        """The run in `folder` as it is now, to look at; another process may be writing it. Raises RunError as `open` does."""
+        """The run in `folder` as it is now, to look at; another process may be writing it. Raises as `open` does."""
         folder = _existing(folder)
+        _examined(folder)
         found, connection = _load(folder, "ro")
         connection.close()
-        return cls(folder, Writer(folder / DATABASE, None, found.events), found, None)
+        return cls._of(folder, Writer(folder / DATABASE, None, found.events), found, None)
+
+    @classmethod
+    def _of(cls, folder: Path, writer: Writer, found: database.Contents, lock: FolderLock | None) -> RunStore:
+        try:
+            return cls(folder, writer, found, lock)
+        except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, UserError) as error:
+            writer.close()  # checksums are no signatures: whoever writes a store can make them fit
+            raise _damaged(folder, f"what it says makes no sense ({type(error).__name__}: {error})") from error
 
     @property
     def request(self) -> dict[str, Any]:
@@ -246,6 +257,18 @@ class RunStore:
         """Time since the run began with it open for writing, over all sessions; a reader sees it as of the last write."""
         return self._earlier + (monotonic() - self._opened if self.writer.writable else 0.0)
 
+    def warn(self, sentence: str) -> None:
+        """Add to the warnings."""
+        self.warnings.append(sentence)
+        if self._tell is not None:
+            self._tell(sentence)
+
+    def heed(self, tell: Callable[[str], None]) -> None:
+        """Have the warnings told, those that there are and those that come."""
+        self._tell = tell
+        for sentence in self.warnings:
+            tell(sentence)
+
     def tick(self) -> None:
         """Write the clock, and everything that waits, now."""
         self.writer.time("", monotonic() - self._opened)
@@ -300,7 +323,10 @@ def _make(path: Path, facts: Mapping[str, str]) -> None:
     young = path.with_name(f"new-{DATABASE}")
     for suffix in ("", "-wal", "-shm"):
         young.with_name(young.name + suffix).unlink(missing_ok=True)
-    writer = Writer(young, database.create_database(young), [])
+    try:
+        writer = Writer(young, database.create_database(young), [])
+    except sqlite3.Error as error:
+        raise failed(young, error) from error
     for key, text in facts.items():
         writer.put("run", (key, text))
     writer.commit()
@@ -314,8 +340,19 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _damaged(folder: Path, reason: str) -> RunError:
-    return RunError(f"the store of '{folder}' is damaged: {reason}; 'archscout repair {folder}' saves what is sound")
+def _examined(folder: Path) -> Literal["sound", "torn"]:
+    """The state of the log. Raises DamagedError."""
+    path = folder / f"{DATABASE}-wal"
+    state, place = examine(path)
+    if state == "damaged":  # the second look is for readers: while the first one lasted, a writer may have begun the log anew
+        state, place = examine(path)
+    if state == "damaged":
+        raise _damaged(folder, f"its log '{path.name}' is broken in the middle, at byte {place:,}")
+    return state
+
+
+def _damaged(folder: Path, reason: str) -> DamagedError:
+    return DamagedError(f"the store of '{folder}' is damaged: {reason}; 'archscout repair {folder}' saves what is sound")
 
 
 def _load(folder: Path, mode: str) -> tuple[database.Contents, sqlite3.Connection]:
@@ -337,7 +374,7 @@ def _load(folder: Path, mode: str) -> tuple[database.Contents, sqlite3.Connectio
         connection.execute("BEGIN")
         complaint = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if complaint != "ok":
-            raise _damaged(folder, " ".join(complaint.split()))
+            raise _damaged(folder, f"{' '.join(complaint.split())} {_past(connection)}")
         found = database.load(connection)
         connection.execute("COMMIT")
         if not {"request", "seed", "created"} <= {row[0] for row in found.tables["run"]}:
@@ -346,9 +383,19 @@ def _load(folder: Path, mode: str) -> tuple[database.Contents, sqlite3.Connectio
         connection.close()
         raise _damaged(folder, str(error)) from error
     except sqlite3.DatabaseError as error:
+        place = _past(connection)
         connection.close()
-        raise _damaged(folder, str(error)) from error
+        raise _damaged(folder, f"{error} {place}") from error
     except BaseException:
         connection.close()
         raise
     return found, connection
+
+
+def _past(connection: sqlite3.Connection) -> str:
+    """Where a database becomes unreadable, which SQLite does not always say."""
+    try:
+        sound = len(database.load(connection, tolerant=True).events)
+    except sqlite3.DatabaseError:
+        return "(from its first page on)"
+    return f"(past event {sound:,})"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 
 def pack(state: Mapping[str, Any]) -> bytes:
@@ -46,6 +47,13 @@ def pack(state: Mapping[str, Any]) -> bytes:
 
 def unpack(data: bytes) -> dict[str, Any]:
     """The snapshot in these bytes. Raises ValueError where they are none."""
+    try:
+        return _unpacked(data)
+    except (SafetensorError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"these bytes are no snapshot ({type(error).__name__})") from error
+
+
+def _unpacked(data: bytes) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     if length > len(data) - 8:
         raise ValueError("the header of the snapshot is cut off")

@@ -51,7 +51,7 @@ class StageLog(MemoryLog):
                 reason = "its checksum does not fit"
             except (OSError, ValueError, KeyError) as error:
                 reason = str(error)
-            self._store.warnings.append(f"the snapshot '{path}' is left out ({reason}); going on from an earlier one")
+            self._store.warn(f"the snapshot '{path}' is left out ({reason}); going on from an earlier one")
         return 0, None
 
     def add_move(self, move: Move, delivered: int) -> None:
@@ -141,6 +141,8 @@ class StageLog(MemoryLog):
                 super().add_result(number, seen, seconds)
             else:
                 _, number, _, name, digest = event.values
+                if name and Path(name).parent != Path(SNAPSHOTS):  # the oldest are removed, and nothing else must ever be
+                    raise ValueError(f"'{name}' is no snapshot")
                 if name and digest and Path(self._store.folder / name).exists():
                     self._files.append((number, name, digest))
 

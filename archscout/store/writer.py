@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from archscout.core.errors import RunError, StorageError
-from archscout.store.contents import DATABASE, Event, checksum, insertion
-from archscout.store.files import storage_error
+from archscout.core.errors import RunError, StorageError, storage_error
+from archscout.store.contents import Event, checksum, insertion
 
 
 class Writer:
@@ -50,7 +49,7 @@ class Writer:
             try:
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
-                raise self._failed(error) from error
+                raise failed(self._path, error) from error
 
     def rollback(self) -> None:
         """Forget everything since the last commit."""
@@ -71,22 +70,24 @@ class Writer:
                 connection.execute("BEGIN IMMEDIATE")
             connection.execute(statement, values)
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise failed(self._path, error) from error
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             raise RunError(f"the run '{self._path.parent}' is open for reading only; open it with RunStore.open to write")
         return self._connection
 
-    def _failed(self, error: sqlite3.Error) -> StorageError:
-        name = getattr(error, "sqlite_errorname", "")
-        if not name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            return StorageError(f"'{self._path}' cannot be written: {error}; 'archscout resume' goes on from what was confirmed")
-        # SQLite keeps the system's error number to itself; it follows from its own code and from the limit on file sizes.
-        number = errno.ENOSPC if name == "SQLITE_FULL" else errno.EROFS if name.startswith("SQLITE_READONLY") else errno.EIO
-        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-        if name.startswith("SQLITE_IOERR") and limit != resource.RLIM_INFINITY:
-            sizes = [path.stat().st_size for path in self._path.parent.glob(f"{DATABASE}*")]
-            if max(sizes, default=0) + 8192 > limit:
-                number = errno.EFBIG
-        return storage_error(self._path, number)
+
+def failed(path: Path, error: sqlite3.Error) -> StorageError:
+    """What is said of a write to the database at `path` that failed."""
+    name = getattr(error, "sqlite_errorname", "")
+    if not name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
+        return StorageError(f"'{path}' cannot be written: {error}; 'archscout resume' goes on from what was confirmed")
+    # SQLite keeps the system's error number to itself; it follows from its own code and from the limit on file sizes.
+    number = errno.ENOSPC if name == "SQLITE_FULL" else errno.EROFS if name.startswith("SQLITE_READONLY") else errno.EIO
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if name.startswith("SQLITE_IOERR") and limit != resource.RLIM_INFINITY:
+        sizes = [path.stat().st_size for path in path.parent.glob(f"{path.name}*")]
+        if max(sizes, default=0) + 8192 > limit:
+            number = errno.EFBIG
+    return storage_error(path, number)

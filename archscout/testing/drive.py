@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Observation
-from archscout.core.moves import Progress, Propose
+from archscout.core.moves import Move, Progress, Propose, Wait
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator, Strategy
 from archscout.core.seeds import generator
@@ -17,6 +19,7 @@ from archscout.engine.budget import Budget
 from archscout.engine.drive import Event, drive
 from archscout.engine.executors import Job
 from archscout.store.log import Log, MemoryLog
+from archscout.store.snapshots import pack, unpack
 
 Judges = Mapping[str, Estimator] | Estimator
 
@@ -57,6 +60,38 @@ class Shuffled:
 
 class Stopped(BaseException):
     """What `stop_and_go` kills a run with."""
+
+
+class Kept(MemoryLog):
+    """A log that remembers every snapshot, and gives the last one back as it comes from a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshots: dict[int, dict[str, object]] = {}
+        self._last: tuple[int, bytes] | None = None
+
+    def restart(self) -> tuple[int, Mapping[str, Any] | None]:
+        """As `Log.restart`."""
+        return (0, None) if self._last is None else (self._last[0] + 1, unpack(self._last[1]))
+
+    def add_move(self, move: Move, delivered: int) -> None:
+        """As `Log.add_move`."""
+        if isinstance(move, Progress) and move.state is not None:
+            number = len(self.moves)
+            self._last = number, pack(move.state)
+            self.snapshots[number] = {name: exact(value) for name, value in unpack(self._last[1]).items()}
+        super().add_move(move, delivered)
+
+
+def exact(value: Any) -> object:
+    """A value of a snapshot in a form that is equal only to the same type, shape and bytes."""
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, value.tobytes()
+    if hasattr(value, "detach"):
+        import torch
+
+        return str(value.dtype), tuple(value.shape), value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return json.dumps(value)
 
 
 def run(
@@ -100,16 +135,21 @@ def stop_and_go(
     seed: int = 0,
     evaluations: int | None = 50,
     workers: int = 1,
-    stops: Sequence[int] = (1, 7, 20),
+    stops: Sequence[int] | None = None,
     log: Log | None = None,
 ) -> None:
     """Assert that a run killed after so many events (each of `stops` in turn, then resumed) equals an undisturbed one.
 
-    Equal are moves, observations and answer; no finished evaluation is repeated. At most the work in flight is lost at each stop.
-    log: where to record the disturbed run.
+    Equal are moves, observations and answer, and all snapshots byte for byte, so that optimizers and random states are, too; no
+    finished evaluation is repeated. At most the work in flight is lost at each stop. stops: None for two random moments, which
+    follow from the seed. log: where to record the disturbed run, whose snapshots are then not compared.
     """
-    straight = run(strategy, problem, judges, seed=seed, evaluations=evaluations, workers=workers)
-    disturbed: Log = log if log is not None else MemoryLog()
+    straight = Kept()
+    run(strategy, problem, judges, seed=seed, evaluations=evaluations, workers=workers, log=straight)
+    if stops is None:
+        events = sum(not isinstance(entry.move, Wait) for entry in straight.moves) + len(straight.results)
+        stops = [int(stop) for stop in generator(seed, "stops").integers(1, max(2, events), size=2)]
+    disturbed: Log = log if log is not None else Kept()
     taken = lost = 0
     for turn, stop in enumerate([*stops, None]):
         executor = Shuffled(workers, seed=turn)
@@ -136,6 +176,11 @@ def stop_and_go(
     assert [e.delivered for e in disturbed.moves] == [e.delivered for e in straight.moves], "other answers after stop and go"
     assert _judged(disturbed) == _judged(straight), "other observations after stop and go"
     assert disturbed.answer == straight.answer, "another answer after stop and go"
+    if isinstance(disturbed, Kept):
+        assert disturbed.snapshots.keys() == straight.snapshots.keys(), "snapshots at other moves after stop and go"
+        for number, snapshot in straight.snapshots.items():
+            other = [name for name, value in disturbed.snapshots[number].items() if snapshot.get(name) != value]
+            assert disturbed.snapshots[number] == snapshot, f"another snapshot after stop and go: {', '.join(other)} differs"
     assert taken - lost == _evaluated(straight), "a finished evaluation was repeated"
 
 

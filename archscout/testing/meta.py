@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from math import isfinite
 from typing import Any
 
@@ -145,13 +144,19 @@ def repeats_its_training(learner: Any, lessons: Lessons | EpisodeLessons) -> Non
 
 
 def resumes(learner: Any, lessons: Lessons | EpisodeLessons) -> None:
-    """From the state of any lecture, a training goes on to the same end."""
-    whole = lessons.lectures(learner)
-    kept = [lecture for lecture in whole if lecture.state is not None]
-    assert len(kept) > 1, "a training that was cut must be able to go on"
-    for lecture in islice(kept, 0, None, max(1, len(kept) // 3)):
-        rest = lessons.lectures(learner, state=unpack(pack(lecture.state or {})))
-        assert same_states(_last(rest), _last(whole)), f"going on after step {lecture.done} of {lecture.total} leads elsewhere"
+    """From the state of a random lecture, a training goes on to the same states and the same end, for three seeds."""
+    for seed in range(3):
+        whole = lessons.lectures(learner, seed)
+        kept = [number for number, lecture in enumerate(whole) if lecture.state is not None]
+        assert len(kept) > 1, "a training that was cut must be able to go on"
+        cut = kept[int(generator(seed, "cut").integers(len(kept) - 1))]
+        rest = lessons.lectures(learner, seed, state=unpack(pack(whole[cut].state or {})))
+        later = whole[cut + 1 :]
+        assert [(one.done, one.metrics) for one in rest] == [(one.done, one.metrics) for one in later]
+        for one, other in zip(rest, later, strict=True):
+            assert same_states(one.state or {}, other.state or {}), (
+                f"going on after step {whole[cut].done} leads elsewhere at {one.done}"
+            )
 
 
 def learns_from_accuracies(learner: DatabaseLearner, lessons: Lessons) -> None:

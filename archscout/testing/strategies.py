@@ -130,10 +130,9 @@ def bears_empty_landings(strategy: Strategy) -> None:
 
 
 def goes_on_where_it_was_stopped(strategy: Strategy) -> None:
-    """A stopped and resumed run equals a straight one, move for move, and repeats no finished evaluation."""
-    for workers in (1, 3):
-        stop_and_go(strategy, counting(), judges(), evaluations=40, workers=workers)
-    stop_and_go(strategy, counting(), judges(0.4), evaluations=40)
+    """A run stopped at random moments equals a straight one, move for move and to the byte, and repeats no finished evaluation."""
+    for seed, (workers, share) in enumerate([(1, 0.0), (3, 0.0), (1, 0.4)]):
+        stop_and_go(strategy, counting(), judges(share), seed=seed, evaluations=40, workers=workers)
 
 
 def beats_random(strategy: Strategy) -> None:
@@ -168,8 +167,9 @@ def learns_as_the_seed_says(strategy: Strategy) -> None:
 
 
 def learns_on_where_it_was_stopped(strategy: Strategy) -> None:
-    """A run that is killed and resumed from its snapshots equals a straight one, numbers and answer included."""
-    stop_and_go(strategy, folded(strategy), judges(), evaluations=None, stops=(1, 2, 1))
+    """A run killed at random moments and resumed from its snapshots equals a straight one, numbers and optimizers included."""
+    for seed in range(3):
+        stop_and_go(strategy, folded(strategy), judges(), seed=seed, evaluations=None)
 
 
 def answers_within_the_limits(strategy: Strategy) -> None:

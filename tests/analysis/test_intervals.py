@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_ind
 
-from archscout.analysis.intervals import difference, mean_interval, wilson
+from archscout.analysis.intervals import difference, mcnemar, mean_interval, welch, wilson
 
 
 def test_wilson_gives_the_textbook_interval() -> None:
@@ -85,3 +85,37 @@ def test_what_does_not_go_together_is_refused(first: object, second: object) -> 
 def test_mean_of_one_value_is_refused() -> None:
     with pytest.raises(ValueError, match="at least two"):
         mean_interval([1.0])
+
+
+def test_mcnemar_counts_and_gives_the_exact_chance() -> None:
+    first, second = [1] * 5 + [0] + [1] * 10 + [0] * 4, [0] * 5 + [1] + [1] * 10 + [0] * 4
+    found = mcnemar(first, second)
+    assert (found.only_first, found.only_second) == (5, 1)
+    assert found.p == pytest.approx(2 * 7 / 64)  # twice the chance of at most 1 of 6
+    assert mcnemar(first, first) == (0, 0, 1.0) and mcnemar(second, first).p == pytest.approx(found.p)
+    with pytest.raises(ValueError, match="20 and 19"):
+        mcnemar(first, second[1:])
+
+
+@given(some=st.integers(0, 60), other=st.integers(0, 60))
+def test_mcnemar_agrees_with_the_binomial_test(some: int, other: int) -> None:
+    found = mcnemar([1] * some + [0] * other + [1], [0] * some + [1] * other + [1])
+    assert found.p == pytest.approx(binomtest(some, some + other).pvalue if some + other else 1.0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9), st.lists(st.floats(0, 1), min_size=2, max_size=9))
+def test_welch_agrees_with_scipy(first: list[float], second: list[float]) -> None:
+    found = welch(first, second)
+    assert found.difference == pytest.approx(np.mean(first) - np.mean(second))
+    if min(np.std(first), np.std(second)) > 1e-3:
+        theirs = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_a_single_value_is_taken_to_vary_as_the_others_do() -> None:
+    # Half the width: t(0.975, 2) s sqrt(1 + 1/3), with s = 1 and t = 4.3027.
+    found = welch([5.0], [1.0, 2.0, 3.0])
+    assert found == pytest.approx((3.0, 3 - 4.30265 * (4 / 3) ** 0.5, 3 + 4.30265 * (4 / 3) ** 0.5), abs=1e-4)
+    assert welch([1.0, 2.0, 3.0], [5.0]) == pytest.approx((-3.0, -found.high, -found.low))
+    with pytest.raises(ValueError, match="1 and 1"):
+        welch([1.0], [2.0])

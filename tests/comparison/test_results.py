@@ -28,7 +28,7 @@ def test_rows_and_the_page(tmp_path: Path) -> None:
     text = render([("naswot", claims)])
     assert "4 numbers, 2 of them beside a published one" in text and "within it 1 of 2 times" in text
     assert 'class="n good">0.5712' in text and 'class="n bad">0.5<' in text and "do &lt;it&gt;" in text
-    assert "prefers-color-scheme:dark" in text and not re.search(r"(?:src|href)=|https?://", text)
+    assert "light-dark(" in text and not re.search(r'src="(?!data:)|href="(?!#)|https?://', text)
 
 
 def test_the_results_of_this_project_are_read() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from archscout import catalogue
 from archscout.core.draw import sample
-from archscout.core.errors import CandidateError, Interrupted, ReplayMismatch, RunError, UserError
+from archscout.core.errors import CandidateError, ReplayMismatch, RunError, UserError
 from archscout.core.evidence import Episode, Estimate
 from archscout.core.problem import Problem
 from archscout.core.seeds import generator
@@ -26,28 +26,24 @@ JUDGE = catalogue.make("estimators", "signal-regression", steps=3, every=3, stat
 
 @dataclass(frozen=True)
 class Counting:
-    """A judge whose values follow from the signals, that counts, and that may fail or be stopped from outside."""
+    """A judge whose values follow from the signals, that counts, and that may fail."""
 
     signals: str = "combo"
 
     def estimate(self, problem, architecture, *, seed):
         CALLS.append(str(architecture))
-        if len(CALLS) in STOPS:
-            raise Interrupted(15)
         if FAILING or generator(0, self.signals, architecture).random() < 0.1:
             raise CandidateError("unlucky")
         return Estimate(float(generator(0, self.signals, architecture, "value").random()))
 
 
 CALLS: list[str] = []
-STOPS: set[int] = set()
 FAILING: list[bool] = []
 
 
 @pytest.fixture(autouse=True)
 def fresh():
     CALLS.clear()
-    STOPS.clear()
     FAILING.clear()
 
 
@@ -63,26 +59,6 @@ def test_real_signals_are_learned_and_a_second_time_costs_nothing(tmp_path, monk
         again = lessons(tmp_path, JUDGE).learn(executor, tell=lambda n, fitness: told.append("replayed"))
     assert first == again and first.complete and first.trials == LEARNER.trials == 7 and first.seconds > 0
     assert [n for n, _ in told] == list(range(1, 8)) and told[-1][1] == first.fitness
-
-
-@pytest.mark.parametrize("after", [3, 13, 31])
-def test_stopped_anywhere_it_goes_on_to_the_same_answer(tmp_path, after):
-    with Inline() as executor:
-        whole = lessons(tmp_path / "whole").learn(executor)
-        assert len(CALLS) == 35
-        CALLS.clear()
-        STOPS.add(after)
-        cut = lessons(tmp_path / "cut")
-        with pytest.raises(Interrupted) as stop:
-            cut.learn(executor)
-        assert "same command" in stop.value.hint
-        executor.cancel()
-        with cut.log.open("ab") as file:
-            file.write(b'{"half a li')  # what a kill leaves
-        CALLS.clear()
-        STOPS.clear()
-        again = lessons(tmp_path / "cut").learn(executor)
-    assert replace(again, seconds=whole.seconds) == whole and len(CALLS) == 35 - 5 * ((after - 1) // 5)
 
 
 def test_another_question_has_another_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Rows of the fault table, each through the installed command: 1 to 5, 6, 8, 9, 12, 14 to 16, 18 and 20.
+"""Rows of the fault table, each through the installed command: 1 to 10, 12, 14 to 16, 18 and 20.
 
 The limits in seconds that a row states hold on a quiet machine; here they are stretched by `commandline.SLOWNESS`.
 """
@@ -6,9 +6,10 @@ The limits in seconds that a row states hold on a quiet machine; here they are s
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import random
-import resource
+import re
 import shutil
 import signal
 import sqlite3
@@ -18,10 +19,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-from commandline import SLOWNESS, Command, Done, end_of, landed, unprivileged, until
+from commandline import SLOWNESS, Command, Done, end_of, landed, limit_files, unprivileged, until
 
+from archscout.core.scores import read_scores
 from archscout.store.contents import DATABASE
 from archscout.store.runs import RunStore
 
@@ -186,19 +189,40 @@ def test_row_6_disk_full(screening: Screening, undisturbed: bytes, torn: Path, t
     run = shutil.copytree(torn, tmp_path / "run")
     size = max(path.stat().st_size for path in run.glob(f"{DATABASE}*"))
 
-    def no_room() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30_000, size + 30_000))
-
-    done = screening.archscout("resume", run, code=1, preexec_fn=no_room)
-    [message] = [line for line in done.err.splitlines() if line.startswith("archscout:")]
-    assert str(run) in message and "errno" in message and "Traceback" not in done.err
+    driver = screening.archscout.start("resume", run)
+    limit_files(driver, size + 30_000)
+    said_full(end_of(driver), run)
     had = landed(run)
     assert had >= 12
     kept = [row.observation for row in RunStore.read(run).observations()]
     screening.archscout("resume", run)
     assert results(run) == undisturbed
     assert [row.observation for row in RunStore.read(run).observations()][:had] == kept
+
+
+def said_full(done: Done, folder: Path) -> None:
+    """Check that a command ended as the row says where the disk was full below this folder."""
+    [message] = [line for line in done.err.splitlines() if line.startswith("archscout:")]
+    assert done.code == 1 and done.out == "" and "Traceback" not in done.err
+    assert str(folder) in message and os.strerror(errno.EFBIG) in message and f"[errno {errno.EFBIG}]" in message
+
+
+@pytest.mark.parametrize("size", [0, 60_000], ids=["for the lock", "for the store"])
+def test_row_6_disk_full_from_the_start(size: int, screening: Screening, tmp_path: Path) -> None:
+    driver = screening.start(tmp_path / "run", budget=3)
+    limit_files(driver, size)
+    said_full(end_of(driver), tmp_path / "run")
+    assert len(screening.run(tmp_path / "run", budget=3).json["pareto"]) >= 1
+
+
+def test_row_7_disk_full_in_a_worker(screening: Screening, tmp_path: Path) -> None:
+    """A judge that keeps what it trains finds the disk full: that is no fault of its candidate, which is judged again later."""
+    done = screening.run(tmp_path / "run", code=1, fault="full", trace=tmp_path / "kept")
+    message = done.err.splitlines()[-1]
+    assert message.startswith(
+        f"archscout: '{tmp_path / 'kept'}' cannot be written: {os.strerror(errno.ENOSPC)} [errno {errno.ENOSPC}]"
+    )
+    assert landed(tmp_path / "run") < 40 and not [row for row in rows(tmp_path / "run") if row["failure"]]
 
 
 def test_row_8_read_only_folder(screening: Screening, open_folder: Path) -> None:
@@ -233,6 +257,93 @@ def test_row_9_torn_tail(damage: str, screening: Screening, undisturbed: bytes, 
         assert sum("not written to its end" in line for line in done.err.splitlines()) == 1, done.err
     assert done.code == 0
     assert results(run) == undisturbed
+
+
+@pytest.mark.parametrize("place", ["log", "database", "database beside a log"])
+def test_row_10_garbage_in_the_middle(place: str, screening: Screening, undisturbed: bytes, torn: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(torn, tmp_path / "run")
+    if place != "log":
+        RunStore.open(run).close()  # SQLite empties the log into the database
+    if place == "database beside a log":
+        with RunStore.open(run) as store:
+            store.meta["note"] = "something to write, so that there is a log"
+            run = shutil.copytree(run, tmp_path / "killed")
+    damaged = run / (f"{DATABASE}-wal" if place == "log" else DATABASE)
+    content = bytearray(damaged.read_bytes())
+    places = [found.start() for found in re.finditer(b"nas201:", content)]
+    middle = places[len(places) // 2]
+    content[middle : middle + 10] = b"garbage!!!"
+    damaged.write_bytes(content)
+
+    def files() -> dict[str, bytes]:
+        """Of SQLite; whoever looks may leave an empty log, and its index."""
+        found = {path.name: path.read_bytes() for path in run.glob(f"{DATABASE}*") if not path.name.endswith("-shm")}
+        return {name: data for name, data in found.items() if data}
+
+    before = files()
+    assert (f"{DATABASE}-wal" in before) == (place != "database")
+    for words in (("resume", run), ("show", run)):
+        done = screening.archscout(*words, code=1)
+        done.refused(f"the store of '{run}' is damaged", f"'archscout repair {run}' saves what is sound", code=1)
+        named = rf"'{DATABASE}-wal' is broken in the middle, at byte [\d,]+;|event \d+ \(in '\w+'\) does not|\(past event \d+\)"
+        assert re.search(named, done.err), done.err
+        assert files() == before, "nothing should be changed"
+    saved = re.fullmatch(r"saved \d+ events with (\d+) results; .*'run.sqlite.damaged-1'\n", screening.archscout("repair", run).out)
+    assert saved and int(saved[1]) <= 12
+    assert {name: files()[name.replace(DATABASE, f"{DATABASE}.damaged-1")] for name in before} == before
+    screening.archscout("resume", run)
+    assert results(run) == undisturbed
+
+
+SHORT = """
+from dataclasses import dataclass
+from archscout.testing.problems import CountingSpace
+
+@dataclass(frozen=True)
+class Short(CountingSpace):
+    "Four decisions."
+
+    length: int = 4
+    name: str = "short"
+"""
+
+
+def test_rows_6_9_and_10_in_a_file_of_lines(archscout: Command, tmp_path: Path) -> None:
+    """What scores a whole space keeps its results in one: a full disk, half a line at the end, garbage in the middle."""
+    space = tmp_path / "space.py"
+    space.write_text(SHORT)
+
+    def words(name: str) -> list[object]:
+        return ["score", "--all", "--space", space, "--estimator", STRANGE, "--workers", 1, "--out", tmp_path / name, "--json"]
+
+    archscout(*words("straight.npz"))
+    part = tmp_path / "run.npz.part"
+    process = archscout.start(*words("run.npz"))
+    limit_files(process, 4_000)
+    said_full(end_of(process), part)
+    content = part.read_bytes()
+    assert 3_900 < len(content) <= 4_000 and content.endswith(b"\n"), "a line that did not fit is taken back"
+    part.write_bytes(content + b"c0ffee00 [half a li")
+    process = archscout.start(*words("run.npz"))
+    assert until(lambda: part.stat().st_size > len(content) + 500, process)
+    process.kill()
+    end_of(process)
+    whole = part.read_bytes()
+    assert whole.startswith(content)
+    lines = whole.splitlines(keepends=True)
+    lines[2] = b"garbage!!!" + lines[2][10:]
+    part.write_bytes(b"".join(lines))
+    done = archscout(*words("run.npz"), code=1)
+    assert done.err.splitlines()[-1] == (
+        f"archscout: line 3 of '{part}' is damaged; 'archscout repair {part}' saves what is before it"
+    )
+    assert part.read_bytes() == b"".join(lines)
+    assert archscout("repair", part).out == "saved 1 lines; the damaged file is kept as 'run.npz.part.damaged-1'\n"
+    assert part.read_bytes() == b"".join(lines[:2])
+    assert part.with_name("run.npz.part.damaged-1").read_bytes() == b"".join(lines)
+    archscout(*words("run.npz"))
+    one, other = (read_scores(tmp_path / name) for name in ("run.npz", "straight.npz"))
+    assert np.array_equal(one.values, other.values, equal_nan=True) and np.array_equal(one.choices, other.choices)
 
 
 def test_row_12_two_drivers(screening: Screening, undisturbed: bytes, tmp_path: Path) -> None:

@@ -12,30 +12,27 @@ from pathlib import Path
 
 import psutil
 import pytest
+from plugins.climbing import Climb
 
+from archscout.engine.budget import Budget
+from archscout.engine.drive import drive
+from archscout.store.log import MemoryLog
 from archscout.store.results import write_results
 from archscout.store.runs import RunStore
+from archscout.testing.drive import Shuffled
+from archscout.testing.problems import Sleeping, counting
 
+PLUGINS = Path(__file__).parent / "plugins"
 SCRIPT = """
 import signal, sys
 from pathlib import Path
-from archscout.core.draw import mutate, sample
-from archscout.core.moves import Propose
-from archscout.core.seeds import generator
 from archscout.engine.budget import Budget
 from archscout.engine.drive import drive
 from archscout.engine.executors import Pool
 from archscout.store.runs import RunStore
 from archscout.testing.problems import Sleeping, counting
-
-class Climb:
-    def search(self, problem, *, seed, state=None):
-        rng = generator(seed)
-        best, value = sample(problem.space, rng), -1.0
-        while True:
-            for seen in (yield Propose(mutate(problem.space, best, rng))):
-                if seen.value >= value:
-                    best, value = seen.architecture, seen.value
+sys.path.insert(0, sys.argv[6])
+from climbing import Climb
 
 def ended(number, frame):
     raise SystemExit(143)
@@ -60,7 +57,7 @@ class Runs:
         self.script.write_text(SCRIPT)
 
     def start(self, folder: Path, workers: int = 2, count: int = 40, pause: float = 0.05) -> subprocess.Popen[str]:
-        words = [str(self.script), str(folder), f"{folder}.trace", str(workers), str(count), str(pause)]
+        words = [str(self.script), str(folder), f"{folder}.trace", str(workers), str(count), str(pause), str(PLUGINS)]
         return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, start_new_session=True)
 
     def finish(self, folder: Path, **settings: int) -> bytes:
@@ -94,7 +91,7 @@ def straight(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return runs.finish(tmp_path_factory.mktemp("straight") / "run")
 
 
-def test_killed_at_random_moments(runs: Runs, straight: bytes, tmp_path: Path) -> None:
+def test_row_2_killed_at_random_moments(runs: Runs, straight: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     delays = random.Random(1)
     kills = 0
@@ -111,7 +108,9 @@ def test_killed_at_random_moments(runs: Runs, straight: bytes, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("numbers", "code"), [([signal.SIGINT], 130), ([signal.SIGINT, signal.SIGINT], None), ([signal.SIGTERM], 143)], ids=str
 )
-def test_interrupted(numbers: list[signal.Signals], code: int | None, runs: Runs, straight: bytes, tmp_path: Path) -> None:
+def test_rows_4_and_5_interrupted(
+    numbers: list[signal.Signals], code: int | None, runs: Runs, straight: bytes, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     with runs.start(folder) as driver:
         wait_for(driver, 10)
@@ -128,7 +127,7 @@ def test_interrupted(numbers: list[signal.Signals], code: int | None, runs: Runs
     assert runs.finish(folder) == straight
 
 
-def test_a_killed_worker_changes_nothing(runs: Runs, straight: bytes, tmp_path: Path) -> None:
+def test_row_3_a_killed_worker_changes_nothing(runs: Runs, straight: bytes, tmp_path: Path) -> None:
     with runs.start(tmp_path / "run") as driver:
         wait_for(driver, 10)
         psutil.Process(driver.pid).children()[0].kill()
@@ -136,8 +135,18 @@ def test_a_killed_worker_changes_nothing(runs: Runs, straight: bytes, tmp_path: 
     assert driver.returncode == 0 and results(tmp_path / "run") == straight
 
 
-def test_a_thousand_results_of_four_workers_are_a_thousand(runs: Runs, tmp_path: Path) -> None:
+def test_row_13_a_thousand_results_of_four_workers_are_a_thousand(runs: Runs, tmp_path: Path) -> None:
+    with runs.start(tmp_path / "run", workers=4, count=1000, pause=0) as driver:
+        wait_for(driver, 400)
+        driver.kill()
     runs.finish(tmp_path / "run", workers=4, count=1000, pause=0)
-    with RunStore.open(tmp_path / "run") as store:
-        seen = store.observations()
+    with RunStore.read(tmp_path / "run") as store:
+        seen, log = store.observations(), store.stage("screen")
         assert len(seen) == 1000 == len({row.move for row in seen})
+    again, executor = MemoryLog(), Shuffled(4)
+    again.moves, again.results, again.charges = list(log.moves), dict(log.results), dict(log.charges)
+    budget = Budget(evaluations=1000)
+    # verifies every move
+    drive(Climb(), {"main": Sleeping()}, counting(), seed=3, log=again, executor=executor, budget=budget)
+    assert executor.taken == 0, "everything that was recorded should be replayed"
+    assert (again.moves, again.results, again.answer) == (log.moves, log.results, log.answer)

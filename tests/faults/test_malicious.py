@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import struct
 import subprocess
@@ -148,7 +149,7 @@ def test_row_19_malicious_tables(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = subprocess.run(
         [sys.executable, "-c", READ, *map(str, paths)], capture_output=True, text=True, check=False, cwd=tmp_path,
-        env={"ARCHSCOUT_TABLES": str(tmp_path / "tables"), "PATH": ""},
+        env={**os.environ, "ARCHSCOUT_TABLES": str(tmp_path / "tables")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     *said, most = done.stdout.splitlines()

