@@ -21,9 +21,8 @@ from archscout.core.errors import UserError
 Edge = tuple[str, int]
 """(operation, source)."""
 SKIPS = ("skip_connect", "skip", "identity")
-WIDE_SHARE = Fraction(17, 20)
-SHALLOW = 3
-"""Most depth of the common pattern, whose width is at least `WIDE_SHARE` of the largest."""
+_WIDE, _SHALLOW = Fraction(17, 20), 3
+"""Least share of the largest width, and most depth, of the common pattern."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class Topology:
     @property
     def is_common_pattern(self) -> bool:
         """Whether the cell is wide and shallow, as those are that searches favour."""
-        return bool(self.nodes) and self.width >= WIDE_SHARE * len(self.nodes) and self.depth <= SHALLOW
+        return is_common(self.width, self.depth, len(self.nodes))
 
     @property
     def rank(self) -> tuple[Fraction, int]:
@@ -162,3 +161,8 @@ class Topology:
 
     def _with(self, nodes: object) -> Topology:
         return Topology(tuple(nodes), self.outputs, self.inputs, self.joined, self.weighted)  # type: ignore[arg-type]
+
+
+def is_common(width: Fraction, depth: int, nodes: int) -> bool:
+    """Whether a cell of so many nodes is wide and shallow: at least 85 % of the largest width, and at most 3 deep."""
+    return nodes > 0 and width >= _WIDE * nodes and depth <= _SHALLOW

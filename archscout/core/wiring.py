@@ -63,6 +63,13 @@ class Patterns:
         """The percentage that ranks lower, those that rank alike counted half; 50 is the mean over random cells."""
         return 100 * (1 - self.top_share(cell)) + 50 * self.share(lambda width, depth: (width, -depth) == cell.rank)
 
+    def shares(self, place: int) -> dict[float, float]:
+        """The share of the cells with each width (place 0) or depth (1)."""
+        found: defaultdict[float, float] = defaultdict(float)
+        for pattern, count in self.counts.items():
+            found[float(pattern[place])] += count / self.total
+        return dict(found)
+
     def mean(self) -> tuple[float, float]:
         """The mean width and depth."""
         width = sum(count * pattern[0] for pattern, count in self.counts.items()) / self.total
@@ -259,7 +266,7 @@ def _labelled(vertices: int, on_edges: bool, most: int, operations: int) -> Patt
         for place in np.flatnonzero(sums):
             wide, deep = divmod(int(place), vertices + 1)
             found[Fraction(wide, _PARTS), deep] += round(sums[place])
-    what = "cells, all that there are" if on_edges else f"matrices of {vertices} vertices"
+    what = "cells" if on_edges else f"matrices of {vertices} vertices"
     return Patterns(dict(found), what)
 
 
