@@ -1,7 +1,7 @@
 """What is to be said of a cell: how wide and deep it is, how unusual that is, and how else its operations could be connected.
 
-Definitions in `core.topology`. Variants of a cell (Shu, Wang and Cai 2020, arXiv 1909.09569): the same operations, connected as wide
-or as narrow as the space can, or at random; and, to see how much operations matter, the same connections with random operations.
+Definitions in `core.topology`. Variants of a cell (Shu, Wang and Cai 2020, arXiv 1909.09569): the same operations, connected as
+wide or as narrow as the space can, or at random; and, to see how much operations matter, the same connections with random ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Concat = Literal["keep", "all"]
 
 @dataclass(frozen=True)
 class Variant:
-    """Cells that differ from others in their connections or operations. architecture: None where they belong to no space of ours."""
+    """Cells that differ from others in connections or operations. architecture: None where they belong to no space of ours."""
 
     name: str
     cells: Cells
@@ -57,7 +57,9 @@ class Explained:
         """
         found: list[Variant] = []
         for name, widest in (("widest", True), ("narrowest", False)):
-            cells = {part: self.wiring.extreme(cell, widest=widest, accept=self._accepts(part)) for part, cell in self.cells.items()}
+            cells = {
+                part: self.wiring.extreme(cell, widest=widest, accept=self._accepts(part)) for part, cell in self.cells.items()
+            }
             self._add(found, name, cells, concat)
         number = 0
         for draw in range(4 * random):
@@ -91,7 +93,10 @@ class Explained:
             assert isinstance(self.space, CellSpace)
             made = Variant(name, self.space.topologies(architecture), architecture)
         else:
-            every = {part: replace(cell, outputs=tuple(range(cell.inputs, cell.inputs + len(cell.nodes)))) for part, cell in known.items()}
+            every = {
+                part: replace(cell, outputs=tuple(range(cell.inputs, cell.inputs + len(cell.nodes))))
+                for part, cell in known.items()
+            }
             made = Variant(name, every if concat == "all" else known)
         if made.cells == self.cells or any(made.cells == other.cells for other in found):
             return False
@@ -113,7 +118,9 @@ def explained_cells(cells: Cells) -> Explained:
     """Cells of two inputs and two edges a node, compared with all of so many nodes; sources repeat where they do in these."""
     sizes = {len(cell.nodes) for cell in cells.values()}
     if len(sizes) > 1:
-        raise UserError(f"both cells should have as many nodes, but {' and '.join(map(str, sorted(sizes)))} came; give one of them twice")
+        raise UserError(
+            f"both cells should have as many nodes, but {' and '.join(map(str, sorted(sizes)))} came; give one of them twice"
+        )
     distinct = all(len({source for _, source in node}) == len(node) for cell in cells.values() for node in cell.nodes)
     operations = sorted({operation for cell in cells.values() for operation, _, _ in cell.edges})
     wiring = Sources(tuple(operations), sizes.pop(), distinct=distinct)

@@ -1,8 +1,8 @@
 """Published cells of spaces that are not among ours, by name.
 
-As the code of Shu, Wang and Cai (2020, arXiv 1909.09569) lists them, after the papers on NASNet (Zoph et al. 2018, arXiv
-1707.07012), AmoebaNet (Real et al. 2019, arXiv 1802.01548), ENAS (Pham et al. 2018, arXiv 1802.03268) and SNAS with a mild constraint
-(Xie et al. 2019, arXiv 1812.09926). A cell is written node by node as operations with their sources, then what its output joins.
+As Shu, Wang and Cai (2020, arXiv 1909.09569) publish them, after the papers on NASNet (Zoph et al. 2018, arXiv 1707.07012),
+AmoebaNet (Real et al. 2019, arXiv 1802.01548), ENAS (Pham et al. 2018, arXiv 1802.03268) and SNAS with a mild constraint (Xie et
+al. 2019, arXiv 1812.09926). A cell is written node by node as operations with their sources, then what its output joins.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What can be read from a loss surface on a grid, and from a curve of losses by epoch.
 
-Surfaces are (N, N), the rows along the first direction; the axis (N,) is that of both. Losses that are no number count as very high.
-Compare shapes, not losses: every network has directions of its own.
+Surfaces are (N, N), the rows along the first direction; the axis (N,) is that of both. Losses that are no number count as very
+high. Compare shapes, not losses: every network has directions of its own.
 """
 
 from __future__ import annotations

@@ -28,16 +28,22 @@ def explain(
     landscape: Annotated[
         int, typer.Option(help="train a small network, and map the loss around it on so many points along each axis, such as 9")
     ] = 0,
-    deep: Annotated[bool, typer.Option("--deep", help="the whole study: variants trained alike, losses and gradients around")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="the whole study: variants trained alike, losses and gradients around")
+    ] = False,
     variants: Annotated[int, typer.Option(help="random connections of the same operations", min=0)] = 2,
     concat: Annotated[
         Literal["keep", "all"], typer.Option(help="what outputs of variants join, where no space of ours decides it")
     ] = "keep",
-    epochs: Annotated[int | None, typer.Option(help="of the trainings; 0 for networks as drawn; by default 5, deep 10", min=0)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="of the trainings; 0 for networks as drawn; by default 5, deep 10", min=0)
+    ] = None,
     data: Annotated[str | None, typer.Option(help="the images; by default bundled, or those of the run")] = None,
     image_size: Annotated[str, typer.Option(help="to which images are brought: pixels, or auto for their own")] = "16",
     data_dir: DataDir = None,
-    minutes: Annotated[float | None, typer.Option(help="start nothing further after so long; the same command goes on", min=0)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="start nothing further after so long; the same command goes on", min=0)
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="instead of an architecture: what this strategy finds, over --seeds")] = None,
     table: Annotated[str | None, typer.Option(help="with --strategy: search on a recorded benchmark")] = None,
     dataset: Annotated[str, typer.Option(help="with --table: the recorded data set")] = "cifar10",
@@ -59,8 +65,8 @@ def explain(
         if landscape or deep or epochs is not None:
             raise UserError("--landscape, --deep and --epochs look at one architecture, not at a strategy; leave them out")
         facts = _strategy(
-            strategy, table, dataset, space, estimator, queries, seeds or 20, seed, data or "bundled", image_size, data_dir, minutes,
-            out, words, command,
+            strategy, table, dataset, space, estimator, queries, range(seed, seed + (seeds or 20)), data or "bundled", image_size,
+            data_dir, minutes, out, words, command,
         )  # fmt: skip
         from archscout.explaining.bias import lines as bias_lines
 
@@ -116,7 +122,7 @@ def _ends(facts: dict[str, Any]) -> list[str]:
 
 
 def _strategy(
-    strategy: str, table: str | None, dataset: str, space: str | None, estimator: str, queries: int, seeds: int, seed: int, data: str,
+    strategy: str, table: str | None, dataset: str, space: str | None, estimator: str, queries: int, seeds: range, data: str,
     image_size: str, data_dir: Path | None, minutes: float | None, out: Path | None, words: dict[str, str], command: str,
 ) -> dict[str, Any]:  # fmt: skip
     """What a strategy finds over many seeds."""
@@ -133,7 +139,9 @@ def _strategy(
     from archscout.explaining.together import opened_task
 
     if (table is None) == (space is None):
-        raise UserError("a strategy searches in a space: give --table (a recorded benchmark, such as nas201) or --space (such as darts)")
+        raise UserError(
+            "a strategy searches in a space: give --table (a recorded benchmark, such as nas201) or --space (such as darts)"
+        )
     deadline = inf if minutes is None else monotonic() + 60 * minutes
     made = questions.strategy_of(strategy, words)
     home = questions.space_of(questions.table_of(table).facts.space if table is not None else str(space), words)
@@ -143,13 +151,20 @@ def _strategy(
     judges = {"main": questions.judge_of(judge, words, table=table, dataset=dataset, epochs=None)}
     task = opened_task(data, image_size, data_dir, words)
     problem = Problem(home, task)
-    judges = questions.fitted(judges, problem, seed)
-    asked = Hunt(strategy, made, problem, judges, Budget(evaluations=queries, judges=("main",)), range(seed, seed + seeds))
+    judges = questions.fitted(judges, problem, seeds.start)
+    asked = Hunt(strategy, made, problem, judges, Budget(evaluations=queries, judges=("main",)), seeds)
     folder = out or Path("runs") / f"explain-{strategy}-{home.name}"
     found = hunt(asked, folder / "runs", lambda: monotonic() > deadline)
     if not found:
         raise UserError("the time was up before the first run was done; give more --minutes")
-    facts = {"strategy": strategy, "space": home.name, "table": table, "seeds": seeds, **bias(home, found), "complete": len(found) == seeds}
+    facts = {
+        "strategy": strategy,
+        "space": home.name,
+        "table": table,
+        "seeds": len(seeds),
+        **bias(home, found),
+        "complete": len(found) == len(seeds),
+    }
     facts["page"] = None
     if out is not None:
         facts["page"] = str(write_page(out, render_bias(facts, patterns_of(home), command), facts, command))

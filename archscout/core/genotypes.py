@@ -1,6 +1,7 @@
-"""Published texts of cells, read without running them: `Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), ...)`.
+"""Published texts of cells, read without running them.
 
-Only literals are evaluated, and `range(a, b)` of literals.
+`Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))`. Only literals are
+evaluated, and `range(a, b)` of literals.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Shu, Wang and Cai 2020 (arXiv 1909.09569). With level 0 for the inputs and f(v) the share of a node's edges that come from inputs:
 
-    level(v) = 1 + max over sources u of level(u)      width = c * sum over nodes of f(v)      depth = 1 + max over nodes of level(v)
+    level(v) = 1 + max over sources u of level(u)
+    width = c * sum over nodes of f(v)      depth = 1 + max over nodes of level(v)
 
 so that depth counts the edges of the longest path, the one into the output included. Widths are told in multiples of c, the
 channels of a node. Where the last node is the output itself (NAS-Bench-201), depth is its level.
@@ -93,7 +94,9 @@ class Topology:
     @cached_property
     def depth(self) -> int:
         """Edges on the longest path."""
-        return max((self.levels[node] for node in range(self.inputs, len(self.levels))), default=0) + 1 if self.joined else self.ends
+        return (
+            max((self.levels[node] for node in range(self.inputs, len(self.levels))), default=0) + 1 if self.joined else self.ends
+        )
 
     @property
     def ends(self) -> int:

@@ -1,7 +1,7 @@
 """How the cells of a space may be connected: which patterns there are, how often, the extreme ones, and random ones.
 
-Two kinds are enough. In cells of `Sources` every node chooses a fixed number of sources among the nodes before it (DARTS, NAO, ENAS).
-In cells of `Graph` every edge is there or not (NAS-Bench-101 and 201, TransNAS-Bench-101).
+Two kinds are enough. In cells of `Sources` every node chooses a fixed number of sources among the nodes before it (DARTS, NAO). In
+cells of `Graph` every edge is there or not (NAS-Bench-101 and 201, TransNAS-Bench-101).
 
 Random means drawn as the space is drawn from. Patterns are counted exactly: those of `Sources` node by node, since what a new node
 adds to width and depth depends only on how many nodes have which level; those of `Graph` by going through all sets of edges.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import comb
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from archscout.core.topology import Topology
 
 Accept = Callable[[Topology], bool]
 """Whether a space holds a cell."""
+Listed = tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]
+"""Codes of sets of edges, widths in sixtieths, depths."""
 _PARTS = 60
 """Shares of up to six edges are whole numbers of sixtieths."""
 _BLOCK = 1 << 17
@@ -189,7 +191,7 @@ class Graph:
         drawn = [str(operation) for operation in rng.choice(self.operations, len(cell.nodes))]
         return cell.with_operations(tuple(drawn[node - cell.inputs] for _, _, node in cell.edges))
 
-    def _candidates(self, cell: Topology) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int8]]:
+    def _candidates(self, cell: Topology) -> Listed:
         """All sets of as many edges without dead vertices: their codes, widths and depths."""
         if self.on_edges:
             return _whole(self.vertices, True, len(cell.edges), False)
@@ -271,7 +273,7 @@ def _labelled(vertices: int, on_edges: bool, most: int, operations: int) -> Patt
 
 
 @lru_cache
-def _whole(vertices: int, on_edges: bool, edges: int, every: bool) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int8]]:
+def _whole(vertices: int, on_edges: bool, edges: int, every: bool) -> Listed:
     """Codes, widths and depths of all sets of so many edges that lie on paths; every: which leave out no vertex."""
     size = len(_pairs(vertices))
     parts = []
@@ -284,7 +286,7 @@ def _whole(vertices: int, on_edges: bool, edges: int, every: bool) -> tuple[NDAr
     return codes, width, depth
 
 
-def _measured(codes: NDArray[np.int64], vertices: int, on_edges: bool) -> tuple[NDArray[np.int8], ...]:
+def _measured(codes: NDArray[np.int64], vertices: int, on_edges: bool) -> tuple[NDArray[Any], ...]:
     """Of graphs whose bits are edges (N,): edges; edges and vertices on paths; width in sixtieths; depth; 0 without a path."""
     pairs, last = _pairs(vertices), vertices - 1
     edge = {pair: (codes >> place & 1).astype(np.int8) for place, pair in enumerate(pairs)}
@@ -312,5 +314,3 @@ def _measured(codes: NDArray[np.int64], vertices: int, on_edges: bool) -> tuple[
         if node < last or on_edges:
             width += parts[coming] * direct
     return total, whole, sum(live[1:], live[0].copy()), width, depths[last]
-
-

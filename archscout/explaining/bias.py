@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,13 @@ class Hunt:
     def record(self, seed: int) -> dict[str, Any]:
         """What a run's folder belongs to."""
         return {
-            "strategy": plain_record(self.strategy), "space": plain_record(self.problem.space), "data": self.problem.task.fingerprint,
-            "judges": {name: plain_record(judge) for name, judge in self.judges.items()}, "budget": asdict(self.budget), "seed": seed,
-        }  # fmt: skip
+            "strategy": plain_record(self.strategy),
+            "space": plain_record(self.problem.space),
+            "data": self.problem.task.fingerprint,
+            "judges": {name: plain_record(judge) for name, judge in self.judges.items()},
+            "budget": asdict(self.budget),
+            "seed": seed,
+        }
 
     def run(self, seed: int, folder: Path) -> Architecture:
         """The answer of one run, made or gone on with."""
@@ -93,7 +98,7 @@ def bias(space: CellSpace, found: Mapping[int, Architecture]) -> dict[str, Any]:
             "percentile": _told(ranks, 50.0),
             "common_pattern": {
                 "share": sum(cell.is_common_pattern for cell in own) / len(own),
-                "random": patterns.share(lambda width, depth, nodes=len(own[0].nodes): is_common(width, depth, nodes)),
+                "random": patterns.share(partial(is_common, nodes=len(own[0].nodes))),
             },
             "skip_edges": sum(cell.is_skip(operation) for cell in own for operation, _, _ in cell.edges) / len(own),
         }
@@ -135,5 +140,3 @@ def _told(values: Sequence[float], random: float) -> dict[str, Any]:
 def _number(part: Mapping[str, Any]) -> str:
     shown = f"{part['mean']:.2f}"
     return shown if part["interval"] is None else f"{shown} [{part['interval'][0]:.2f}, {part['interval'][1]:.2f}]"
-
-

@@ -66,9 +66,13 @@ def render_bias(facts: Mapping[str, Any], patterns: Patterns, command: str) -> s
         head = [Cell("Cell"), Cell("Found", "n"), Cell("95 % interval", "n"), Cell("Random cells", "n")]
         rows = [_bias_row(part, cell[part]) for part in ("width", "depth", "percentile")]
         common = cell["common_pattern"]
-        rows.append([Cell("common pattern"), Cell(percent(common["share"]), "n"), Cell("", "n"), Cell(percent(common["random"]), "n")])
+        rows.append(
+            [Cell("common pattern"), Cell(percent(common["share"]), "n"), Cell("", "n"), Cell(percent(common["random"]), "n")]
+        )
         sections.append(
-            Section(f"The cell '{name}'", "", side_by_side(pictures), [("searched", "found"), ("random", "random cells")], head, rows)
+            Section(
+                f"The cell '{name}'", "", side_by_side(pictures), [("searched", "found"), ("random", "random cells")], head, rows
+            )
         )
     sections.append(
         Section(
@@ -90,22 +94,29 @@ def lines(
     facts: Mapping[str, Any], found: Explained | None, variants: Sequence[Variant], study: Mapping[str, Any] | None
 ) -> list[str]:  # fmt: skip
     """For a terminal."""
-    text = [f"{facts['subject']}" + (f" ({facts['architecture']})" if facts["architecture"] not in (None, facts["subject"]) else "")]
+    text = [
+        f"{facts['subject']}" + (f" ({facts['architecture']})" if facts["architecture"] not in (None, facts["subject"]) else "")
+    ]
     if found is not None:
         for name, cell in found.cells.items():
             text.append(f"  {sentence(name, cell, found.patterns)}{'' if found.patterns.exact else ' (a sample)'}")
             path = " -> ".join(map(str, (*cell.longest_path, *(["out"] if cell.joined else []))))
             free = facts[name]["param_free_share"]
-            text.append(f"  {'':8}longest path {path}; {facts[name]['skip_edges']} skips; {free:.0%} of the edges without parameters")
+            text.append(
+                f"  {'':8}longest path {path}; {facts[name]['skip_edges']} skips; {free:.0%} of the edges without parameters"
+            )
         for variant in variants:
             shown = ", ".join(f"{name} {multiple(cell.width)} and {cell.depth}" for name, cell in variant.cells.items())
             dead = sum(len(cell.dead) for cell in variant.cells.values())
-            text.append(f"  {variant.name:18}{shown}{f'; {dead} dead nodes' if dead else ''}  {variant.architecture or ''}".rstrip())
+            text.append(
+                f"  {variant.name:18}{shown}{f'; {dead} dead nodes' if dead else ''}  {variant.architecture or ''}".rstrip()
+            )
     for network in study["networks"] if study is not None else ():
         text.append(f"  {network['name']:18}{_network_line(network)}")
     for name, value in ((study or {}).get("correlations") or {}).items():
         if name != "networks":
-            text.append(f"  {name}: Spearman's rho {_text(value['spearman'])}, 95 % {_text(value['interval'][0])} to {_text(value['interval'][1])}")
+            low, high = map(_text, value["interval"])
+            text.append(f"  {name}: Spearman's rho {_text(value['spearman'])}, 95 % {low} to {high}")
     return text
 
 
@@ -152,7 +163,12 @@ def _unusual(found: Explained) -> Section:
 
 
 def _variants(found: Explained, variants: Sequence[Variant]) -> Section:
-    head = [Cell("Variant"), *(Cell(name, "n", "width and depth") for name in found.cells), Cell("Dead nodes", "n"), Cell("Architecture")]
+    head = [
+        Cell("Variant"),
+        *(Cell(name, "n", "width and depth") for name in found.cells),
+        Cell("Dead nodes", "n"),
+        Cell("Architecture"),
+    ]
     rows = []
     for variant in variants:
         shown = [Cell(f"{multiple(cell.width)}, {cell.depth}", "n") for cell in variant.cells.values()]
@@ -185,9 +201,9 @@ def _trained(study: Mapping[str, Any]) -> Section:
     settings = study["settings"]
     sub = (
         f"All with one recipe, {settings['epochs']} passes over at most {settings['train_images']:,} training images of "
-        f"{study['data']['name']}; losses and errors are those of at most {settings['valid_images']:,} validation images. Basin: share of "
-        "the surface below its lowest loss plus 1. Roundness: the smaller curvature over the larger. Variation: of the logarithm of the "
-        "loss, over the whole surface."
+        f"{study['data']['name']}; losses and errors are those of at most {settings['valid_images']:,} validation images. Basin: "
+        "share of the surface below its lowest loss plus 1. Roundness: the smaller curvature over the larger. Variation: of the "
+        "logarithm of the loss, over the whole surface."
     )
     found = study.get("correlations")
     if found:
@@ -215,7 +231,12 @@ def _convergence(study: Mapping[str, Any]) -> Section | None:
     legend = [("searched", "the cell itself (bold), and the widest"), ("baseline", "the narrowest"), ("random", "others")]
     plot = curves(drawn, "epoch", "validation loss", y_format=short)
     dots = [
-        Dot(next(iter(network["cells"].values()))["width"], network["final_error"], roles.get(network["name"], "random"), network["name"])
+        Dot(
+            next(iter(network["cells"].values()))["width"],
+            network["final_error"],
+            roles.get(network["name"], "random"),
+            network["name"],
+        )
         for network in study["networks"]
         if network.get("cells") and network.get("final_error") is not None
     ]
@@ -227,15 +248,19 @@ def _convergence(study: Mapping[str, Any]) -> Section | None:
 
 def _landscapes(study: Mapping[str, Any]) -> Section | None:
     return _surfaces(
-        study, "landscape", "The loss around them", _HOW_READ, lambda name, found: contour_picture(found["axis"], found["loss"][0], name)
+        study,
+        "landscape",
+        "The loss around them",
+        _HOW_READ,
+        lambda name, found: contour_picture(found["axis"], found["loss"][0], name),
     )
 
 
 def _noise(study: Mapping[str, Any]) -> Section | None:
     settings = study["settings"]
     sub = (
-        f"The variance of the gradient over {settings['batches']} minibatches of {settings['batch']} images, on the same planes. It "
-        "scales with the norm of the gradient, so compare how it rises."
+        f"The variance of the gradient over {settings['batches']} minibatches of {settings['batch']} images, on the same planes. "
+        "It scales with the norm of the gradient, so compare how it rises."
     )
     return _surfaces(
         study, "noise", "The noise of their gradients", sub,
@@ -257,5 +282,3 @@ def _bias_row(part: str, facts: Mapping[str, Any]) -> list[Cell]:
 
 def _text(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
-
-

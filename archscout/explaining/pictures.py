@@ -1,4 +1,4 @@
-"""Pictures of cells, patterns and surfaces as inline SVG. Colours are those of the page's style sheet, so they follow light and dark."""
+"""Pictures of cells, patterns and surfaces as inline SVG, whose colours are those of the page's style sheet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from archscout.report.words import short
 
 Floats = NDArray[np.float64]
 Point = tuple[float, float]
-_COLUMN, _ROW, _RADIUS = 168, 74, 17
+_COLUMN, _ROW, _RADIUS = 186, 74, 17
 _SHORT = {
     "skip_connect": "skip", "identity": "identity", "max_pool_3x3": "max 3", "avg_pool_3x3": "mean 3", "sep_conv_3x3": "sep 3",
     "sep_conv_5x5": "sep 5", "sep_conv_7x7": "sep 7", "dil_conv_3x3": "dil 3", "dil_conv_5x5": "dil 5", "nor_conv_1x1": "conv 1",
@@ -52,14 +52,18 @@ def cell_picture(cell: Topology, name: str) -> Markup:
             place[node] = 34 + level * _COLUMN, 30 + (number + (tallest - len(nodes)) / 2) * _ROW + (level % 2) * 16
     height = 30 + tallest * _ROW
     width = 68 + max(columns) * _COLUMN
-    parts = []
+    parts, labels = [], []
     taken: defaultdict[tuple[int, int], int] = defaultdict(int)
-    for operation, source, node in cell.edges:
+    for number, (operation, source, node) in enumerate(cell.edges):
         turn = taken[source, node]
         taken[source, node] += 1
-        parts.append(_arrow(place[source], place[node], _SHORT.get(operation, operation), turn, node in cell.live))
+        order = sum(node == other for _, _, other in cell.edges[:number])
+        arrow, label = _arrow(place[source], place[node], _SHORT.get(operation, operation), turn, node in cell.live, order)
+        parts.append(arrow)
+        labels.append(label)
     if output is not None:
-        parts += [_arrow(place[node], place[output], "", 0, True) for node in cell.outputs]
+        parts += [_arrow(place[node], place[output], "", 0, True)[0] for node in cell.outputs]
+    parts += labels
     for node, (x, y) in place.items():
         pale = "" if node < cell.inputs or node in cell.live or node == output else ";opacity:.35"
         kind = "var(--baseline)" if node < cell.inputs else "var(--good)" if node == output else "var(--searched)"
@@ -71,21 +75,24 @@ def cell_picture(cell: Topology, name: str) -> Markup:
     return _svg(parts, f"The cell '{name}': width {float(cell.width):g}, depth {cell.depth}", width, height)
 
 
-def _arrow(start: Point, end: Point, label: str, turn: int, live: bool) -> str:
+def _arrow(start: Point, end: Point, label: str, turn: int, live: bool, order: int = 0) -> tuple[str, str]:
+    """The arrow, and its label.
+
+    turn, order: how many edges between the same nodes, and into the same node, were drawn before.
+    """
     (x1, y1), (x2, y2) = (start[0] + _RADIUS, start[1]), (end[0] - _RADIUS - 4, end[1])
-    bend = 26 * turn + (0 if abs(x2 - x1) < _COLUMN else 0.06 * (x2 - x1))
-    middle = (x1 + x2) / 2
+    bend, middle = 26 * turn + max(0.0, 0.06 * (x2 - x1 - _COLUMN)), (x1 + x2) / 2
     path = f"M{x1} {y1:.1f}C{middle:.1f} {y1 + bend:.1f} {middle:.1f} {y2 + bend:.1f} {x2} {y2:.1f}"
     pale = "" if live else ";opacity:.35"
-    at = y1 * 0.4 + y2 * 0.6 + 0.75 * bend
-    text = (
-        f'<text class="tick middle" x="{x1 * 0.42 + x2 * 0.58:.1f}" y="{at - 3:.1f}" '
-        f'style="paint-order:stroke;stroke:var(--page);stroke-width:4px{pale}">{escape(label)}</text>'
-        if label
-        else ""
-    )
+    text = ""
+    if label:
+        t = (0.72, 0.5, 0.61)[order % 3]  # labels of edges into one node side by side
+        x = (1 - t) ** 3 * x1 + 3 * (1 - t) * t * middle + t**3 * x2
+        y = (1 - t) ** 2 * (1 + 2 * t) * y1 + t**2 * (3 - 2 * t) * y2 + 3 * (1 - t) * t * bend
+        halo = "paint-order:stroke;stroke:var(--page);stroke-width:4px"
+        text = f'<text class="tick middle" x="{x:.1f}" y="{y + 4:.1f}" style="{halo}{pale}">{escape(label)}</text>'
     head = f'<path d="M{x2} {y2 - 4:.1f}l6 4l-6 4z" style="fill:var(--faint){pale}"/>'
-    return f'<path d="{path}" style="fill:none;stroke:var(--faint);stroke-width:1.4{pale}"/>{head}{text}'
+    return f'<path d="{path}" style="fill:none;stroke:var(--faint);stroke-width:1.4{pale}"/>{head}', text
 
 
 def pattern_picture(patterns: Patterns, found: Mapping[str, Topology]) -> Markup:
@@ -113,7 +120,8 @@ def pattern_picture(patterns: Patterns, found: Mapping[str, Topology]) -> Markup
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{min(step, rows) * 0.46:.1f}" style="fill:none;stroke:var(--searched);'
             f'stroke-width:3"><title>{escape(name)}</title></circle>'
-            f'<text class="tick middle" x="{x:.1f}" y="{y + 4:.1f}" style="fill:var(--ink)">{escape(name)}</text>'
+            f'<text class="tick middle" x="{x:.1f}" y="{y + 4:.1f}" style="fill:var(--ink);font-weight:600;paint-order:stroke;'
+            f'stroke:var(--page);stroke-width:4px">{escape(name)}</text>'
         )
     every = max(1, -(-len(widths) // 16))
     for width in widths[::every]:
@@ -156,7 +164,9 @@ def contour_picture(axis: Sequence[float], surface: ArrayLike, name: str) -> Mar
     parts = _cells(axis, (logs - low) / max(high - low, 1e-12), [f"{value:.4g}" for value in np.exp(logs).ravel()])
     at = _scale(axis)
     for level in np.linspace(low, high, _LEVELS + 2)[1:-1]:
-        path = "".join(f"M{at(a):.1f} {at(b, True):.1f}L{at(c):.1f} {at(d, True):.1f}" for (a, b), (c, d) in lines_at(axis, logs, float(level)))
+        path = "".join(
+            f"M{at(a):.1f} {at(b, True):.1f}L{at(c):.1f} {at(d, True):.1f}" for (a, b), (c, d) in lines_at(axis, logs, float(level))
+        )
         if path:
             value = short(float(np.exp(level)))
             parts.append(f'<path d="{path}" style="fill:none;stroke:var(--ink);stroke-opacity:.65"><title>{value}</title></path>')
@@ -231,7 +241,8 @@ def _cells(axis: Sequence[float], shade: Floats, texts: Sequence[str]) -> list[s
             opacity = 0.06 + 0.84 * float(shade[i, j])
             parts.append(
                 f'<rect class="cell" x="{at(a) - step / 2:.2f}" y="{at(b, True) - step / 2:.2f}" width="{step + 0.3:.2f}" '
-                f'height="{step + 0.3:.2f}" fill-opacity="{opacity:.3f}"><title>{a:.3g}, {b:.3g}: {texts[i * len(axis) + j]}</title></rect>'
+                f'height="{step + 0.3:.2f}" fill-opacity="{opacity:.3f}">'
+                f"<title>{a:.3g}, {b:.3g}: {texts[i * len(axis) + j]}</title></rect>"
             )
     return parts
 

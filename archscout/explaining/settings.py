@@ -19,14 +19,14 @@ class Study:
 
     epochs: int = 5
     seeds: int = 1
-    train_images: int = 4096
-    valid_images: int = 2048
+    train_images: int = 2048
+    valid_images: int = 1024
     grid: int = 9
     reach: float = 1.0
     pairs: int = 1
     images: int = 512
     noise_grid: int = 5
-    batches: int = 20
+    batches: int = 10
     batch: int = 64
 
     def __post_init__(self) -> None:

@@ -49,6 +49,7 @@ RECIPE = Recipe(
 """As Shu, Wang and Cai train: SGD with momentum 0.9, gradients clipped at 5, no drop-path, no auxiliary head."""
 _CHANNELS, _DEPTH, _MACS = 8, 5, 2_000_000
 _SETTLING = 10
+_LEAST = 1e-30
 _BACKWARD = 4.0
 """What a gradient costs, in forward passes."""
 Correlated = Mapping[str, Sequence[float]]
@@ -79,7 +80,8 @@ class Question:
     def record(self) -> dict[str, Any]:
         """What the file of its numbers belongs to."""
         return {
-            "space": plain_record(self.space), "data": self.task.fingerprint, "study": asdict(self.study), "recipe": self.recipe.record(),
+            "space": plain_record(self.space), "data": self.task.fingerprint, "study": asdict(self.study),
+            "recipe": self.recipe.record(),
             "members": [[one.name, str(one.architecture), one.seen, one.network is not None] for one in self.members],
             "seed": self.seed, "device": self.device, "archscout": versions()["archscout"],
         }  # fmt: skip
@@ -107,7 +109,10 @@ def prepared(task: Task, study: Study) -> Task:
             f"networks are trained and looked at on images, but the data are a task of {task.kind.name}; "
             "leave out --landscape and --deep, or give other --data"
         )
-    splits = {"train": some(task.splits["train"], study.train_images, 0), "valid": some(task.splits["valid"], study.valid_images, 0)}
+    splits = {
+        "train": some(task.splits["train"], study.train_images, 0),
+        "valid": some(task.splits["valid"], study.valid_images, 0),
+    }
     return replace(task, splits=splits, fingerprint=f"{task.fingerprint} {study.train_images} {study.valid_images}")
 
 
@@ -166,7 +171,11 @@ class _Sitting:
             "settings": asdict(self.study),
             "recipe": asdict(self.question.recipe),
             "space": plain_record(self.question.space),
-            "data": {"name": self.question.task.name, "shape": list(self.question.task.shape), "fingerprint": self.question.task.fingerprint},
+            "data": {
+                "name": self.question.task.name,
+                "shape": list(self.question.task.shape),
+                "fingerprint": self.question.task.fingerprint,
+            },
             "seed": self.question.seed,
             "networks": found,
             "correlations": correlations(found),
@@ -276,7 +285,7 @@ class _Sitting:
         valid: ImageSplit = self.question.task.splits["valid"]
         size = self.study.batches, self.study.batch
         x, y = self._taken(generator(self.question.seed, "noise batches").integers(len(valid), size=size).ravel())
-        return x.unflatten(0, size), y.unflatten(0, size)
+        return x.reshape(*size, *x.shape[1:]), y.reshape(size)
 
     def _taken(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Tensor, Tensor]:
         valid: ImageSplit = self.question.task.splits["valid"]
@@ -329,22 +338,23 @@ class _Sitting:
         surfaces = self._surfaces("noise", member.name, self.study.noise_grid)[:1] if self.study.noise_grid else []
         if not surfaces:
             return None
-        values = np.array(surfaces[0])
-        ratio = values[..., 0] / np.maximum(values[..., 1], 1e-30)
-        middle = self.study.noise_grid // 2
+        variance, square = np.moveaxis(np.array(surfaces[0]), 2, 0)
+        ratio, middle = variance / np.maximum(square, _LEAST), self.study.noise_grid // 2
+        centre, around = float(variance[middle, middle]), _geometric(variance)
         return {
             "axis": self.study.noise_axis(),
-            "variance": _plain(values[..., 0]),
+            "variance": _plain(variance),
             "ratio": _plain(ratio),
-            "mean_variance": _number(values[..., 0].mean()),
-            "centre_variance": _number(values[middle, middle, 0]),
-            "rise": _number(values[..., 0].mean() / max(values[middle, middle, 0], 1e-30)),
-            "mean_ratio": _number(ratio.mean()),
+            "centre_variance": _number(centre),
+            "mean_variance": around,
+            "rise": None if around is None else around / max(centre, _LEAST),
+            "centre_ratio": _number(float(ratio[middle, middle])),
+            "mean_ratio": _geometric(ratio),
         }
 
 
 def correlations(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Spearman's rho of width and depth of the (first) cells with how networks of equal operations converge and end, with intervals.
+    """Spearman's rho of width and depth of the (first) cells with how networks of equal operations converge and end; intervals.
 
     Signs are turned so that what the paper expects is positive: wide cells have a small area and a small final error, deep ones a
     large area. None where fewer than four networks tell.
@@ -372,6 +382,12 @@ def reached(networks: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
     curves = {one["name"]: [point["loss"] for point in one["curves"][0]] for one in networks if one["curves"]}
     level = max((min(losses) for losses in curves.values()), default=0.0)
     return {name: epochs_to(losses, level) for name, losses in curves.items()}
+
+
+def _geometric(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+    """The geometric mean, which the corners of a plane do not decide alone."""
+    known = values[np.isfinite(values)]
+    return _number(float(np.exp(np.log(np.maximum(known, _LEAST)).mean()))) if len(known) else None
 
 
 def _plain(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[list[float | None]]:

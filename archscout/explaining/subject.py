@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,9 +55,9 @@ class Subject:
 
 def subject_of(text: str, space: str | None = None, settings: Mapping[str, str] | None = None) -> Subject:
     """A run folder, an architecture, a published text, or a published name. Raises UserError, RunError."""
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        return _of_run(folder, space)
+    folder = os.path.expanduser(text)
+    if os.path.isdir(folder):  # unlike Path.is_dir, not an error for a genotype, which is longer than names of files may be
+        return _of_run(Path(folder), space)
     if space is None and (cells := published_cells(text)) is not None:
         return Subject(NAMES[text.strip().lower()], cells=cells)
     try:
@@ -65,7 +66,9 @@ def subject_of(text: str, space: str | None = None, settings: Mapping[str, str] 
         if space is not None or "recurrent" in text or (cells := cells_of(text)) is None:
             raise
         if settings:
-            raise UserError(f"these cells are of no space of ours, so that --set {next(iter(settings))} has no meaning") from refused
+            raise UserError(
+                f"these cells are of no space of ours, so that --set {next(iter(settings))} has no meaning"
+            ) from refused
         return Subject("genotype", cells=cells)
 
 

@@ -21,7 +21,7 @@ from archscout.nn.recipe import Recipe
 from archscout.store.files import checked_folder
 
 ITSELF, OF_THE_RUN = "as it is", "as the run trained it"
-_DEEP = {"epochs": 10, "pairs": 3}
+_DEEP = {"epochs": 10, "pairs": 3, "train_images": 4096, "valid_images": 2048, "batches": 20}
 
 
 def opened_task(data: str, image_size: str, data_dir: Path | None, settings: Mapping[str, str], seed: int = 0) -> Task:
@@ -54,8 +54,8 @@ def examined(
     space, architecture = subject.space, subject.architecture
     if space is None or architecture is None:
         raise UserError(
-            f"'{subject.name}' is of a space whose networks archscout does not build; leave out --landscape and --deep, or give cells of "
-            "darts or nao-cell"
+            f"'{subject.name}' is of a space whose networks archscout does not build; leave out --landscape and --deep, or give "
+            "cells of darts or nao-cell"
         )
     study = study_of(chosen, settings, deep)
     recipe: Recipe = replace(RECIPE, **settings_of("recipe", settings, Recipe))
@@ -67,7 +67,9 @@ def examined(
         size = str(shape[-1])
         task = opened_task(data or str(run_data), size, data_dir or run_dir, settings, run_seed)
         if list(task.shape) != shape:
-            raise UserError(f"the run's network reads images {shape}, but the data are {list(task.shape)}; give the run's data with --data")
+            raise UserError(
+                f"the run's network reads images {shape}, but the data are {list(task.shape)}; give the run's data with --data"
+            )
         members.append(Member(OF_THE_RUN, architecture, network=network))
     else:
         task = opened_task(data or "bundled", image_size, data_dir, settings)

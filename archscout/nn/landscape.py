@@ -5,11 +5,11 @@ Goldstein 2018, arXiv 1712.09913): for every filter f, a slice of a convolution 
 
     d_f <- d_f * ||w_f|| / (||d_f|| + 1e-10)        w(a, b) = w + a d1 + b d2
 
-Biases and the scales of normalisations stay where they are. Networks compute in evaluation mode, with the statistics that they had at
-the centre: recomputing them at every point gives other surfaces.
+Biases and the scales of normalisations stay where they are. Networks compute in evaluation mode, with the statistics that they had
+at the centre: recomputing them at every point gives other surfaces.
 
-Noise: over m minibatches with gradients g_i of all parameters, V = sum_i ||g_i - mean||^2 / (m - 1), which is V_1 / B for batches of B
-images drawn with replacement. It scales with the norm of the gradient, hence V / ||mean||^2 beside it.
+Noise: over m minibatches with gradients g_i of all parameters, V = sum_i ||g_i - mean||^2 / (m - 1), which is V_1 / B for batches
+of B images drawn with replacement. It scales with the norm of the gradient, hence V / ||mean||^2 beside it.
 
 One point after the other is put into the network in place. `torch.func.vmap` over points or minibatches is 3 to 4 times slower on a
 CPU, since convolutions whose weights differ by point, or whose weight gradients differ by minibatch, become grouped ones.
@@ -97,7 +97,7 @@ def directions(weights: Sequence[Tensor], source: torch.Generator) -> list[Tenso
 def mean_loss(network: nn.Module, x: Tensor, y: Tensor) -> float:
     """The mean cross-entropy over labelled images (N, C, H, W), (N,)."""
     total = 0.0
-    for images, labels in zip(x.split(_BLOCK), y.split(_BLOCK), strict=True):
+    for images, labels in zip(torch.split(x, _BLOCK), torch.split(y, _BLOCK), strict=True):
         total += F.cross_entropy(network(images), labels, reduction="sum").double().item()
     return total / len(y)
 
@@ -112,7 +112,9 @@ def gradient_noise(network: nn.Module, x: Tensor, y: Tensor) -> tuple[float, flo
     squares = 0.0
     for number, (images, labels) in enumerate(zip(x, y, strict=True), 1):
         with torch.enable_grad():
-            found = torch.autograd.grad(F.cross_entropy(network(images), labels), weights, allow_unused=True, materialize_grads=True)
+            found = torch.autograd.grad(
+                F.cross_entropy(network(images), labels), weights, allow_unused=True, materialize_grads=True
+            )
         gradient = torch.cat([part.flatten() for part in found])
         if mean is None:
             mean = gradient
@@ -126,7 +128,7 @@ def gradient_noise(network: nn.Module, x: Tensor, y: Tensor) -> tuple[float, flo
 
 @torch.no_grad()
 def settle(network: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Give the normalisations of an untrained network the mean statistics of some batches of images; leaves it in evaluation mode."""
+    """Give the normalisations of an untrained network the mean statistics of some batches; leaves it in evaluation mode."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     kept = [layer.momentum for layer in layers]
     for layer in layers:

@@ -25,8 +25,8 @@ from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
 from archscout.core.topology import Topology
-from archscout.core.wiring import Graph
 from archscout.core.vertices import INPUT, OUTPUT, VertexEncoding
+from archscout.core.wiring import Graph
 from archscout.spaces._edge_cells import operations_of, topology_of
 from archscout.spaces._graphed import Graphed
 
