@@ -151,7 +151,7 @@ def test_other_networks_have_landscapes_too(call: Callable[..., str]) -> None:
 def test_the_whole_study(call: Callable[..., str], folder: Path) -> None:
     words = (
         "explain",
-        "nas201:3.0.3.1.3.0",
+        "nas201:3.0.3.1.0.3",
         "--deep",
         "--landscape",
         3,
@@ -176,7 +176,7 @@ def test_the_whole_study(call: Callable[..., str], folder: Path) -> None:
 
 
 def test_a_killed_study_goes_on_to_the_same_answer(archscout: Command, call: Callable[..., str], folder: Path) -> None:
-    words = ("explain", "nas201:3.0.3.1.3.0", "--deep", "--landscape", 3, "--epochs", 3, *SHALLOW, "--json", "--out")
+    words = ("explain", "nas201:3.0.3.1.0.3", "--deep", "--landscape", 3, "--epochs", 3, *SHALLOW, "--json", "--out")
     process = archscout.start(*words, "killed", cwd=folder)
     assert until(lambda: any(b"random 1 0 1" in file.read_bytes() for file in (folder / "killed").glob("study-*.lines")), process)
     process.kill()
@@ -188,7 +188,7 @@ def test_a_killed_study_goes_on_to_the_same_answer(archscout: Command, call: Cal
 
 
 def test_the_time_may_be_up(call: Callable[..., str]) -> None:
-    words = ("explain", "nas201:3.0.3.1.3.0", "--landscape", 3, "--epochs", 2, *SHALLOW, "--out", "short")
+    words = ("explain", "nas201:3.0.3.1.0.3", "--landscape", 3, "--epochs", 2, *SHALLOW, "--out", "short")
     said = call(*words, "--minutes", 0)
     assert "the time was up; the same command goes on" in said
     found = json.loads(call(*words, "--json"))

@@ -12,7 +12,7 @@ import pytest
 from commandline import SLOWNESS, Command
 
 COMMANDS = [
-    *("search", "resume", "report", "export", "predict", "runs", "show", "score", "train", "bench", "plugins", "doctor", "repair"),
+    *("search", "resume", "report", "export", "predict", "runs", "show", "score", "train", "bench", "plugins", "doctor", "repair"), "explain",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cell_analysis import linear_noise
 from torch import nn
 from torch.nn import functional as F
 
@@ -161,31 +162,24 @@ def test_noise_in_closed_form() -> None:
     assert square == pytest.approx(2 * single.mean() ** 2, rel=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.0, 4.0])
-def test_chains_are_noisier_than_wide_cells_as_their_matrices_grow(scale: float) -> None:
-    """Linear nodes: four matrices one after the other, or side by side. The chain's noise grows with a power of their size."""
-    noise = {name: toy_noise(name, scale) for name in ("chain", "wide")}
-    base = {name: toy_noise(name, 1.0) for name in ("chain", "wide")}
-    assert noise["wide"] == pytest.approx(base["wide"], rel=1e-4)
-    if scale > 1:
-        slope = np.log(noise["chain"] / base["chain"]) / np.log(scale)
-        assert 5 < slope <= 6.001  # 2 (n - 1) where the last matrix's gradient outweighs all others
+def test_chains_are_noisier_than_wide_cells_as_their_matrices_grow() -> None:
+    """Four linear nodes: the noise of a chain rises with about the sixth power, 2 (n - 1), of the size of its matrices."""
+    sizes = (2.0, 4.0, 8.0)
+    chain, wide = ([linear_noise(kind, 4, size) for size in sizes] for kind in ("chain", "wide"))
+    assert wide == pytest.approx([wide[0]] * 3, rel=1e-4) and chain[0] > 5 * wide[0]
+    slopes = np.diff(np.log(chain)) / np.diff(np.log(sizes))
+    assert 5 < slopes[0] < slopes[1] < 6
 
 
-def toy_noise(topology: str, scale: float, nodes: int = 4, width: int = 6) -> float:
-    """V of the gradient of sum(nodes' outputs) r with respect to the matrices, whose singular values are `scale`; r random."""
+def test_the_noise_of_linear_nodes_is_that_of_autograd() -> None:
     source = torch.Generator().manual_seed(0)
-    matrices = [torch.linalg.qr(torch.randn(width, width, generator=source))[0] * scale for _ in range(nodes)]
+    matrices = [(torch.linalg.qr(torch.randn(6, 6, generator=source))[0] * 2).requires_grad_() for _ in range(4)]
+    x, *r = torch.randn(5, 50, 6, generator=source)
     found = []
-    for _ in range(400):
-        x, r = torch.randn(2, width, generator=source)
-        weights = [matrix.clone().requires_grad_() for matrix in matrices]
-        if topology == "wide":
-            output = torch.stack([weight @ x for weight in weights]).sum(0)
-        else:
-            output = x
-            for weight in weights:
-                output = weight @ output
-        gradients = torch.autograd.grad(output @ r, weights)
-        found.append(torch.cat([g.flatten() for g in gradients]))
-    return float(torch.stack(found).var(0).sum())
+    for place in range(50):
+        state, total = x[place], torch.zeros(())
+        for matrix, each in zip(matrices, r, strict=True):
+            state = matrix @ state
+            total = total + state @ each[place]
+        found.append(torch.cat([gradient.flatten() for gradient in torch.autograd.grad(total, matrices)]))
+    assert linear_noise("chain", 4, 2.0, draws=50) == pytest.approx(float(torch.stack(found).var(0).sum()), rel=1e-4)
