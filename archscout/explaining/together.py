@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from archscout.analysis.cells import Variant
-from archscout.core.errors import RunError, UserError
+from archscout.core.errors import UserError
 from archscout.core.kinds import check_kind
-from archscout.core.problem import Task
+from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.engine.machine import device_of
-from archscout.engine.request import Request, settings_of
+from archscout.engine.request import IN_MEMORY, Request, settings_of
 from archscout.engine.threads import keep_memory
 from archscout.explaining.settings import Study
 from archscout.explaining.study import RECIPE, Member, Question, conduct, prepared, small
@@ -24,16 +26,22 @@ ITSELF, OF_THE_RUN = "as it is", "as the run trained it"
 _DEEP = {"epochs": 10, "pairs": 3, "train_images": 4096, "valid_images": 2048, "batches": 20}
 
 
-def opened_task(data: str, image_size: str, data_dir: Path | None, settings: Mapping[str, str], seed: int = 0) -> Task:
-    """The task of the data, with images of a size."""
+def opened_task(
+    data: str, image_size: str, data_dir: Path | None, settings: Mapping[str, str], run: Request | None = None
+) -> Task:  # fmt: skip
+    """The task of the data, with images of a size; that of a run with its split, labels and channels."""
     from archscout.data._opened import DataRequest, open_data
 
-    return open_data(
-        DataRequest(
-            data, data_dir, image_size, seed=seed,
-            settings=tuple((name.removeprefix("data."), value) for name, value in settings.items() if name.startswith("data.")),
-        )
-    ).task  # fmt: skip
+    asked = DataRequest(data, data_dir, image_size, settings=_of_data(settings))
+    if run is not None:
+        channels: Any = run.channels if run.channels == "auto" else int(run.channels)
+        labels = Path(run.labels) if run.labels else None
+        asked = replace(asked, channels=channels, seed=run.seed, labels=labels, settings=_of_data({**run.settings, **settings}))
+    return open_data(asked).task
+
+
+def _of_data(settings: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.removeprefix("data."), value) for name, value in settings.items() if name.startswith("data."))
 
 
 def study_of(chosen: Mapping[str, Any], settings: Mapping[str, str], deep: bool) -> Study:
@@ -61,14 +69,17 @@ def examined(
     recipe: Recipe = replace(RECIPE, **settings_of("recipe", settings, Recipe))
     members: list[Member] = []
     if subject.run is not None:
-        network, shape, run_data, run_dir, run_seed = _of_run(subject.run)
-        if data is None and run_data is None:
+        network, shape, request = _of_run(subject.run)
+        if data is None and request is None:
             raise UserError(f"'{subject.run}' does not say what its data were; name them with --data")
-        size = str(shape[-1])
-        task = opened_task(data or str(run_data), size, data_dir or run_dir, settings, run_seed)
+        if data is None and request is not None:
+            folder_of_data = Path(request.data_dir) if request.data_dir else data_dir
+            task = opened_task(request.data, request.image_size, data_dir or folder_of_data, settings, request)
+        else:
+            task = opened_task(str(data), str(shape[-1]), data_dir, settings)
         if list(task.shape) != shape:
             raise UserError(
-                f"the run's network reads images {shape}, but the data are {list(task.shape)}; give the run's data with --data"
+                f"the run's network reads images {shape}, but the data are {list(task.shape)}; give the run's with --data"
             )
         members.append(Member(OF_THE_RUN, architecture, network=network))
     else:
@@ -87,20 +98,21 @@ def examined(
     return *conduct(question, folder, minutes), folder
 
 
-def _of_run(folder: Path) -> tuple[Any, list[int], str | None, Path | None, int]:
-    """The trained network, the shape of its images, and what its data were."""
+def _of_run(folder: Path) -> tuple[nn.Module, list[int], Request | None]:
+    """The trained network, the shape of its images, and what was asked for, where the folder says so.
+
+    Raises UserError for a run on anything but images, or on arrays that were handed over in Python.
+    """
     from archscout.export.folder import load_model
     from archscout.store.contents import DATABASE
     from archscout.store.runs import RunStore
 
     network, info = load_model(folder)
+    if info["task"]["kind"] != IMAGE_CLASSIFICATION.name:
+        raise UserError(f"'{folder}' is a run of {info['task']['kind']}, but surfaces are those of image classification")
     shape = [int(size) for size in info["task"]["shape"]]
     if not (folder / DATABASE).exists():
-        return network, shape, None, None, 0
-    try:
-        with RunStore.read(folder) as store:
-            known = {field.name for field in fields(Request)}
-            request = Request(**{name: value for name, value in store.request.items() if name in known})
-    except (TypeError, KeyError) as error:
-        raise RunError(f"'{folder}' does not say what was asked for ({error}); name its data with --data") from error
-    return network, shape, request.data, Path(request.data_dir) if request.data_dir else None, request.seed
+        return network, shape, None
+    with RunStore.read(folder) as store:
+        request = Request.from_dict(store.request)
+    return network, shape, request if request.data != IN_MEMORY else None

@@ -165,12 +165,13 @@ def test_the_whole_study(call: Callable[..., str], folder: Path) -> None:
     )
     found = json.loads(call(*words, "--json"))
     networks = {network["name"]: network for network in found["study"]["networks"]}
-    assert list(networks) == ["as it is", "widest", "narrowest", "random 1", "random 2", "random operations"]
+    # Four edges can be connected in four ways only, so there is no second random one.
+    assert list(networks) == ["as it is", "widest", "narrowest", "random 1", "random operations"]
     assert all(len(network["curves"][0]) == 2 and network["loss_area"] > 0 for network in networks.values())
     assert [name for name, network in networks.items() if network.get("landscape")] == ["as it is", "widest", "narrowest"]
     assert len(networks["widest"]["landscape"]["loss"]) == 2
     told = found["study"]["correlations"]
-    assert told["networks"] == 5 and -1 <= told["width with faster convergence"]["spearman"] <= 1
+    assert told["networks"] == 4 and -1 <= told["width with faster convergence"]["spearman"] <= 1
     page = (folder / "deep" / "explain.html").read_text()
     assert "How fast they converge" in page and "Spearman" in page and page.count("Loss around") == 3
 

@@ -12,7 +12,8 @@ import pytest
 from commandline import SLOWNESS, Command
 
 COMMANDS = [
-    *("search", "resume", "report", "export", "predict", "runs", "show", "score", "train", "bench", "plugins", "doctor", "repair"), "explain",
+    *("search", "resume", "report", "export", "predict", "runs", "show", "score", "train", "bench", "plugins", "doctor", "repair"),
+    "explain",
 ]
 
 
