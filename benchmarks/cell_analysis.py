@@ -89,8 +89,11 @@ def bias_rows(name: str, cells: dict[str, dict[str, dict[str, object]]], seeds: 
             claim = f"{name}, the cell '{cell}': mean {part} of {seeds} seeds (random cells {facts['random']:.2f})"
             rows.append(claimed(claim, facts["mean"], *(facts["interval"] or ("", ""))))  # type: ignore[misc, arg-type]
         common = told["common_pattern"]
-        claim = f"{name}, the cell '{cell}': share of wide and shallow cells of {seeds} seeds (random cells {common['random']:.3f})"
-        rows.append(claimed(claim, common["share"]))  # type: ignore[arg-type]
+        if common["random"]:  # no cell of NAS-Bench-201 is as wide as that, since its nodes must reach the output
+            claim = (
+                f"{name}, the cell '{cell}': share of wide and shallow cells of {seeds} seeds (random cells {common['random']:.3f})"
+            )
+            rows.append(claimed(claim, common["share"]))  # type: ignore[arg-type]
     return rows
 
 
@@ -212,8 +215,8 @@ def study(bench: Bench) -> None:
         redrawn.setdefault(space.of_topologies(redraw(found.cells, seed)), f"seed {seed}")  # type: ignore[attr-defined]
     variants = [Member(name, one, seen=False) for one, name in list(redrawn.items())[:10]]
     study = Study(
-        epochs=bench.asked.epochs, seeds=bench.asked.study_seeds, train_images=bench.asked.train_images, valid_images=2000, grid=15,
-        pairs=3, noise_grid=5, batches=20,
+        epochs=bench.asked.epochs, seeds=bench.asked.study_seeds, train_images=bench.asked.train_images, valid_images=2000, grid=bench.asked.grid,
+        pairs=3, noise_grid=min(5, bench.asked.grid), batches=20,
     )  # fmt: skip
     task = prepared(opened_task("cifar10", str(bench.asked.image_size), bench.asked.data_dir, {}), study)
     members = [
@@ -303,6 +306,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15, help="of the study")
     parser.add_argument("--study-seeds", type=int, default=1)
     parser.add_argument("--train-images", type=int, default=5000, help="of the study")
+    parser.add_argument("--grid", type=int, default=15, help="points of a landscape along each direction")
     parser.add_argument("--supernets", type=Path, default=HERE / "runs" / "supernets")
     parser.add_argument("--runs", type=Path, default=HERE / "runs" / "cell-analysis")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "cell_analysis.csv")

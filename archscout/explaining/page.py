@@ -109,10 +109,10 @@ def lines(
             shown = ", ".join(f"{name} {multiple(cell.width)} and {cell.depth}" for name, cell in variant.cells.items())
             dead = sum(len(cell.dead) for cell in variant.cells.values())
             text.append(
-                f"  {variant.name:18}{shown}{f'; {dead} dead nodes' if dead else ''}  {variant.architecture or ''}".rstrip()
+                f"  {variant.name:22}{shown}{f'; {dead} dead nodes' if dead else ''}  {variant.architecture or ''}".rstrip()
             )
     for network in study["networks"] if study is not None else ():
-        text.append(f"  {network['name']:18}{_network_line(network)}")
+        text.append(f"  {network['name']:22}{_network_line(network)}")
     for name, value in ((study or {}).get("correlations") or {}).items():
         if name != "networks":
             low, high = map(_text, value["interval"])
