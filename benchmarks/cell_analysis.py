@@ -215,8 +215,8 @@ def study(bench: Bench) -> None:
         redrawn.setdefault(space.of_topologies(redraw(found.cells, seed)), f"seed {seed}")  # type: ignore[attr-defined]
     variants = [Member(name, one, seen=False) for one, name in list(redrawn.items())[:10]]
     study = Study(
-        epochs=bench.asked.epochs, seeds=bench.asked.study_seeds, train_images=bench.asked.train_images, valid_images=2000, grid=bench.asked.grid,
-        pairs=3, noise_grid=min(5, bench.asked.grid), batches=20,
+        epochs=bench.asked.epochs, seeds=bench.asked.study_seeds, train_images=bench.asked.train_images, valid_images=2000,
+        grid=bench.asked.grid, pairs=3, noise_grid=min(5, bench.asked.grid), batches=20,
     )  # fmt: skip
     task = prepared(opened_task("cifar10", str(bench.asked.image_size), bench.asked.data_dir, {}), study)
     members = [
