@@ -34,13 +34,14 @@ from _rows import HERE, answer, append, claimed, command, commit, machine
 from archscout import catalogue
 from archscout.analysis.cells import explained, explained_cells
 from archscout.analysis.published_cells import NAMES, published_cells
+from archscout.api import open_request
 from archscout.core.architecture import Architecture
 from archscout.core.topology import Topology
+from archscout.engine.request import Request
 from archscout.engine.resolve import resolve
 from archscout.explaining.bias import bias
 from archscout.explaining.settings import Study
 from archscout.explaining.study import RECIPE, Member, Question, conduct, correlations, prepared, small
-from archscout.explaining.together import opened_task
 from archscout.store.runs import RunStore
 
 FIGURE = {"NASNet": (5, 2), "AmoebaNet": (4, 4), "ENAS": (5, 2), "SNAS_MILD": (4, 2), "DARTS_V2": (3.5, 3)}
@@ -218,7 +219,8 @@ def study(bench: Bench) -> None:
         epochs=bench.asked.epochs, seeds=bench.asked.study_seeds, train_images=bench.asked.train_images, valid_images=2000,
         grid=bench.asked.grid, pairs=3, noise_grid=min(5, bench.asked.grid), batches=20,
     )  # fmt: skip
-    task = prepared(opened_task("cifar10", str(bench.asked.image_size), bench.asked.data_dir, {}), study)
+    data = Request("cifar10", str(bench.asked.data_dir), image_size=str(bench.asked.image_size))
+    task = prepared(open_request(data).task, study)
     members = [
         Member("as it is", architecture),
         *(Member(name, one) for name, one in extremes.items() if one is not None),

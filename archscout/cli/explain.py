@@ -85,12 +85,14 @@ def explain(
     facts["variants"] = [_variant(one) for one in made]
     study = None
     if looks:
+        from archscout.engine.request import Request
         from archscout.explaining.together import examined
 
         chosen = {"epochs": epochs, "seeds": seeds, "grid": landscape or None}
+        place = str(data_dir) if data_dir else None
+        request = Request(data or "", place, image_size=image_size, device=device, seed=seed, settings=words)
         study, complete, out = examined(
-            subject, made if deep else [], deep=deep, chosen=chosen, data=data, image_size=image_size, data_dir=data_dir, seed=seed,
-            device=device, minutes=minutes, out=out, settings=words,
+            subject, made if deep else [], request, _opened, deep=deep, chosen=chosen, minutes=minutes, out=out
         )  # fmt: skip
         facts |= {"study": study, "complete": complete}
     facts["page"] = None
@@ -100,6 +102,13 @@ def explain(
         text = render(facts, found, made, study, command)
         facts["page"] = str(write_page(out, text, facts, command))
     print(json.dumps(facts, indent=1) if as_json else "\n".join([*lines(facts, found, made, study), *_ends(facts)]))
+
+
+def _opened(request: Any) -> Any:
+    """The task that a request names."""
+    from archscout.api import open_request
+
+    return open_request(request, progress=True).task
 
 
 def _variant(one: Any) -> dict[str, Any]:
@@ -134,9 +143,9 @@ def _strategy(
     from archscout.core.problem import Problem
     from archscout.core.protocols import CellSpace
     from archscout.engine.budget import Budget
+    from archscout.engine.request import Request
     from archscout.explaining.bias import Hunt, bias, hunt
     from archscout.explaining.page import render_bias, write_page
-    from archscout.explaining.together import opened_task
 
     if (table is None) == (space is None):
         raise UserError(
@@ -149,7 +158,7 @@ def _strategy(
         raise UserError(f"the networks of '{home.name}' have no cells whose width and depth could be told; choose another space")
     judge = ("tabular" if table is not None else "naswot") if estimator == "auto" else estimator
     judges = {"main": questions.judge_of(judge, words, table=table, dataset=dataset, epochs=None)}
-    task = opened_task(data, image_size, data_dir, words)
+    task = _opened(Request(data, str(data_dir) if data_dir else None, image_size=image_size, settings=words))
     problem = Problem(home, task)
     judges = questions.fitted(judges, problem, seeds.start)
     asked = Hunt(strategy, made, problem, judges, Budget(evaluations=queries, judges=("main",)), seeds)

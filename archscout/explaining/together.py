@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,24 +26,6 @@ ITSELF, OF_THE_RUN = "as it is", "as the run trained it"
 _DEEP = {"epochs": 10, "pairs": 3, "train_images": 4096, "valid_images": 2048, "batches": 20}
 
 
-def opened_task(
-    data: str, image_size: str, data_dir: Path | None, settings: Mapping[str, str], run: Request | None = None
-) -> Task:  # fmt: skip
-    """The task of the data, with images of a size; that of a run with its split, labels and channels."""
-    from archscout.data._opened import DataRequest, open_data
-
-    asked = DataRequest(data, data_dir, image_size, settings=_of_data(settings))
-    if run is not None:
-        channels: Any = run.channels if run.channels == "auto" else int(run.channels)
-        labels = Path(run.labels) if run.labels else None
-        asked = replace(asked, channels=channels, seed=run.seed, labels=labels, settings=_of_data({**run.settings, **settings}))
-    return open_data(asked).task
-
-
-def _of_data(settings: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple((name.removeprefix("data."), value) for name, value in settings.items() if name.startswith("data."))
-
-
 def study_of(chosen: Mapping[str, Any], settings: Mapping[str, str], deep: bool) -> Study:
     """How thoroughly: what is usual, then `--set study.NAME`, then the options that were given."""
     named = settings_of("study", settings, Study)
@@ -51,13 +33,14 @@ def study_of(chosen: Mapping[str, Any], settings: Mapping[str, str], deep: bool)
 
 
 def examined(
-    subject: Subject, variants: Sequence[Variant], *, deep: bool, chosen: Mapping[str, Any], data: str | None, image_size: str,
-    data_dir: Path | None, seed: int, device: str, minutes: float | None, out: Path | None, settings: Mapping[str, str],
+    subject: Subject, variants: Sequence[Variant], request: Request, open_task: Callable[[Request], Task], *, deep: bool,
+    chosen: Mapping[str, Any], minutes: float | None, out: Path | None,
 ) -> tuple[dict[str, Any], bool, Path]:  # fmt: skip
     """The numbers of the study, whether it is complete, and its folder.
 
-    A network of the architecture is trained, or that of the run is looked at; `deep` trains one of it and of every variant besides.
-    Raises UserError where there is no network to train.
+    request: data (none: those of the run, else the bundled ones), image size, seed, device, settings. open_task: the task that a
+    request names. A network of the architecture is trained, or that of the run is looked at; `deep` trains one of it and of every
+    variant besides. Raises UserError where there is no network to train.
     """
     space, architecture = subject.space, subject.architecture
     if space is None or architecture is None:
@@ -65,36 +48,33 @@ def examined(
             f"'{subject.name}' is of a space whose networks archscout does not build; leave out --landscape and --deep, or give "
             "cells of darts or nao-cell"
         )
-    study = study_of(chosen, settings, deep)
-    recipe: Recipe = replace(RECIPE, **settings_of("recipe", settings, Recipe))
+    study = study_of(chosen, request.settings, deep)
+    recipe: Recipe = replace(RECIPE, **settings_of("recipe", request.settings, Recipe))
     members: list[Member] = []
     if subject.run is not None:
-        network, shape, request = _of_run(subject.run)
-        if data is None and request is None:
+        network, shape, own = _of_run(subject.run)
+        if not request.data and own is None:
             raise UserError(f"'{subject.run}' does not say what its data were; name them with --data")
-        if data is None and request is not None:
-            folder_of_data = Path(request.data_dir) if request.data_dir else data_dir
-            task = opened_task(request.data, request.image_size, data_dir or folder_of_data, settings, request)
-        else:
-            task = opened_task(str(data), str(shape[-1]), data_dir, settings)
+        asked = own if not request.data and own is not None else replace(request, image_size=str(shape[-1]))
+        task = open_task(replace(asked, data_dir=request.data_dir or asked.data_dir))
         if list(task.shape) != shape:
             raise UserError(
                 f"the run's network reads images {shape}, but the data are {list(task.shape)}; give the run's with --data"
             )
         members.append(Member(OF_THE_RUN, architecture, network=network))
     else:
-        task = opened_task(data or "bundled", image_size, data_dir, settings)
+        task = open_task(replace(request, data=request.data or "bundled"))
     check_kind(task, space, f"the space '{space.name}'")
     task = prepared(task, study)
-    if not any(name.startswith("space.") for name in settings):
+    if not any(name.startswith("space.") for name in request.settings):
         space = small(space, architecture, task)
     if deep or subject.run is None:
         members.append(Member(ITSELF, architecture))
     seen = (ITSELF, "widest", "narrowest")
     members += [Member(one.name, one.architecture, one.name in seen) for one in variants if one.architecture is not None]
-    folder = checked_folder(out or Path("runs") / f"explain-{architecture.space}-{architecture.digest}-{seed}")
+    folder = checked_folder(out or Path("runs") / f"explain-{architecture.space}-{architecture.digest}-{request.seed}")
     keep_memory()
-    question = Question(space, task, members, study, recipe, seed, device_of(device))
+    question = Question(space, task, members, study, recipe, request.seed, device_of(request.device))
     return *conduct(question, folder, minutes), folder
 
 
