@@ -27,7 +27,6 @@ _WHY = (
     "Searches favour wide and shallow cells, which converge fast and have smoother losses and less noisy gradients; they need not "
     "generalise better than other cells of the space (Shu, Wang and Cai 2020, arXiv 1909.09569)."
 )
-_HOW_READ = "Each network has random directions of its own, with the norms of its filters: compare shapes, not losses."
 
 
 def write_page(folder: Path, text: str, facts: Mapping[str, Any], command: str) -> Path:
@@ -181,29 +180,22 @@ def _variants(found: Explained, variants: Sequence[Variant]) -> Section:
 def _trained(study: Mapping[str, Any]) -> Section:
     head = [
         Cell("Network"), Cell("Width, depth", "n"), Cell("Parameters", "n"), Cell("MACs", "n"), Cell("Loss by log epoch", "n"),
-        Cell("Final loss", "n"), Cell("Final error", "n"), Cell("Basin", "n"), Cell("Roundness", "n"), Cell("Variation", "n"),
-        Cell("Minima", "n"), Cell("Gradient variance", "n", "at the network, around it"),
+        Cell("Final loss", "n"), Cell("Final error", "n"),
     ]  # fmt: skip
     rows = []
     for network in study["networks"]:
-        cells = network.get("cells") or {}
-        shape = "; ".join(f"{cell['width']:.4g}c, {cell['depth']}" for cell in cells.values())
-        land, noise = network.get("landscape") or {}, network.get("noise") or {}
+        shape = "; ".join(f"{cell['width']:.4g}c, {cell['depth']}" for cell in (network.get("cells") or {}).values())
+        error = network.get("final_error")
         rows.append([
             Cell(network["name"]), Cell(shape or "–", "n"), Cell(f"{network['params']:,}", "n"),
             Cell(short(network["macs"]) if "macs" in network else "–", "n"),
             *(Cell(_text(network.get(name)), "n") for name in ("loss_area", "final_loss")),
-            Cell(percent(network["final_error"]) if network.get("final_error") is not None else "–", "n"),
-            Cell(percent(land["basin_area"]) if land else "–", "n"),
-            *(Cell(_text(land.get(name)), "n") for name in ("roundness", "variation", "minima")),
-            Cell(_text(noise.get("centre_variance")), "n", _text(noise.get("mean_variance")) if noise else ""),
+            Cell("–" if error is None else percent(error), "n"),
         ])  # fmt: skip
     settings = study["settings"]
     sub = (
         f"All with one recipe, {settings['epochs']} passes over at most {settings['train_images']:,} training images of "
-        f"{study['data']['name']}; losses and errors are those of at most {settings['valid_images']:,} validation images. Basin: "
-        "share of the surface below its lowest loss plus 1. Roundness: the smaller curvature over the larger. Variation: of the "
-        "logarithm of the loss, over the whole surface."
+        f"{study['data']['name']}; losses and errors are those of at most {settings['valid_images']:,} validation images."
     )
     found = study.get("correlations")
     if found:
@@ -247,32 +239,46 @@ def _convergence(study: Mapping[str, Any]) -> Section | None:
 
 
 def _landscapes(study: Mapping[str, Any]) -> Section | None:
-    return _surfaces(
-        study,
-        "landscape",
-        "The loss around them",
-        _HOW_READ,
-        lambda name, found: contour_picture(found["axis"], found["loss"][0], name),
+    sub = (
+        "Each network has random directions of its own, with the norms of its filters: compare shapes, not losses. Basin: share of "
+        "the surface below its lowest loss plus 1. Roundness: the smaller curvature over the larger. Variation: of the logarithm of "
+        "the loss, over the whole surface. Numbers are means over the pairs of directions; the first of them is drawn."
     )
+    numbers = {"Basin": "basin_area", "Roundness": "roundness", "Variation": "variation", "Minima": "minima"}
+    return _surfaces(
+        study, "landscape", "The loss around them", sub, numbers,
+        lambda name, found: contour_picture(found["axis"], found["loss"][0], name),
+    )  # fmt: skip
 
 
 def _noise(study: Mapping[str, Any]) -> Section | None:
     settings = study["settings"]
     sub = (
-        f"The variance of the gradient over {settings['batches']} minibatches of {settings['batch']} images, on the same planes. "
-        "It scales with the norm of the gradient, so compare how it rises."
+        f"The variance of the gradient over {settings['batches']} minibatches of {settings['batch']} images, on the first plane. "
+        "It scales with the norm of the gradient, so compare how it rises, and its ratio to the squared mean gradient. Around the "
+        "network means are geometric."
     )
+    numbers = {
+        "At the network": "centre_variance", "Around it": "mean_variance", "Rise": "rise", "Ratio at it": "centre_ratio",
+        "Ratio around it": "mean_ratio",
+    }  # fmt: skip
     return _surfaces(
-        study, "noise", "The noise of their gradients", sub,
+        study, "noise", "The noise of their gradients", sub, numbers,
         lambda name, found: heat_picture(found["axis"], found["variance"], name, "variance"),
     )  # fmt: skip
 
 
 def _surfaces(
-    study: Mapping[str, Any], part: str, title: str, sub: str, draw: Callable[[str, Mapping[str, Any]], Markup]
-) -> Section | None:
-    pictures = [(network["name"], draw(network["name"], network[part])) for network in study["networks"] if network.get(part)]
-    return Section(title, sub, side_by_side(pictures)) if pictures else None
+    study: Mapping[str, Any], part: str, title: str, sub: str, numbers: Mapping[str, str],
+    draw: Callable[[str, Mapping[str, Any]], Markup],
+) -> Section | None:  # fmt: skip
+    """Pictures of all networks that have such a surface, and a table of its numbers; None where none has."""
+    known = [(network["name"], network[part]) for network in study["networks"] if network.get(part)]
+    if not known:
+        return None
+    head = [Cell("Network"), *(Cell(name, "n") for name in numbers)]
+    rows = [[Cell(name), *(Cell(_text(found[key]), "n") for key in numbers.values())] for name, found in known]
+    return Section(title, sub, side_by_side([(name, draw(name, found)) for name, found in known]), head=head, rows=rows)
 
 
 def _bias_row(part: str, facts: Mapping[str, Any]) -> list[Cell]:
