@@ -175,12 +175,12 @@ def plain_record(made: Any) -> dict[str, Any]:
 def from_record(room: str, record: Mapping[str, Any]) -> Any:
     """The plug-in of this room that `plain_record` wrote. Raises UnknownName where there is none such any more."""
     name = record["plugin"].split(".")[-2].replace("_", "-")
-    return make(room, name, **{setting: _frozen(value) for setting, value in record["settings"].items()})
+    return make(room, name, **{setting: frozen(value) for setting, value in record["settings"].items()})
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """Lists as tuples: settings are values, and JSON knows lists alone."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+    return tuple(map(frozen, value)) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

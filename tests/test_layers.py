@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "export": MACHINERY,
     "comparison": MACHINERY | {"analysis", "benchmarks.verdict", "report"},
     "report": MACHINERY | {"analysis", "benchmarks.verdict"},
+    "explaining": MACHINERY | {"analysis", "comparison", "report"},
     "testing": MACHINERY | {"analysis"},
 }
 PLUG_INS = {"spaces", "data", "benchmarks", "families", "extractors", "estimators", "learners", "meta", "strategies"}

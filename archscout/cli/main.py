@@ -32,7 +32,7 @@ def main() -> None:
 def _run() -> None:
     import typer
 
-    from archscout.cli import bench, meta, networks, plugins, runs, search, tasks
+    from archscout.cli import bench, explain, meta, networks, plugins, runs, search, tasks
 
     app = typer.Typer(
         name="archscout",
@@ -42,7 +42,7 @@ def _run() -> None:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for part in (search, runs, networks, bench, meta, tasks, plugins):
+    for part in (search, runs, networks, explain, bench, meta, tasks, plugins):
         part.register(app)
     app()
 

@@ -104,7 +104,7 @@ def compete(contest: Contest, strategy: Strategy, what: str) -> Outcome:
     answers: list[Architecture] = []
     paths: list[list[tuple[int, int | None]]] = []
     for done, seed in enumerate(contest.seeds, 1):
-        answer, path = _run(contest, strategy, seed)
+        answer, path = run_once(contest.problem, contest.judges, contest.budget, strategy, seed, MemoryLog())
         answers.append(answer)
         paths.append([(query, table.row(space, architecture)) for query, architecture in path])
         countdown.at(done)
@@ -115,15 +115,16 @@ def compete(contest: Contest, strategy: Strategy, what: str) -> Outcome:
     return Outcome(tuple(answers), valid, test, *curves)
 
 
-def _run(contest: Contest, strategy: Strategy, seed: int) -> tuple[Architecture, list[tuple[int, Architecture]]]:
-    """The answer of one run, and what it would have been from which query on."""
-    log = MemoryLog()
+def run_once(
+    problem: Problem, judges: Mapping[str, Estimator], budget: Budget, strategy: Strategy, seed: int, log: MemoryLog
+) -> tuple[Architecture, list[tuple[int, Architecture]]]:
+    """The answer of one run, and what it would have been from which query on; goes on where the log ends.
+
+    Raises UserError where there is none.
+    """
     try:
         with Inline() as executor:
-            answer = drive(
-                strategy, contest.judges, contest.problem, seed=seed, log=log, executor=executor, budget=contest.budget,
-                counted=False,
-            )  # fmt: skip
+            answer = drive(strategy, judges, problem, seed=seed, log=log, executor=executor, budget=budget, counted=False)
     except UserError:
         raise
     except ArchscoutError as error:

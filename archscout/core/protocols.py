@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from archscout.core.database import MetaDatabase
     from archscout.core.encoding import TokenEncoding
+    from archscout.core.topology import Topology
     from archscout.core.vertices import VertexEncoding
+    from archscout.core.wiring import Wiring
 
 Snapshot = Mapping[str, Any]
 
@@ -157,6 +159,24 @@ class VertexSpace(Protocol):
 
     def from_vertices(self, types: Sequence[int]) -> Architecture | None:
         """The architecture that legal types stand for, normalised; None where the space refuses it."""
+        ...
+
+
+@runtime_checkable
+class CellSpace(Protocol):
+    """A space whose networks repeat cells, which can be looked at as graphs of their own."""
+
+    @property
+    def wiring(self) -> Wiring:
+        """How a cell may be connected."""
+        ...
+
+    def topologies(self, architecture: Architecture) -> Mapping[str, Topology]:
+        """The cells by name: `normal` and `reduce`, or the one `cell`."""
+        ...
+
+    def of_topologies(self, cells: Mapping[str, Topology]) -> Architecture:
+        """The architecture of such cells. Raises UserError where the space does not hold it."""
         ...
 
 

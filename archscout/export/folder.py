@@ -243,12 +243,8 @@ def _space(record: Mapping[str, Any]) -> Space:
             f"this network's space is a user's own ({name or record['plugin']}); hand it in with --space FILE "
             "or load(folder, space=FILE)"
         )
-    made: Space = catalogue.make("spaces", name, **{key: _frozen(value) for key, value in record["settings"].items()})
+    made: Space = catalogue.make("spaces", name, **{key: catalogue.frozen(value) for key, value in record["settings"].items()})
     return made
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(entry) for entry in value) if isinstance(value, list) else value
 
 
 def _read_json(path: Path, kind: type) -> Any:

@@ -6,18 +6,17 @@ which 2 and 3 mean identity and sigmoid to the one of its programs and the rever
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 from archscout.core.errors import UserError
+from archscout.core.genotypes import FIELDS, UNREADABLE, arguments, edges, integers
 
 OPERATIONS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 CELLS = ("normal", "reduce")
 NODES = (2, 3, 4, 5)
 Edges = list[tuple[str, int]]
 PAIRS = {node: tuple(combinations(range(node), 2)) for node in NODES}
-_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 _KNOWN = {
     "DARTS_V1": (
         [("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("skip_connect", 0), ("sep_conv_3x3", 1),
@@ -42,7 +41,6 @@ _KNOWN_RECURRENT = {
         ("relu", 4), ("relu", 7), ("sigmoid", 8), ("tanh", 1), ("relu", 4),
     ],
 }  # fmt: skip
-_UNREADABLE = (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError)
 
 
 def edges_of(choices: Sequence[int]) -> tuple[Edges, Edges]:
@@ -83,10 +81,10 @@ def parse(text: str) -> tuple[Edges, Edges] | None:
     if text.upper() in _KNOWN:
         return _KNOWN[text.upper()]
     try:
-        values = _arguments(text, _FIELDS)
-        concats = [_integers(values[f"{name}_concat"]) for name in CELLS]
-        found = [_edges(values[name]) for name in CELLS]
-    except _UNREADABLE:
+        values = arguments(text, FIELDS)
+        concats = [integers(values[f"{name}_concat"]) for name in CELLS]
+        found = [edges(values[name]) for name in CELLS]
+    except UNREADABLE:
         return None
     if concats != [list(NODES)] * 2 or [len(edges) for edges in found] != [8, 8]:
         raise UserError("a DARTS genotype has eight edges per cell and joins the nodes 2 to 5; this one is of another space")
@@ -108,29 +106,7 @@ def parse_recurrent(text: str) -> tuple[Edges, list[int] | None] | None:
     if text.upper() in _KNOWN_RECURRENT:
         return _KNOWN_RECURRENT[text.upper()], None
     try:
-        values = _arguments(text, ("recurrent", "concat"))
-        return _edges(values["recurrent"]), _integers(values["concat"])
-    except _UNREADABLE:
+        values = arguments(text, ("recurrent", "concat"))
+        return edges(values["recurrent"]), integers(values["concat"])
+    except UNREADABLE:
         return None
-
-
-def _arguments(text: str, names: Sequence[str]) -> Mapping[str, ast.expr]:
-    """The arguments of a `Genotype(...)`, unevaluated. Raises one of `_UNREADABLE`."""
-    if not text.startswith("Genotype(") or len(text) > 4000:
-        raise ValueError(text)
-    call = ast.parse(text, mode="eval").body
-    if not isinstance(call, ast.Call) or len(call.args) > len(names):
-        raise ValueError(text)
-    return dict(zip(names, call.args, strict=False)) | {str(word.arg): word.value for word in call.keywords}
-
-
-def _edges(node: ast.expr) -> Edges:
-    return [(str(operation), int(source)) for operation, source in ast.literal_eval(node)]
-
-
-def _integers(node: ast.expr) -> list[int]:
-    """A literal list, or `range(a, b)` of literals."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range" and len(node.args) == 2:
-        start, stop = (ast.literal_eval(bound) for bound in node.args)
-        return list(range(max(start, 0), min(stop, 100)))
-    return list(ast.literal_eval(node))

@@ -11,7 +11,7 @@ tuple of choices is legal, and genotypes that differ only in the order of a node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.core.topology import Topology
+from archscout.core.wiring import Sources
 from archscout.spaces._cell_layers import auxiliary_head, conv_norm, factorised, first_states, separable, separable_twice
 from archscout.spaces._genotypes import CELLS, NODES, OPERATIONS, PAIRS, Edges, choices_of, edges_of, parse, written
 from archscout.spaces._graphed import Graphed
@@ -141,6 +143,23 @@ class Darts(Graphed):
         builder.mark(f"stage{stage}", x)
         with builder.scope("head"):
             return builder, builder.linear(builder.global_pool(x), task.classes), tap
+
+    @property
+    def wiring(self) -> Sources:
+        """Two different sources for every node."""
+        return Sources(OPERATIONS, len(NODES), distinct=True)
+
+    def topologies(self, architecture: Architecture) -> dict[str, Topology]:
+        """The normal and the reduction cell, whose outputs join all nodes."""
+        return {
+            name: Topology(tuple(zip(edges[::2], edges[1::2], strict=True)), NODES)
+            for name, edges in zip(CELLS, edges_of(architecture.choices), strict=True)
+        }
+
+    def of_topologies(self, cells: Mapping[str, Topology]) -> Architecture:
+        """The architecture of two such cells."""
+        edges = ([edge for node in cells[name].nodes for edge in node] for name in CELLS)
+        return self.architecture([choice for cell in edges for choice in choices_of(cell)])
 
     def genotype(self, architecture: Architecture) -> str:
         """The published `Genotype(normal=[...], ...)`, the edges of a node sorted by source."""

@@ -35,6 +35,8 @@ from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import FEW_SHOT, IMAGE_CLASSIFICATION, Task, TaskKind
+from archscout.core.topology import Topology
+from archscout.core.wiring import Sources
 from archscout.spaces._cell_layers import conv_norm, factorised, first_states, separable, separable_twice
 from archscout.spaces._graphed import Graphed
 
@@ -156,6 +158,29 @@ class FewShot(Graphed):
     def sized(self, channels: int = 0, depth: int = 0) -> FewShot:
         """The same space with other channels and cells; 0 for its own, since the supernet's weights are those of the answer."""
         return replace(self, channels=channels or self.channels, cells=depth or self.cells)
+
+    @property
+    def wiring(self) -> Sources:
+        """Two different sources for every node."""
+        return Sources(OPERATIONS, self.nodes, distinct=True)
+
+    def topologies(self, architecture: Architecture) -> dict[str, Topology]:
+        """The normal and the reduction cell, whose outputs join all nodes."""
+        return {
+            name: Topology(
+                tuple(tuple((OPERATIONS[operation], source) for source, operation in node) for node in cell),
+                tuple(range(2, 2 + self.nodes)),
+            )
+            for name, cell in zip(CELLS, self._genome(architecture), strict=True)
+        }
+
+    def of_topologies(self, cells: Mapping[str, Topology]) -> Architecture:
+        """The architecture of two such cells."""
+        found = []
+        for name in CELLS:
+            nodes = [sorted((source, OPERATIONS.index(operation)) for operation, source in node) for node in cells[name].nodes]
+            found.append([(first, second) for first, second in nodes])
+        return self._of(found)
 
     def genotype(self, architecture: Architecture) -> str:
         """As MetaNAS prints cells: `(operation,source)(operation,source) | ... / ...`, the normal cell before the bar across."""

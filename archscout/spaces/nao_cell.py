@@ -20,7 +20,7 @@ does not count.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -33,6 +33,8 @@ from archscout.core.encoding import TokenEncoding
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.core.topology import Topology
+from archscout.core.wiring import Sources
 from archscout.spaces._cell_layers import auxiliary_head, conv_norm, factorised, first_states, separable_twice
 from archscout.spaces._graphed import Graphed
 
@@ -163,6 +165,24 @@ class NaoCell(Graphed):
     def sized(self, channels: int = 0, depth: int = 0) -> NaoCell:
         """The same space with other channels and normal cells per stack; 0 for at most 20 and 3, as published."""
         return replace(self, channels=channels or min(self.channels, 20), layers=depth or min(self.layers, 3))
+
+    @property
+    def wiring(self) -> Sources:
+        """Two sources for every node, which may be one."""
+        return Sources(OPERATIONS[self.operation_set], len(NODES))
+
+    def topologies(self, architecture: Architecture) -> dict[str, Topology]:
+        """The normal and the reduction cell (`reduce`), whose outputs join the loose ends."""
+        return {
+            name: Topology(tuple(tuple((operation, source) for source, operation in pair) for pair in cell), tuple(_loose(cell)))
+            for name, cell in zip(("normal", "reduce"), self._cells(architecture), strict=True)
+        }
+
+    def of_topologies(self, cells: Mapping[str, Topology]) -> Architecture:
+        """The architecture of two such cells; what their outputs join follows."""
+        names = OPERATIONS[self.operation_set]
+        edges = (edge for name in ("normal", "reduce") for node in cells[name].nodes for edge in node)
+        return self.architecture([choice for operation, source in edges for choice in (source, names.index(operation))])
 
     def genotype(self, architecture: Architecture) -> str:
         """The published numbers: per node source and operation of both branches; the normal cell, a bar, the reduction cell."""

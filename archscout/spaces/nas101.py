@@ -22,7 +22,7 @@ architecture) and has the benchmark's widths.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -36,6 +36,8 @@ from archscout.core.encoding import TokenEncoding
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.core.topology import Topology
+from archscout.core.wiring import Graph
 from archscout.spaces._graphed import Graphed
 from archscout.spaces._nas101_cell import MOST_EDGES, MOST_VERTICES, OPERATIONS, Cell, isomorphism_classes, pairs
 from archscout.spaces._one_shot import SUBSPACES, Blocks
@@ -136,6 +138,27 @@ class Nas101(Graphed):
     def of_cell(self, cell: Cell) -> Architecture:
         """The architecture of a cell of 2 to 7 vertices, pruned or not. Raises UserError where it is illegal."""
         return self.architecture(_choices_of(cell))
+
+    @property
+    def wiring(self) -> Graph:
+        """Every edge is there or not. In a sub-space some sets of edges are no cells, and which are drawn is not written down."""
+        return Graph(OPERATIONS, MOST_VERTICES, on_edges=False, most=MOST_EDGES, listed=not self.subspace)
+
+    def topologies(self, architecture: Architecture) -> dict[str, Topology]:
+        """The pruned cell; the edges into a vertex carry its operation."""
+        cell = self.cell(architecture)
+        *inner, output = [[source for source in range(node) if cell.matrix[source][node]] for node in range(1, len(cell.matrix))]
+        names = [OPERATIONS[operation] for operation in cell.operations]
+        nodes = tuple(tuple((name, source) for source in sources) for name, sources in zip(names, inner, strict=True))
+        return {"cell": Topology(nodes, tuple(output), inputs=1)}
+
+    def of_topologies(self, cells: Mapping[str, Topology]) -> Architecture:
+        """The architecture of such a cell."""
+        cell = cells["cell"]
+        size = len(cell.nodes) + 2
+        edges = {(source, node) for _, source, node in cell.edges} | {(source, size - 1) for source in cell.outputs}
+        matrix = tuple(tuple(int((source, node) in edges) for node in range(size)) for source in range(size))
+        return self.of_cell(Cell(matrix, tuple(OPERATIONS.index(node[0][0]) for node in cell.nodes)))
 
     def classes(self) -> Iterator[Architecture]:
         """One architecture of each class of isomorphic cells; of the 423,624 of all cells by ascending number of vertices."""

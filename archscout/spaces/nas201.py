@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -24,7 +24,10 @@ from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.core.topology import Topology
 from archscout.core.vertices import INPUT, OUTPUT, VertexEncoding
+from archscout.core.wiring import Graph
+from archscout.spaces._edge_cells import operations_of, topology_of
 from archscout.spaces._graphed import Graphed
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -114,6 +117,19 @@ class Nas201(Graphed):
         with builder.scope("head"):
             x = builder.global_pool(builder.relu(builder.batch_norm(x)))
             return builder.finish(builder.linear(x, task.classes))
+
+    @property
+    def wiring(self) -> Graph:
+        """Every edge is there or not."""
+        return Graph(OPERATIONS[1:], 4, on_edges=True)
+
+    def topologies(self, architecture: Architecture) -> dict[str, Topology]:
+        """The cell without edges that are `none` or lie on no path from its input to its output."""
+        return {"cell": topology_of(EDGES, [OPERATIONS[choice] for choice in architecture.choices])}
+
+    def of_topologies(self, cells: Mapping[str, Topology]) -> Architecture:
+        """The architecture of such a cell; edges that it lacks are `none`."""
+        return self.architecture([OPERATIONS.index(operation) for operation in operations_of(EDGES, cells["cell"])])
 
     def genotype(self, architecture: Architecture) -> str:
         """The published architecture string, one group of edges per node."""

@@ -24,6 +24,8 @@ from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
 from archscout.core.highway import ACTIVATIONS, Dropouts, Ends, HighwayNetwork, Share, averaged, possible_edges
 from archscout.core.problem import LANGUAGE_MODELLING, Task, TaskKind
+from archscout.core.topology import Topology
+from archscout.core.wiring import Sources
 from archscout.spaces._genotypes import Edges, parse_recurrent, written_recurrent
 
 if TYPE_CHECKING:
@@ -147,6 +149,21 @@ class Rnn:
 
         size = largest(self.size, count, limits)
         return replace(self, size=size - size % 4 if 4 < size < self.size else size)
+
+    @property
+    def wiring(self) -> Sources:
+        """One source for every node."""
+        return Sources(ACTIVATIONS, self.nodes, inputs=1, each=1)
+
+    def topologies(self, architecture: Architecture) -> dict[str, Topology]:
+        """The cell, whose input is s_0 and whose edges all have weights."""
+        edges = _edges_of(architecture)
+        return {"cell": Topology(tuple((edge,) for edge in edges), tuple(self._averaged(edges)), inputs=1, weighted=True)}
+
+    def of_topologies(self, cells: Mapping[str, Topology]) -> Architecture:
+        """The architecture of such a cell; what its output averages follows."""
+        edges = (edge for node in cells["cell"].nodes for edge in node)
+        return self.architecture([choice for activation, source in edges for choice in (source, ACTIVATIONS.index(activation))])
 
     def genotype(self, architecture: Architecture) -> str:
         """The published `Genotype(recurrent=[('tanh', 0), ...], concat=range(1, 9))`: activation and predecessor of each node."""

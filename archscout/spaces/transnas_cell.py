@@ -15,13 +15,16 @@ classification; its other five tasks have heads of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
+from archscout.core.topology import Topology
+from archscout.core.wiring import Graph
+from archscout.spaces._edge_cells import operations_of, topology_of
 from archscout.spaces._graphed import Graphed
 from archscout.spaces._transnas import check_channels, network, relu_conv_norm
 
@@ -65,6 +68,19 @@ class TransnasCell(Graphed):
             return _cell(builder, x, architecture.choices, channels, stride)
 
         return network(task, self.channels, SKELETON, block)
+
+    @property
+    def wiring(self) -> Graph:
+        """Every edge is there or not."""
+        return Graph(OPERATIONS[1:], 4, on_edges=True)
+
+    def topologies(self, architecture: Architecture) -> dict[str, Topology]:
+        """The cell without edges that are `none` or lie on no path from its input to its output."""
+        return {"cell": topology_of(EDGES, [OPERATIONS[choice] for choice in architecture.choices])}
+
+    def of_topologies(self, cells: Mapping[str, Topology]) -> Architecture:
+        """The architecture of such a cell; edges that it lacks are `none`."""
+        return self.architecture([OPERATIONS.index(operation) for operation in operations_of(EDGES, cells["cell"])])
 
     def genotype(self, architecture: Architecture) -> str:
         """The published string."""

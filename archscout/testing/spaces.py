@@ -22,7 +22,7 @@ from archscout.core.encoding import TokenEncoding, architecture_of, encoding_of,
 from archscout.core.errors import UserError
 from archscout.core.kinds import check_kind
 from archscout.core.problem import LANGUAGE_MODELLING, Task
-from archscout.core.protocols import GraphSpace, PartialSpace, PublishedSpace, SignatureSpace, Space
+from archscout.core.protocols import CellSpace, GraphSpace, PartialSpace, PublishedSpace, SignatureSpace, Space
 from archscout.core.seeds import generator, seeded
 from archscout.core.vertices import of_vertices, vertex_encoding_of, vertices_of
 from archscout.nn.batches import one_batch
@@ -116,6 +116,22 @@ def draws_by_seed(space: Space, task: Task) -> None:
     assert one == other
     if isinstance(space, SignatureSpace):
         assert [space.signature(a) for a in one] == [space.signature(a) for a in other]
+
+
+def describes_cells(space: Space, task: Task) -> None:
+    """Where a space has cells: they stand for an architecture with the same cells, and are among the patterns that are counted."""
+    if not isinstance(space, CellSpace):
+        return
+    patterns = space.wiring.patterns()
+    for architecture in _drawn(space, 50):
+        cells = space.topologies(architecture)
+        again = space.of_topologies(cells)
+        assert space.topologies(again) == cells, f"{architecture}: {again} has other cells"
+        for name, cell in cells.items():
+            unknown = {operation for operation, _, _ in cell.edges} - set(space.wiring.operations)
+            assert not unknown, f"{architecture}: the wiring knows no operation {', '.join(sorted(unknown))}"
+            known = patterns is None or (cell.width, cell.depth) in patterns.counts
+            assert known, f"{architecture}: no random cell is as wide and deep as its cell '{name}'"
 
 
 def writes_tokens(space: Space, task: Task) -> None:
@@ -239,8 +255,8 @@ def executes_what_it_builds(space: Space, task: Task) -> None:
 
 
 CHECKS = (
-    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed, writes_tokens,
-    writes_vertices, trains, builds_by_seed, counts_what_it_builds, executes_what_it_builds,
+    is_described, round_trips_as_text, normalises_once, refuses_illegal_choices, mutates, draws_by_seed, describes_cells,
+    writes_tokens, writes_vertices, trains, builds_by_seed, counts_what_it_builds, executes_what_it_builds,
 )  # fmt: skip
 
 

@@ -72,12 +72,12 @@ def finished(archscout: Command, image_folder: Path, once: Callable[[str, Callab
 @pytest.fixture
 def call(archscout: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command in this process and give its standard output: for those that need no process of their own."""
-    from archscout.cli import bench, meta, networks, plugins, runs, search, tasks
+    from archscout.cli import bench, explain, meta, networks, plugins, runs, search, tasks
 
     for name, value in archscout.environment.items():
         monkeypatch.setenv(name, value)
     app = typer.Typer()
-    for part in (search, runs, networks, bench, meta, tasks, plugins):
+    for part in (search, runs, networks, explain, bench, meta, tasks, plugins):
         part.register(app)
 
     def run(*words: object, code: int = 0) -> str:

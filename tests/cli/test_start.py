@@ -13,6 +13,7 @@ from commandline import SLOWNESS, Command
 
 COMMANDS = [
     *("search", "resume", "report", "export", "predict", "runs", "show", "score", "train", "bench", "plugins", "doctor", "repair"),
+    "explain",
 ]
 
 
