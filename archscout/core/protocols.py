@@ -252,6 +252,23 @@ class RefusingEstimator(Protocol):
 
 
 @runtime_checkable
+class KeepingEstimator(Protocol):
+    """A judge that leaves a file of each judgement, such as trained weights, in a folder of the run.
+
+    On another machine `keep` is a folder there, and the file is brought back to where it belongs.
+    """
+
+    @property
+    def keep(self) -> str:
+        """The folder; empty where nothing is kept."""
+        ...
+
+    def kept(self, problem: Problem, architecture: Architecture, seed: int) -> Path:
+        """The file of a judgement; its name does not depend on the folder."""
+        ...
+
+
+@runtime_checkable
 class SignalJudge(Protocol):
     """A judge that has networks regress signals, which a report can show."""
 

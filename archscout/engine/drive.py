@@ -3,6 +3,10 @@
 Results are delivered in proposal order: with w workers the answer to a proposal comes when fewer than w are in flight, so before
 the answer to proposal k comes exactly the result of proposal k - w + 1. The same seed and number of workers give the same run.
 
+A slow candidate holds back the answers to all behind it, and workers that have nothing else stand still: with 1,000 of them and the
+durations of real trainings, two thirds of the time (`benchmarks/driver.py`). A look-ahead of a lets a times w be in flight, so that
+they have something to do; the run is as reproducible as without, but a strategy knows less when it proposes.
+
 On resume a fresh generator is led through the recorded conversation without a single evaluation, and every move is compared with
 the record; proposals that were in flight fly again.
 """
@@ -67,6 +71,7 @@ def drive(
     notify: Notify | None = None,
     verify: bool = True,
     counted: bool = True,
+    look_ahead: int = 1,
 ) -> Architecture | None:
     """Search until the strategy is done or the budget is spent; the answer, or None where nothing could be judged.
 
@@ -74,12 +79,13 @@ def drive(
     `judges` (of "main", where there is one) at the highest fidelity. A finished log gives its answer at once. After any exception
     nothing is in flight and the log can be resumed. `verify=False` makes a warning event of a move that differs from the record.
     `counted=False` leaves counts that no limit needs out of the record: counting takes longer than a look into a table.
+    look_ahead: proposals in flight for each worker.
 
     Raises ReplayMismatch, StrategyError, LimitError, StorageError, and ArchscoutError where every candidate fails alike.
     """
     if log.finished:
         return log.answer
-    run = _Run(strategy, judges, problem, seed, log, executor, budget, notify, verify, counted)
+    run = _Run(strategy, judges, problem, seed, log, executor, budget, notify, verify, counted, look_ahead)
     try:
         answer, reason = run.converse()
     except BaseException:
@@ -129,9 +135,11 @@ class _Run:
         notify: Notify | None,
         verify: bool,
         counted: bool,
+        look_ahead: int,
     ) -> None:
         self.judges, self.problem, self.seed = judges, problem, seed
         self.log, self.executor, self.budget, self.notify, self.verify = log, executor, budget, notify, verify
+        self.window = executor.workers * look_ahead
         self.gate = Gate(problem, seed, log, counted=counted)
         self.main = "main" if "main" in judges else next(iter(judges))
         self.fidelities: dict[tuple[str, float | None], tuple[Estimator, Refusal | None]] = {}
@@ -250,7 +258,7 @@ class _Run:
         if self.number < self.past:
             due = self.log.moves[self.number].delivered - self.delivered
         elif isinstance(move, Propose):
-            due = max(0, len(self.flying) - self.executor.workers + 1)
+            due = max(0, len(self.flying) - self.window + 1)
         else:
             due = int(isinstance(move, Wait) and bool(self.flying))
         return [self._land() for _ in range(due)]
@@ -292,7 +300,7 @@ class _Run:
                 raise _TimeIsUp
             for job in self.executor.wait(_HEARTBEAT_SECONDS if remaining is None else min(_HEARTBEAT_SECONDS, remaining)):
                 assert job.outcome is not None
-                self._record(*self._of(job), job.seconds)
+                self._record(*self._of(job), job.seconds, job.place)
             self._spend()
         return self._deliver()
 
@@ -301,7 +309,7 @@ class _Run:
         number, facts = self.jobs.pop(job)
         return number, job.outcome, facts
 
-    def _record(self, number: int, outcome: Estimate | Failure, facts: dict[str, float], seconds: float) -> None:
+    def _record(self, number: int, outcome: Estimate | Failure, facts: dict[str, float], seconds: float, place: str = "") -> None:
         move = self.log.moves[number].move
         assert isinstance(move, Propose)
         estimate = failure = None
@@ -312,7 +320,7 @@ class _Run:
             self.failed += 1
         seen = Observation(move.architecture, estimate, failure, move.judge, move.fidelity)
         self._spend()
-        self.log.add_result(number, seen, seconds)
+        self.log.add_result(number, seen, seconds, place)
         if self._rank(seen) > self._rank(self.best):
             self.best = seen
         self.tell("landed", observation=seen)

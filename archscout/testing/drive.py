@@ -24,6 +24,8 @@ Judges = Mapping[str, Estimator] | Estimator
 class Shuffled:
     """An executor in this process whose jobs finish in a random order, as if each took its own time. jobs: all it ever took."""
 
+    state = ""
+
     def __init__(self, workers: int, seed: int = 0) -> None:
         self.workers = workers
         self.taken = 0
