@@ -41,7 +41,10 @@ _BROKEN = ("error", "oom", "timeout", "killed")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to show: counts over all sessions of the stage, `seconds` spent in it, and the best observation so far."""
+    """Something to show: counts over all sessions of the stage, `seconds` spent in it, and the best observation so far.
+
+    workers: how those on other machines are getting on.
+    """
 
     kind: Literal["replayed", "proposed", "landed", "progress", "mismatch", "stopped"]
     proposed: int
@@ -53,6 +56,7 @@ class Event:
     observation: Observation | None = None
     progress: Progress | None = None
     message: str = ""
+    workers: str = ""
 
 
 Notify = Callable[[Event], None]
@@ -376,7 +380,7 @@ class _Run:
         if self.notify is not None:
             landed = len(self.log.results)
             counted = self.proposed, landed, self.failed, self.evaluations, self._wall(), self.best
-            self.notify(Event(kind, *counted, observation, progress, message))
+            self.notify(Event(kind, *counted, observation, progress, message, self.executor.state))
 
 
 def _words(move: Move) -> str:

@@ -73,6 +73,14 @@ HERE = Placement()
 """Processes of this machine, one per core."""
 
 
+def cluster_at(address: str) -> list[dict[str, Any]]:
+    """The machines of a cluster. Raises UserError where there is no Ray, or no cluster."""
+    ray = _ray()
+    ray.connect(address)
+    found: list[dict[str, Any]] = ray.machines()
+    return found
+
+
 def _ray() -> Any:
     if find_spec("ray") is None:
         raise UserError("--executor ray needs Ray, which is not installed here; install it with: pip install 'archscout[ray]'")

@@ -349,5 +349,8 @@ def _repeat(job: Job) -> Repeat:
         *_uses(job, folder),
     )
     machine = {name: str(value) for name, value in describe().items()}
+    for place, share in job.store.shares.items():
+        failed = f", {share.failed} of them failed" if share.failed else ""
+        machine[f"judged by {place}"] = f"{share.judged} candidates in {share.seconds:.0f} s{failed}"
     settings = {name: str(value) for name, value in {**job.store.meta["plan"]["recipe"]}.items()}
     return Repeat(commands, job.request.seed, versions(), machine, settings)

@@ -14,6 +14,7 @@ import pytest
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _STORE = 100 << 20
 
+
 @dataclass
 class TwoMachines:
     """A head with room for one worker, and as many others with room for two as were added."""
@@ -35,6 +36,7 @@ class TwoMachines:
         """End the machine that was added last, at once, with all that runs there."""
         self.cluster.remove_node(self.others.pop(), allow_graceful=False)
 
+
 @pytest.fixture(scope="session")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMachines]:
     """The cluster of this session; its machines have a cache of their own."""
@@ -49,9 +51,11 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMachines]:
     finally:
         made.cluster.shutdown()
 
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder that all machines can write, being one."""
     return tmp_path
+
 
 Once = Callable[[str, Callable[[Path], object]], Path]

@@ -59,7 +59,7 @@ def test_quick_candidates_go_several_at_a_time(make: Callable[..., Any]) -> None
         fly = executor._fly
         executor._fly = lambda member, jobs: (calls.append(len(jobs)), fly(member, jobs))
         assert outcomes(executor, [executor.submit(Sleeping(0), PROBLEM, one, 0) for one in ARCHITECTURES]) == VALUES
-    assert calls[0] == 1, "nothing is known of the first" 
+    assert calls[0] == 1, "nothing is known of the first"
     assert max(calls) > 4 and sum(calls) == len(ARCHITECTURES)
 
 
@@ -95,7 +95,7 @@ def test_closing_leaves_nobody(make: Callable[..., Any]) -> None:
         time.sleep(0.5)
         there = [process for host in hosts() for process in (host, *host.children(recursive=True))]
         assert there
-    gone, alive = psutil.wait_procs(there, timeout=10)
+    _, alive = psutil.wait_procs(there, timeout=10)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -1,0 +1,141 @@
+"""The commands on a Ray cluster of two machines: the same files as the pool writes, whoever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from commandline import Command, end_of, landed, until
+from conftest import TwoMachines
+
+from archscout.store.runs import RunStore
+
+pytestmark = pytest.mark.cluster
+STRANGE = Path(__file__).parent.parent / "faults" / "plugins" / "strange.py"
+SEARCHING = ("bench", "search", "--table", "nas201", "--dataset", "cifar10", "--strategy", "local", "--queries", 20, "--seeds", 5)
+BUILDING = (
+    "meta", "build", "--families", "shapes,glyphs", "--tasks", 4, "--records", 12, "--epochs", 0.5, "--set", "recipe.batch=8",
+    "--set", "form.side=8", "--set", "form.fewest=3", "--set", "form.most=4",
+)  # fmt: skip
+LEARNING = (
+    "meta", "train", "signal-tasks", "--table", "nas201", "--dataset", "cifar10", "--labelled", 5, "--set", "meta.population=3",
+    "--set", "meta.steps=2", "--set", "estimator.steps=3", "--set", "estimator.statistics=batch", "--set", "space.channels=4",
+    "--set", "space.cells=1", "--set", "estimator.resolution=8",
+)  # fmt: skip
+VARYING = {"file": "", "seconds": 0, "digest": ""}
+RANKING = ("bench", "correlate", "--table", "macro", "--dataset", "cifar10")
+SCORING = ("score", "--all", "--table", "macro", "--estimator", "macs,params", "--data", "none")
+
+
+@pytest.fixture(scope="module")
+def words(small_data: Path) -> tuple[object, ...]:
+    """A search that trains nothing, with a judge of a file."""
+    return (
+        "search", "--data", small_data, "--budget", 40, "--space", "nas201", "--strategy", "regularized-evolution",
+        "--estimator", STRANGE, "--screen-only", "--workers", 2, "--json", "--set", "estimator.pause=0.15",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def on(machines: TwoMachines) -> tuple[object, ...]:
+    return "--executor", "ray", "--address", machines.address
+
+
+@pytest.fixture(scope="module")
+def straight(archscout: Command, words: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """results.csv of the pool."""
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    archscout(*words, "--out", folder, fresh=True)
+    return results(folder)
+
+
+def results(folder: Path) -> bytes:
+    return (folder / "results.csv").read_bytes()
+
+
+def marks(folder: Path) -> dict[str, object]:
+    """Which images each contestant had right, as measured by the driver with the weights that came back."""
+    with RunStore.read(folder) as store:
+        return {name: value for name, value in store.meta.items() if name.startswith("valid_marks")}
+
+
+def hosts() -> list[psutil.Process]:
+    return [one for one in psutil.process_iter(["name"]) if one.info["name"].startswith("ray::Host")]
+
+
+def test_a_killed_worker_and_a_killed_machine_change_nothing(
+    archscout: Command, words: tuple[object, ...], on: tuple[object, ...], straight: bytes, machines: TwoMachines, tmp_path: Path
+) -> None:
+    driver = archscout.start(*words, *on, "--out", tmp_path / "run", fresh=True)
+    assert until(lambda: landed(tmp_path / "run") >= 5, driver)
+    hosts()[0].kill()
+    have = landed(tmp_path / "run")
+    assert until(lambda: landed(tmp_path / "run") >= have + 5, driver)
+    machines.kill()
+    machines.add()
+    done = end_of(driver)
+    assert done.code == 0, done.err
+    assert results(tmp_path / "run") == straight
+    with RunStore.read(tmp_path / "run") as store:
+        assert sum(share.judged for share in store.shares.values()) == 40
+    assert "judged by machine-1" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_killed_driver_goes_on_there_or_here(
+    archscout: Command, words: tuple[object, ...], on: tuple[object, ...], straight: bytes, tmp_path: Path
+) -> None:
+    driver = archscout.start(*words, *on, "--out", tmp_path / "run", fresh=True)
+    for after, then in ((8, ()), (20, ("--executor", "local"))):
+        assert until(lambda after=after: landed(tmp_path / "run") >= after, driver)
+        driver.kill()
+        assert end_of(driver).code == -signal.SIGKILL
+        driver = archscout.start("resume", tmp_path / "run", *then, fresh=True)
+    done = end_of(driver)
+    assert done.code == 0, done.err
+    assert results(tmp_path / "run") == straight
+    assert until(lambda: not hosts(), psutil.Process(os.getpid())), "workers outlive their driver"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_driver_says_how_to_go_on(
+    number: signal.Signals, archscout: Command, words: tuple[object, ...], on: tuple[object, ...], tmp_path: Path
+) -> None:
+    driver = archscout.start(*words, *on, "--out", tmp_path / "run", fresh=True)
+    assert until(lambda: landed(tmp_path / "run") >= 3, driver)
+    driver.send_signal(number)
+    done = end_of(driver, 30)
+    assert done.code == 128 + number and f"Go on with: archscout resume {tmp_path / 'run'}" in done.err
+
+
+def test_trained_weights_come_back(archscout: Command, on: tuple[object, ...], small_data: Path, tmp_path: Path) -> None:
+    asked = (
+        "search", "--data", small_data, "--budget", 12, "--epochs", 2, "--image-size", 8, "--max-macs", "150k", "--workers", 2,
+        "--formats", "", "--json", "--look-ahead", 2,
+    )  # fmt: skip
+    archscout(*asked, "--out", tmp_path / "here", fresh=True)
+    archscout(*asked, *on, "--out", tmp_path / "there", fresh=True)
+    assert results(tmp_path / "there") == results(tmp_path / "here")
+    assert marks(tmp_path / "there") == marks(tmp_path / "here") != {}
+
+
+def test_the_other_commands_give_the_same(archscout: Command, on: tuple[object, ...], tmp_path: Path) -> None:
+    found = []
+    for name, more in (("here", ()), ("there", on)):
+        folder = tmp_path / name
+        folder.mkdir()
+        place = {"cwd": folder, "fresh": True, "env": {"ARCHSCOUT_SIGNALS": str(folder)}}
+        searched = archscout(*SEARCHING, "--workers", 2, *more, "--json", **place).json
+        archscout(*SCORING, "--workers", 2, *more, "--out", "scores.npz", **place)
+        built = archscout(*BUILDING, "--workers", 2, *more, "--out", "meta.npz", "--json", **place).json
+        learned = archscout(*LEARNING, "--workers", 2, *more, "--json", **place).json
+        ranked = archscout(*RANKING, "--scores", "scores.npz", "--json", **place).json
+        found.append([searched, built | VARYING, learned | VARYING, ranked])
+    assert found[0] == found[1]
+
+
+def test_the_doctor_shows_the_cluster(archscout: Command, machines: TwoMachines) -> None:
+    checks = {check["name"]: check for check in archscout("doctor", "--address", machines.address, "--json", fresh=True).json}
+    assert checks["cluster"]["ok"] and checks["cluster"]["found"].startswith("2 machines with 3 CPUs and 0 GPUs: machine-")
