@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test cluster lint bench install clean
 
 install: .venv/installed
 
@@ -19,6 +19,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+cluster: install
+	$(BIN)/python -m pytest -q -m cluster tests/cluster
 
 lint: install
 	$(BIN)/ruff check .

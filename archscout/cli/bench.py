@@ -123,12 +123,13 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Run a strategy on a table beside random search and regularised evolution, at equal charged budget."""
+    placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+
     from archscout.cli import questions
     from archscout.comparison.curves import write_outcome
     from archscout.comparison.search import Contest, hold, lines
     from archscout.core.problem import Problem
 
-    placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
     words = given(settings, signals, ("strategy", "estimator", "proxy", "space", "data"))
     chosen = questions.table_of(table)
     made = questions.strategy_of(strategy, words)

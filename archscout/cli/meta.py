@@ -79,6 +79,8 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build a database: draw tasks, train random architectures on each shortly, keep what they reach."""
+    placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+
     import platform
 
     from archscout import catalogue
@@ -90,7 +92,6 @@ def build(
     from archscout.families._task import open_task
     from archscout.nn.recipe import Recipe
 
-    placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
     words = given(settings, owners=("space", "recipe", "form"))
     made = questions.space_of(space, words)
     if isinstance(made, SharedSpace) and not any(name.startswith("space.") for name in words):

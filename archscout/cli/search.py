@@ -106,6 +106,7 @@ def search(
         settings=given(settings, signals, SETTING_OWNERS),
     )  # fmt: skip
     request.check()
+    request.placement.check()
 
     from archscout import api
 

@@ -64,7 +64,8 @@ def wrapped(thing: Any, stow: Callable[[bytes], Any]) -> Parcel:
         return file.getvalue()
 
     plain = packed(thing, pickled)
-    modules = {name: take(Path(path).name, Path(path).read_bytes()) for name, path in plain.files.items()}
+    files = {name: Path(path) for name, path in plain.files.items() if Path(path).is_file()}  # one that is gone may not be needed
+    modules = {name: take(path.name, path.read_bytes()) for name, path in files.items()}
     return Parcel(plain.digest, plain.data, modules, cargo)
 
 

@@ -82,7 +82,7 @@ def cluster_at(address: str) -> list[dict[str, Any]]:
 
 
 def _ray() -> Any:
-    if find_spec("ray") is None:
+    if any(find_spec(name) is None for name in ("ray", "grpc")):
         raise UserError("--executor ray needs Ray, which is not installed here; install it with: pip install 'archscout[ray]'")
     from archscout.engine import ray_executor
 

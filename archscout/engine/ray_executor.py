@@ -21,24 +21,21 @@ from threading import Thread
 from time import monotonic
 from typing import Any, NamedTuple
 
-# Read by Ray while it is imported: it would report on its use, warn on standard error, and complain where a cluster has fewer GPUs.
-for _name, _value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_BACKEND_LOG_LEVEL", "fatal")):
-    os.environ.setdefault(_name, _value)
+import grpc
+import ray
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-import ray  # noqa: E402
-from ray.exceptions import ActorDiedError, RayError, RayTaskError  # noqa: E402
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UserError
+from archscout.core.evidence import Estimate, Failure
+from archscout.core.problem import Problem
+from archscout.core.protocols import Estimator, KeepingEstimator
+from archscout.engine.executors import Closing, Job, Packed, Pool
+from archscout.engine.machine import versions
+from archscout.engine.parcels import kept_folder, unwrapped, wrapped
+from archscout.store.files import write_atomic
 
-from archscout.core.architecture import Architecture  # noqa: E402
-from archscout.core.errors import UserError  # noqa: E402
-from archscout.core.evidence import Estimate, Failure  # noqa: E402
-from archscout.core.problem import Problem  # noqa: E402
-from archscout.core.protocols import Estimator, KeepingEstimator  # noqa: E402
-from archscout.engine.executors import Closing, Job, Packed, Pool  # noqa: E402
-from archscout.engine.machine import versions  # noqa: E402
-from archscout.engine.parcels import kept_folder, unwrapped, wrapped  # noqa: E402
-from archscout.store.files import write_atomic  # noqa: E402
-
-_CONNECT_SECONDS = 12.0
+_ANSWER_SECONDS, _CONNECT_SECONDS = 4.0, 12.0
 _LOSSES = 3
 """How often a candidate may lose its worker: with a machine that goes it is not the candidate's fault, but it may be."""
 _QUICK_SECONDS = 0.05
@@ -289,6 +286,10 @@ def connect(address: str) -> None:
     """
     if ray.is_initialized():
         return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    nobody = "start one with 'ray start --head', or name another with --address"
+    if address != "auto" and not _answers(address.removeprefix("ray://")):
+        raise UserError(f"no Ray cluster answers at '{address}'; {nobody}")
     found: list[BaseException | None] = []
 
     def join() -> None:
@@ -304,9 +305,19 @@ def connect(address: str) -> None:
     thread.join(_CONNECT_SECONDS)
     if not found or found[0] is not None:
         why = f" ({_line(found[0])})" if found and not isinstance(found[0], ConnectionError) else ""
-        raise UserError(
-            f"no Ray cluster answers at '{address}'{why}; start one with 'ray start --head', or name another with --address"
-        )
+        raise UserError(f"no Ray cluster answers at '{address}'{why}; {nobody}")
+
+
+def _answers(address: str) -> bool:
+    """Whether a server of the protocol that Ray speaks is there: Ray itself would fill standard error before it gave up."""
+    if os.environ.get("RAY_USE_TLS", "0") != "0":  # such a server says nothing to strangers
+        return True
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER_SECONDS)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
 
 
 def machines() -> list[dict[str, Any]]:

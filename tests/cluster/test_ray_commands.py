@@ -9,11 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 from commandline import Command, end_of, landed, until
-from conftest import TwoMachines
+from two_machines import TwoMachines, hosts
 
+from archscout.core.scores import read_scores
 from archscout.store.runs import RunStore
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore::ResourceWarning")]  # of Ray's own files
 STRANGE = Path(__file__).parent.parent / "faults" / "plugins" / "strange.py"
 SEARCHING = ("bench", "search", "--table", "nas201", "--dataset", "cifar10", "--strategy", "local", "--queries", 20, "--seeds", 5)
 BUILDING = (
@@ -26,8 +27,14 @@ LEARNING = (
     "--set", "space.cells=1", "--set", "estimator.resolution=8",
 )  # fmt: skip
 VARYING = {"file": "", "seconds": 0, "digest": ""}
-RANKING = ("bench", "correlate", "--table", "macro", "--dataset", "cifar10")
-SCORING = ("score", "--all", "--table", "macro", "--estimator", "macs,params", "--data", "none")
+SPACE = """
+from dataclasses import dataclass
+from archscout.testing.problems import CountingSpace
+
+@dataclass(frozen=True)
+class Tiny(CountingSpace):
+    length: int = 2
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +67,6 @@ def marks(folder: Path) -> dict[str, object]:
     """Which images each contestant had right, as measured by the driver with the weights that came back."""
     with RunStore.read(folder) as store:
         return {name: value for name, value in store.meta.items() if name.startswith("valid_marks")}
-
-
-def hosts() -> list[psutil.Process]:
-    return [one for one in psutil.process_iter(["name"]) if one.info["name"].startswith("ray::Host")]
 
 
 def test_a_killed_worker_and_a_killed_machine_change_nothing(
@@ -122,18 +125,30 @@ def test_trained_weights_come_back(archscout: Command, on: tuple[object, ...], s
 
 
 def test_the_other_commands_give_the_same(archscout: Command, on: tuple[object, ...], tmp_path: Path) -> None:
-    found = []
+    space, found = tmp_path / "tiny.py", []
+    space.write_text(SPACE)
     for name, more in (("here", ()), ("there", on)):
         folder = tmp_path / name
         folder.mkdir()
         place = {"cwd": folder, "fresh": True, "env": {"ARCHSCOUT_SIGNALS": str(folder)}}
         searched = archscout(*SEARCHING, "--workers", 2, *more, "--json", **place).json
-        archscout(*SCORING, "--workers", 2, *more, "--out", "scores.npz", **place)
+        archscout(
+            "score", "--all", "--space", space, "--estimator", "macs,params", "--workers", 2, *more, "--out", "s.npz", **place
+        )
         built = archscout(*BUILDING, "--workers", 2, *more, "--out", "meta.npz", "--json", **place).json
         learned = archscout(*LEARNING, "--workers", 2, *more, "--json", **place).json
-        ranked = archscout(*RANKING, "--scores", "scores.npz", "--json", **place).json
-        found.append([searched, built | VARYING, learned | VARYING, ranked])
+        scores = read_scores(folder / "s.npz")
+        assert len(scores) == 16
+        found.append([searched, scores.values.tolist(), built | VARYING, learned | VARYING])
     assert found[0] == found[1]
+
+
+def test_through_a_client(
+    archscout: Command, words: tuple[object, ...], straight: bytes, machines: TwoMachines, tmp_path: Path
+) -> None:
+    address = f"ray://127.0.0.1:{machines.port}"
+    archscout(*words, "--executor", "ray", "--address", address, "--out", tmp_path / "run", fresh=True)
+    assert results(tmp_path / "run") == straight
 
 
 def test_the_doctor_shows_the_cluster(archscout: Command, machines: TwoMachines) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import TwoMachines
+from two_machines import TwoMachines, hosts
 
 from archscout.engine.placement import Placement
 from archscout.testing.executors import CHECKS, PROBLEM, outcomes
 from archscout.testing.problems import Sleeping
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore::ResourceWarning")]  # of Ray's own files
 ARCHITECTURES = [PROBLEM.space.architecture([i % 4, i % 3, 1, 2, 3, i % 2]) for i in range(24)]
 VALUES = [Sleeping(0).estimate(PROBLEM, one, seed=0) for one in ARCHITECTURES]
 
@@ -38,11 +38,6 @@ def make(machines: TwoMachines) -> Iterator[Callable[..., Any]]:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_ray_does_what_every_executor_must(check: Callable[..., None], make: Callable[..., Any], tmp_path: Path) -> None:
     check(make, tmp_path)
-
-
-def hosts() -> list[psutil.Process]:
-    """The actors of this cluster."""
-    return [one for one in psutil.process_iter(["name"]) if one.info["name"].startswith("ray::Host")]
 
 
 def test_work_is_spread_and_said_by_whom(make: Callable[..., Any]) -> None:
