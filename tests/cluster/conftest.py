@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from socket import socket
+from typing import Any
 
 import pytest
 from two_machines import STORE_BYTES, TwoMachines
@@ -21,6 +22,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def _started(start: Callable[[], Any]) -> Any:
+    """Ray gives a machine 30 s to start, which a busy one may need."""
+    for _ in range(3):
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    return start()
+
+
 @pytest.fixture(scope="session")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMachines]:
     """The cluster of this session; its machines have a cache of their own."""
@@ -32,9 +44,9 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMachines]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": STORE_BYTES, "node_name": "machine-1"}
-    made = TwoMachines(Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port}), port)
+    made = TwoMachines(_started(lambda: Cluster(True, head_node_args={**head, "ray_client_server_port": port})), port)
     try:
-        made.add()
+        _started(made.add)
         yield made
     finally:
         made.cluster.shutdown()
