@@ -7,9 +7,9 @@ this process, a pool of two, and two workers of a Ray cluster here; with the log
 same objective as 20 categorical parameters (`pip install optuna`): its random sampler, its in-memory, journal and SQLite storages.
 
 *utilisation*: the real driver on a virtual clock. Candidates take what the 7,161 trainings of NAS-Bench-NLP took, drawn with
-replacement; results are delivered in the order of the proposals, as always. Utilisation is the share of the workers' time up to
-the last start of a candidate in which they were busy; "with the end" also counts the time in which the last ones finish. NAO is its
-pattern of proposals, without the controller, whose training would keep everybody waiting as long with any driver.
+replacement; results are delivered in the order of the proposals, or as they land. Utilisation is the share of the workers' time up
+to the last start of a candidate in which they were busy; "with the end" also counts the time in which the last ones finish. NAO is
+its pattern of proposals, without the controller, whose training would keep everybody waiting as long with any driver.
 
 *quality*: what look-ahead costs a strategy: aging evolution on the same virtual clock, how far it has come after so many hours.
 """
@@ -33,7 +33,7 @@ from _rows import HERE, append, claimed, commit, machine
 from archscout import catalogue
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
-from archscout.core.moves import Search
+from archscout.core.moves import Order, Search
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator, Strategy
 from archscout.core.seeds import generator
@@ -191,28 +191,35 @@ class Bench:
     def utilisation(self) -> list[dict[str, Any]]:
         workers, count, rows = self.asked.workers, self.asked.candidates, []
         problem = counting(DECISIONS, OPTIONS)
-        ways: list[tuple[str, Strategy, int]] = [
-            *((name, _strategy(name, workers), ahead) for name in (RANDOM, EVOLUTION) for ahead in (1, 2, 3, 4)),
-            ("nao, 600 first, rounds of 200, as published", Rounds(600, 200), 1),
-            *((f"nao, rounds of {4 * workers:,}", Rounds(4 * workers, 4 * workers), ahead) for ahead in (1, 4)),
-            (f"nao, rounds of {4 * workers:,} that overlap by as many", Rounds(8 * workers, 4 * workers, 4 * workers), 8),
+        ways: list[tuple[str, Strategy, int, Order]] = [
+            *((name, _strategy(name, workers), ahead, "proposed") for name in (RANDOM, EVOLUTION) for ahead in (1, 2, 3, 4)),
+            *((name, _strategy(name, workers), 1, "landed") for name in (RANDOM, EVOLUTION)),
+            ("nao, 600 first, rounds of 200, as published", Rounds(600, 200), 1, "proposed"),
+            *((f"nao, rounds of {4 * workers:,}", Rounds(4 * workers, 4 * workers), ahead, "proposed") for ahead in (1, 4)),
+            (
+                f"nao, rounds of {4 * workers:,} that overlap by as many",
+                Rounds(8 * workers, 4 * workers, 4 * workers),
+                8,
+                "proposed",
+            ),
+            (f"nao, rounds of {workers:,} that overlap by as many", Rounds(2 * workers, workers, workers), 2, "landed"),
         ]
-        for name, strategy, ahead in ways:
+        for name, strategy, ahead, order in ways:
             cluster = Simulated(workers, _durations(count, self.asked.seed))
             budget = Budget(evaluations=count)
             drive(
                 strategy, {"main": Counting()}, problem, seed=0, log=MemoryLog(), executor=cluster, budget=budget, counted=False,
-                look_ahead=ahead,
+                look_ahead=ahead, order=order,
             )  # fmt: skip
             steady, whole = cluster.utilisation()
-            claim = f"{name}, {workers:,} workers, {count:,} candidates, look-ahead {ahead}"
+            claim = f"{name}, {workers:,} workers, {count:,} candidates, look-ahead {ahead}{_as(order)}"
             rows += [claimed(f"{claim}: utilisation", steady), claimed(f"{claim}: utilisation with the end", whole)]
         return rows
 
     def quality(self) -> list[dict[str, Any]]:
         """Evolution towards the 20 right digits, until so many hours are over: the mean of the best values over the seeds."""
         rows, hours, workers = [], self.asked.hours, self.asked.workers
-        for ahead in (1, 2, 4):
+        for ahead, order in ((1, "proposed"), (2, "proposed"), (4, "proposed"), (1, "landed")):
             found = []
             for seed in range(self.asked.seeds):
                 log = MemoryLog()
@@ -226,13 +233,22 @@ class Bench:
                     drive(
                         _strategy(EVOLUTION, workers), {"main": Counting()}, counting(DECISIONS, OPTIONS), seed=seed, log=log,
                         executor=cluster, budget=Budget(), counted=False, look_ahead=ahead, notify=stop,
+                        order=order,
                     )  # fmt: skip
                 except _Over:
                     found.append((max(seen.value for seen in log.results.values()), len(log.results)))
             value, judged = np.mean(found, 0)
-            claim = f"evolution, {workers:,} workers, {hours} hours, {self.asked.seeds} seeds, look-ahead {ahead}"
+            claim = f"evolution, {workers:,} workers, {hours} hours, {self.asked.seeds} seeds, look-ahead {ahead}{_as(order)}"
             rows += [claimed(f"{claim}: share of right digits", float(value)), claimed(f"{claim}: candidates", float(judged))]
         return rows
+
+
+def _overlapping(size: int) -> str:
+    return f"nao, rounds of {size:,} that overlap by as many"
+
+
+def _as(order: str) -> str:
+    return ", results as they land" if order == "landed" else ""
 
 
 class _Over(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -63,6 +63,9 @@ def search(
     look_ahead: Annotated[
         int, typer.Option(help="proposals in flight for each worker; more than 1 where candidates take very different times", min=1)
     ] = 1,
+    order: Annotated[
+        Literal["proposed", "landed"], typer.Option(help="of results: as proposed, or as they come, which no other run repeats")
+    ] = "proposed",
     epochs: Annotated[float, typer.Option(help="epochs of the final training; 0 lets the plan choose", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
@@ -100,7 +103,7 @@ def search(
         task=task, vocabulary=vocabulary, ways=ways, shots=shots, queries=queries, space=space, strategy=strategy,
         estimator=estimator, budget=budget, limits=limits, workers=workers,
         executor=executor, address=address, cpus_per_candidate=cpus_per_candidate, gpus_per_candidate=gpus_per_candidate,
-        candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, look_ahead=look_ahead,
+        candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, look_ahead=look_ahead, order=order,
         epochs=epochs, device=device, seed=seed,
         verify=verify, screen_only=screen_only, cache=cache, allowed_failures=allowed_failures, formats=formats,
         settings=given(settings, signals, SETTING_OWNERS),

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from archscout.core.errors import UnknownName, UserError, suggestion
+from archscout.core.moves import Order
 from archscout.core.problem import FEW_SHOT, LIMITS, TASK_KINDS
 from archscout.core.signals import pinned
 from archscout.engine.placement import Placement
@@ -48,6 +49,7 @@ class Request:
     cpus_per_candidate: float = 1.0
     gpus_per_candidate: float = 0.0
     look_ahead: int = 1
+    order: Order = "proposed"
     epochs: float = 0.0
     candidate_timeout: float = 0.0
     candidate_memory: float = 0.0
@@ -91,6 +93,8 @@ class Request:
         for format in self.format_names():
             if format not in FORMATS:
                 raise UnknownName(f"networks are not exported as '{format}'; {suggestion(format, FORMATS)}")
+        if self.order not in get_args(Order):
+            raise UnknownName(f"results are not delivered in the order '{self.order}'; {suggestion(self.order, get_args(Order))}")
         if self.look_ahead < 1:
             raise UserError(f"--look-ahead is a number of proposals for each worker, at least 1, but {self.look_ahead} came")
         if not 0 <= self.allowed_failures <= 1:

@@ -85,8 +85,14 @@ def gather(
         stages=_stages(job, finding),
         plan=finding.plan.sentences,
         limits=dict(job.request.limits),
-        notes=(*notes, *learning_notes(job), *(finding.finished.remarks if finding.finished else ())),
+        notes=(*notes, *_order_notes(job), *learning_notes(job), *(finding.finished.remarks if finding.finished else ())),
     )
+
+
+def _order_notes(job: Job) -> tuple[str, ...]:
+    if job.request.order == "proposed":
+        return ()
+    return ("The strategy was told of results as they came: this run can go on, but the same command makes another one.",)
 
 
 def _trained(finding: Finding) -> list[Trained]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,12 +16,16 @@ from two_machines import TwoMachines, hosts
 from archscout.core.scores import read_scores
 from archscout.store.runs import RunStore
 
-pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore::ResourceWarning")]  # of Ray's own files
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Ray's own files
+]
 STRANGE = Path(__file__).parent.parent / "faults" / "plugins" / "strange.py"
 SEARCHING = ("bench", "search", "--table", "nas201", "--dataset", "cifar10", "--strategy", "local", "--queries", 20, "--seeds", 5)
 BUILDING = (
     "meta", "build", "--families", "shapes,glyphs", "--tasks", 4, "--records", 12, "--epochs", 0.5, "--set", "recipe.batch=8",
-    "--set", "form.side=8", "--set", "form.fewest=3", "--set", "form.most=4",
+    "--set", "form.side=8", "--set", "form.fewest=3", "--set", "form.most=4", "--out", "meta.npz",
 )  # fmt: skip
 LEARNING = (
     "meta", "train", "signal-tasks", "--table", "nas201", "--dataset", "cifar10", "--labelled", 5, "--set", "meta.population=3",
@@ -124,23 +130,38 @@ def test_trained_weights_come_back(archscout: Command, on: tuple[object, ...], s
     assert marks(tmp_path / "there") == marks(tmp_path / "here") != {}
 
 
-def test_the_other_commands_give_the_same(archscout: Command, on: tuple[object, ...], tmp_path: Path) -> None:
-    space, found = tmp_path / "tiny.py", []
+@pytest.fixture
+def both(archscout: Command, on: tuple[object, ...], tmp_path: Path) -> Callable[..., list[Path]]:
+    """Run a command with two workers, here and on the cluster, each in a folder of its own; gives these."""
+
+    def run(*words: object) -> list[Path]:
+        folders = [tmp_path / "here", tmp_path / "there"]
+        for folder, more in zip(folders, ((), on), strict=True):
+            folder.mkdir()
+            place = {"cwd": folder, "fresh": True, "env": {"ARCHSCOUT_SIGNALS": str(folder)}}
+            done = archscout(*words, "--workers", 2, *more, "--json", **place)
+            (folder / "said.json").write_text(json.dumps(done.json | VARYING))
+        return folders
+
+    return run
+
+
+def said(folder: Path) -> object:
+    return json.loads((folder / "said.json").read_text())
+
+
+@pytest.mark.parametrize("words", [SEARCHING, BUILDING, LEARNING], ids=["bench search", "meta build", "meta train"])
+def test_the_other_commands_give_the_same(words: tuple[object, ...], both: Callable[..., list[Path]]) -> None:
+    here, there = both(*words)
+    assert said(here) == said(there)
+
+
+def test_scores_are_the_same(both: Callable[..., list[Path]], tmp_path: Path) -> None:
+    space = tmp_path / "tiny.py"
     space.write_text(SPACE)
-    for name, more in (("here", ()), ("there", on)):
-        folder = tmp_path / name
-        folder.mkdir()
-        place = {"cwd": folder, "fresh": True, "env": {"ARCHSCOUT_SIGNALS": str(folder)}}
-        searched = archscout(*SEARCHING, "--workers", 2, *more, "--json", **place).json
-        archscout(
-            "score", "--all", "--space", space, "--estimator", "macs,params", "--workers", 2, *more, "--out", "s.npz", **place
-        )
-        built = archscout(*BUILDING, "--workers", 2, *more, "--out", "meta.npz", "--json", **place).json
-        learned = archscout(*LEARNING, "--workers", 2, *more, "--json", **place).json
-        scores = read_scores(folder / "s.npz")
-        assert len(scores) == 16
-        found.append([searched, scores.values.tolist(), built | VARYING, learned | VARYING])
-    assert found[0] == found[1]
+    here, there = both("score", "--all", "--space", space, "--estimator", "macs,params", "--out", "scores.npz")
+    one, other = (read_scores(folder / "scores.npz") for folder in (here, there))
+    assert len(one) == 16 and one.values.tolist() == other.values.tolist()
 
 
 def test_through_a_client(

@@ -18,7 +18,11 @@ from archscout.engine.placement import Placement
 from archscout.testing.executors import CHECKS, PROBLEM, outcomes
 from archscout.testing.problems import Sleeping
 
-pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("ignore::ResourceWarning")]  # of Ray's own files
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Ray's own files
+]
 ARCHITECTURES = [PROBLEM.space.architecture([i % 4, i % 3, 1, 2, 3, i % 2]) for i in range(24)]
 VALUES = [Sleeping(0).estimate(PROBLEM, one, seed=0) for one in ARCHITECTURES]
 
