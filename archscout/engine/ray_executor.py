@@ -226,7 +226,8 @@ class RayExecutor(Closing):
         except RayError as error:
             if not member.jobs:
                 self._unfit(member, error)
-            elif isinstance(error, RayTaskError):  # nothing that a judge does comes here: cargo that cannot be kept, for instance
+            elif isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
+                # Nothing that a judge does comes here: cargo that cannot be kept, for instance.
                 member.known.clear()
                 why = f"the worker cannot load the judge or the problem: {_line(error.cause)}"
                 self._take(member, [(Failure("error", why), 0.0, None)] * len(member.jobs))
