@@ -17,6 +17,7 @@ its pattern of proposals, without the controller, whose training would keep ever
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections import deque
 from collections.abc import Iterator
@@ -122,7 +123,9 @@ class Bench:
             print(f"{row['claim']}: {row['ours']}", flush=True)
         words = f"python benchmarks/driver.py --parts {part}"
         words += f" --workers {self.asked.workers}" if part in ("utilisation", "quality") else ""
-        same = {"command": words, "seed": self.asked.seed, "commit": commit(), "seconds": round(seconds, 1), "machine": machine()}
+        # Others compute here too: what takes time took it at this load.
+        where = machine() if part in ("utilisation", "quality") else f"{machine()}, load {os.getloadavg()[0]:.0f}"
+        same = {"command": words, "seed": self.asked.seed, "commit": commit(), "seconds": round(seconds, 1), "machine": where}
         append(RESULTS, [{**row, **same} for row in rows])
 
     def speed(self) -> list[dict[str, Any]]:
@@ -138,7 +141,7 @@ class Bench:
 
         from archscout.engine.ray_executor import RayExecutor
 
-        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
         rows = []
         with RayExecutor(2) as executor:
             for look_ahead in (1, 16):
@@ -180,7 +183,7 @@ class Bench:
                 "SQLite": RDBStorage(f"sqlite:///{folder}/optuna.db"),
             }
             for name, storage in storages.items():
-                count = self.asked.proposals if name == "in memory" else self.asked.proposals // 5
+                count = self.asked.proposals if name == "in memory" else self.asked.proposals // 10
                 study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(seed=0), direction="maximize")
                 begun = perf_counter()
                 study.optimize(_as_trial, n_trials=count)
