@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test docs lint bench site install clean
+.PHONY: demo test docs cluster lint bench site install clean
 
 install: .venv/installed
 
@@ -23,6 +23,9 @@ test: install
 # Every example of README.md and docs/, their links, and the site.
 docs: install
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/docs
+
+cluster: install
+	$(BIN)/python -m pytest -q -m cluster tests/cluster
 
 lint: install
 	$(BIN)/ruff check .

@@ -114,6 +114,7 @@ def run(
     from archscout.store.lock import FolderLock
     from archscout.store.runs import RunStore
 
+    request.placement.check()
     request = request.anchored() if opened is None else replace(request.anchored(), data=request.data)
     folder = _new_folder(request, out, overwrite)
     opened = opened or open_request(request, progress)
@@ -134,15 +135,20 @@ def run(
         raise
 
 
-def resume_run(folder: str | Path, *, verify: bool = True, progress: bool = True, data: Any = None) -> Result:
+def resume_run(
+    folder: str | Path, *, verify: bool = True, progress: bool = True, data: Any = None, executor: str | None = None,
+    address: str | None = None,
+) -> Result:  # fmt: skip
     """Go on with an interrupted search. A run that is done is reported again from what it found.
 
     data: what `search` was given, where that was arrays or a Dataset; the run knows where folders, files and named sets lie.
+    executor, address: where the rest is judged, if not where the run began; by as many workers.
     """
     from archscout.store.runs import RunStore
 
     with RunStore.open(Path(folder)) as store:
-        request = Request.from_dict(store.request)
+        request = _moved(Request.from_dict(store.request), executor, address)
+        request.placement.check()
         if data is None and request.data == IN_MEMORY:
             raise RunError(f"the data of '{folder}' were handed over in Python; hand them in again: resume('{folder}', data=...)")
         opened = open_request(request, progress) if request.data != IN_MEMORY else _open_memory(request, data)
@@ -155,6 +161,13 @@ def resume_run(folder: str | Path, *, verify: bool = True, progress: bool = True
 def resume(folder: str | Path, **options: Any) -> Result:
     """As `resume_run`."""
     return resume_run(folder, **options)
+
+
+def _moved(request: Request, executor: str | None, address: str | None) -> Request:
+    """The request with candidates judged elsewhere; what is of a cluster only goes where there is none any more."""
+    if executor == "local":
+        request = replace(request, executor=executor, address="auto", cpus_per_candidate=1.0, gpus_per_candidate=0.0)
+    return replace(request, executor=executor or request.executor, address=address or request.address)
 
 
 def _go_on(job: Job, progress: bool) -> Result:

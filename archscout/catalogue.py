@@ -44,6 +44,8 @@ _SINGULAR = {
     "extractors": "extractor of image features",
 }
 _HERE = Path(__file__).parent
+_OF_FILE = "archscout_file_"
+"""How the names of modules begin that were made of a user's plug-in files."""
 
 
 def names(room: str) -> list[str]:
@@ -191,12 +193,12 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def load_file(path: Path) -> ModuleType:
-    """Import a user's plug-in file under a name that follows from its path."""
+def load_file(path: Path, name: str = "") -> ModuleType:
+    """Import a user's plug-in file under a name that follows from its path, or under that which it has elsewhere."""
     path = path.expanduser().resolve()
     if not path.is_file():
         raise UserError(f"there is no plug-in file '{path}'; give the path to a Python file with one dataclass")
-    name = f"archscout_file_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    name = name or f"{_OF_FILE}{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -211,9 +213,9 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
-def loaded_files() -> list[str]:
-    """The paths of the user's plug-in files imported so far; workers import them first."""
-    return [str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith("archscout_file_")]
+def loaded_files() -> dict[str, str]:
+    """The user's plug-in files imported so far: the name of each module, and its path; workers import them first."""
+    return {name: str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(_OF_FILE)}
 
 
 def foreign_modules(room: str) -> list[str]:

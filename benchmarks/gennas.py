@@ -43,6 +43,7 @@ from archscout.core.problem import Problem, Task
 from archscout.core.protocols import Estimator, Space, Table
 from archscout.core.scores import ScoreTable, read_scores
 from archscout.core.seeds import generator
+from archscout.engine.placement import Placement
 from archscout.meta.signal_tasks import random_task
 from archscout.nn.measure import counts
 
@@ -76,7 +77,7 @@ class Bench:
         question = Question(Problem(space, task), judges, architectures)
         if self.left() <= 0 and not path.exists():
             return None
-        return scores_of(question, path, what=name, workers=self.asked.workers, minutes=self.left())
+        return scores_of(question, path, what=name, placement=Placement(workers=self.asked.workers), minutes=self.left())
 
     def write(self, part: str, rows: Iterable[Mapping[str, object]], seconds: float, seed: int = 0) -> None:
         """Rows of a part."""

@@ -40,6 +40,7 @@ from archscout.core.problem import Problem, Task
 from archscout.core.seeds import generator
 from archscout.core.vertices import of_vertices, vertices_of
 from archscout.data._opened import DataRequest, open_data
+from archscout.engine.placement import Placement
 from archscout.learners._dataset_model import Opened, opened
 from archscout.nn.measure import counts
 
@@ -73,7 +74,9 @@ class Bench:
             question = Question(problem, {"train": self.judge}, cells, seed)
             path = self.asked.scores / f"{name}-{seed}.npz"
             left = max((self._end - monotonic()) / 60, 0.0)
-            table = scores_of(question, path, what=f"{name}, seed {seed}", workers=self.asked.workers, minutes=left)
+            table = scores_of(
+                question, path, what=f"{name}, seed {seed}", placement=Placement(workers=self.asked.workers), minutes=left
+            )
             if len(table) < len(cells):
                 raise SystemExit(f"{name}: the time is up; the same command goes on")
             found.append(table.values[:, 0])

@@ -45,6 +45,7 @@ from archscout.core.draw import sample
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.seeds import generator, seeded
 from archscout.data._opened import DataRequest, open_data
+from archscout.engine.placement import Placement
 from archscout.nn.batches import ImageSplit
 from archscout.nn.task_distance import TaskDistance
 from archscout.nn.task_networks import NetworkPlan, TaskImages, images_of
@@ -277,7 +278,7 @@ def _trained(
     path = bench.asked.runs / "trainings" / f"{name}-{text}-{seed}{'-small' if bench.asked.small else ''}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     question = Question(problem, {"train": judge}, list(dict.fromkeys(cells)), seed)
-    table = scores_of(question, path, what=f"train for {name}", workers=1, minutes=bench.left())
+    table = scores_of(question, path, what=f"train for {name}", placement=Placement(workers=1), minutes=bench.left())
     if not table.facts["complete"]:
         raise SystemExit("the time is up; the same command goes on")
     found = {tuple(map(int, row)): value for row, value in zip(table.choices, table.values[:, 0], strict=True)}

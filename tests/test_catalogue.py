@@ -91,7 +91,7 @@ def test_a_file_is_a_plugin(tmp_path):
     made = catalogue.make("estimators", str(file), weight=2.0)
     assert (type(made).__name__, made.weight) == ("Layers", 2.0)
     assert type(catalogue.make("estimators", str(file))) is type(made)
-    assert str(file.resolve()) in catalogue.loaded_files()
+    assert str(file.resolve()) in catalogue.loaded_files().values()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from archscout.cli.options import DataDir, Dataset, Json, Settings, Signals, TableName, given
+from archscout.cli.options import (
+    Address,
+    Cpus,
+    DataDir,
+    Dataset,
+    ExecutorName,
+    Gpus,
+    Json,
+    Memory,
+    Settings,
+    Signals,
+    TableName,
+    Timeout,
+    Workers,
+    given,
+    placed,
+)  # fmt: skip
 from archscout.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +57,7 @@ def correlate(
     against: Annotated[Literal["valid", "test"], typer.Option(help="the column that a search sees, or the test column")] = "valid",
     scores: Annotated[Path | None, typer.Option(help="use this score file instead of judging")] = None,
     out: Annotated[Path | None, typer.Option(help="keep the scores in this .npz; the same command goes on from it")] = None,
-    workers: Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)] = 0,
+    workers: Workers = 0,
     minutes: Annotated[float | None, typer.Option(help="judge for so long and use what is there", min=0)] = None,
     signals: Signals = None,
     settings: Settings = None,
@@ -54,6 +70,7 @@ def correlate(
     from archscout.comparison.scoring import Question, scores_of
     from archscout.core.problem import Problem
     from archscout.core.scores import check_space, read_scores
+    from archscout.engine.placement import Placement
 
     if bool(estimator) == (scores is not None):
         raise UserError("give the judges with --estimator, or their saved scores with --scores")
@@ -71,7 +88,7 @@ def correlate(
         judges = questions.judges_of(questions.names_in(estimator), words, table=table, dataset=dataset, epochs=epochs)
         judges = questions.fitted(judges, Problem(space, task), seed)
         question = Question(Problem(space, task), judges, drawn.architectures, seed)
-        saved = scores_of(question, out, what="correlate", workers=workers, minutes=minutes)
+        saved = scores_of(question, out, what="correlate", placement=Placement(workers=workers), minutes=minutes)
     rows = correlations(drawn, saved, task, seed=seed)
     if as_json:
         print(json.dumps(rows if len(rows) > 1 else rows[0], indent=1))
@@ -93,12 +110,21 @@ def search(
     final_epochs: Annotated[int | None, typer.Option(help="of the columns that decide; by default the table's first")] = None,
     data: Annotated[str | None, typer.Option(help="the images, for judges that look at some")] = None,
     data_dir: DataDir = None,
+    workers: Annotated[int, typer.Option(help="worker processes, each of which makes whole runs; 0 for one per core", min=0)] = 1,
+    executor: ExecutorName = "local",
+    address: Address = "auto",
+    cpus_per_candidate: Cpus = 1.0,
+    gpus_per_candidate: Gpus = 0.0,
+    candidate_timeout: Timeout = 0,
+    candidate_memory: Memory = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the page, its figures and all runs")] = None,
     signals: Signals = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Run a strategy on a table beside random search and regularised evolution, at equal charged budget."""
+    placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+
     from archscout.cli import questions
     from archscout.comparison.curves import write_outcome
     from archscout.comparison.search import Contest, hold, lines
@@ -119,7 +145,8 @@ def search(
     judges = questions.fitted(judges, Problem(space, task), seed)
     limit = _budget(searched, table, queries, budget)
     contest = Contest(chosen, dataset, Problem(space, task), judges, valid, test, limit, range(seed, seed + seeds))
-    found, outcomes = hold(contest, made, strategy)
+    with placement.quickest() as crew:
+        found, outcomes = hold(contest, made, strategy, crew)
     page = None
     if out is not None:
         page = write_outcome(out, contest, found, outcomes, shlex.join(["archscout", *sys.argv[1:]]))

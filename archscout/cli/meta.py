@@ -10,7 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Queries, Settings, Shots, Ways, given
+from archscout.cli.options import (
+    Address,
+    Cpus,
+    DataDir,
+    ExecutorName,
+    Gpus,
+    Json,
+    Memory,
+    Queries,
+    Settings,
+    Shots,
+    Timeout,
+    Ways,
+    Workers,
+    given,
+    placed,
+)  # fmt: skip
 from archscout.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +35,7 @@ if TYPE_CHECKING:
     from archscout.core.problem import Task
     from archscout.core.protocols import DatabaseLearner, EpisodeLearner, Extractor, MetaLearner, Snapshot
     from archscout.engine.lectures import Lectures
+    from archscout.engine.placement import Placement
 
 _CHANNELS = 8
 """Of the networks that are trained for a database, where the space can be made smaller."""
@@ -49,19 +66,26 @@ def build(
     epochs: Annotated[float, typer.Option(help="of each training")] = 5.0,
     max_macs: Annotated[str, typer.Option(help="upper bound of the architectures, at the size of the tasks' images")] = "3M",
     seed: Annotated[int, typer.Option(help="of tasks, architectures and trainings; other machines take other seeds")] = 0,
-    workers: Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)] = 0,
+    workers: Workers = 0,
+    executor: ExecutorName = "local",
+    address: Address = "auto",
+    cpus_per_candidate: Cpus = 1.0,
+    gpus_per_candidate: Gpus = 0.0,
+    candidate_timeout: Timeout = 0,
+    candidate_memory: Memory = 0,
     minutes: Annotated[float | None, typer.Option(help="stop after so long; the same command goes on", min=0)] = None,
     out: Annotated[Path | None, typer.Option(help="the database; without it runs/meta-SPACE.npz")] = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Build a database: draw tasks, train random architectures on each shortly, keep what they reach."""
+    placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+
     import platform
 
     from archscout import catalogue
     from archscout.cli import questions
     from archscout.comparison.collecting import Collection, collect
-    from archscout.comparison.scoring import executor_of
     from archscout.core.pictures import TaskForm
     from archscout.core.protocols import Family, SharedSpace
     from archscout.engine.request import parse_count, settings_of
@@ -85,10 +109,10 @@ def build(
     def opened(family: Family, number: int) -> Task:
         return open_task(family, number, form, seed=seed, data_dir=data_dir)
 
-    with executor_of(workers) as executor:
+    with placement.quickest() as crew:
         database, complete = collect(
-            collection, opened, place, executor, tasks=tasks, records=records, minutes=minutes,
-            facts={"machines": [f"{platform.machine()}, {executor.workers} workers"]},
+            collection, opened, place, crew, tasks=tasks, records=records, minutes=minutes,
+            facts={"machines": [f"{platform.machine()}, {crew.workers} workers"]},
         )  # fmt: skip
     _tell_database(database, place, complete, as_json)
 
@@ -137,7 +161,13 @@ def train(
     extractor: Annotated[str, typer.Option(help="of image features (archscout plugins extractors)")] = "small",
     data_dir: DataDir = None,
     seed: Annotated[int, typer.Option(help="of all that is random")] = 0,
-    workers: Annotated[int, typer.Option(help="worker processes that judge; 0 for one per core", min=0)] = 0,
+    workers: Workers = 0,
+    executor: ExecutorName = "local",
+    address: Address = "auto",
+    cpus_per_candidate: Cpus = 1.0,
+    gpus_per_candidate: Gpus = 0.0,
+    candidate_timeout: Timeout = 0,
+    candidate_memory: Memory = 0,
     minutes: Annotated[
         float | None, typer.Option(help="stop after so long with the best so far; the same command goes on", min=0)
     ] = None,
@@ -162,15 +192,24 @@ def train(
     if isinstance(learner, DatabaseLearner):
         if database is None or table:
             raise UserError(f"'{method}' learns from a database; give --database FILE (archscout meta build makes one), no --table")
+        _alone(method, executor)
         _train_on_database(learner, database, extractor, asked)
     elif isinstance(learner, EpisodeLearner):
         if data is None or table or database is not None:
             raise UserError(f"'{method}' learns from the episodes of a data set; give --data NAME, no --table and no --database")
+        _alone(method, executor)
         _train_on_episodes(learner, data, space, (ways, shots, queries), image_size, asked)
     else:
         if not table or not dataset or database is not None:
             raise UserError(f"'{method}' learns from a recorded benchmark; give --table NAME and --dataset NAME, no --database")
-        _train_on_table(learner, table, dataset, labelled, data, epochs, workers, asked)
+        placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+        _train_on_table(learner, table, dataset, labelled, data, epochs, placement, asked)
+
+
+def _alone(method: str, executor: str) -> None:
+    """Raises UserError for a method that has nothing for others to do."""
+    if executor != "local":
+        raise UserError(f"'{method}' trains one network and has nothing for a cluster to judge; leave --executor out")
 
 
 @dataclass(frozen=True)
@@ -193,11 +232,11 @@ class _Asked:
 
 
 def _train_on_table(
-    learner: MetaLearner, table: str, dataset: str, labelled: int, data: str | None, epochs: int | None, workers: int, asked: _Asked
-) -> None:
+    learner: MetaLearner, table: str, dataset: str, labelled: int, data: str | None, epochs: int | None, placement: Placement,
+    asked: _Asked,
+) -> None:  # fmt: skip
     from archscout.cli import questions
     from archscout.comparison.correlate import draw
-    from archscout.comparison.scoring import executor_of
     from archscout.comparison.telling import Countdown
     from archscout.core.evidence import Episode
     from archscout.core.problem import Problem
@@ -223,7 +262,7 @@ def _train_on_table(
         countdown = countdown or Countdown(asked.method, learner.trials, trials - 1)
         countdown.at(trials, f", best {fitness:.3f}")
 
-    with executor_of(workers) as executor:
+    with placement.quickest() as executor:
         lesson = lessons.learn(executor, minutes=asked.minutes, tell=tell)
     if countdown is not None:
         countdown.close()

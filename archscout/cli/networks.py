@@ -5,12 +5,34 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Queries, Settings, Shots, Signals, TaskName, Vocabulary, Ways, given
+from archscout.cli.options import (
+    Address,
+    Cpus,
+    DataDir,
+    ExecutorName,
+    Gpus,
+    Json,
+    Memory,
+    Queries,
+    Settings,
+    Shots,
+    Signals,
+    TaskName,
+    Timeout,
+    Vocabulary,
+    Ways,
+    Workers,
+    given,
+    placed,
+)  # fmt: skip
 from archscout.core.errors import UserError
+
+if TYPE_CHECKING:
+    from archscout.engine.placement import Placement
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +54,13 @@ def score(
     table: Annotated[str | None, typer.Option(help="with --all: the rows of this table instead of a space")] = None,
     out: Annotated[Path | None, typer.Option(help="with --all: the score file; the same command goes on from it")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="with --all: one score for all isomorphic architectures")] = False,
-    workers: Annotated[int, typer.Option(help="with --all: worker processes; 0 for one per core", min=0)] = 0,
+    workers: Workers = 0,
+    executor: ExecutorName = "local",
+    address: Address = "auto",
+    cpus_per_candidate: Cpus = 1.0,
+    gpus_per_candidate: Gpus = 0.0,
+    candidate_timeout: Timeout = 0,
+    candidate_memory: Memory = 0,
     minutes: Annotated[float | None, typer.Option(help="with --all: stop after so long, with a random part", min=0)] = None,
     signals: Signals = None,
     settings: Settings = None,
@@ -43,13 +71,14 @@ def score(
         raise UserError("name the architectures to judge, or give --all with --space or --table")
     words = given(settings, signals)
     if everything:
-        facts = _score_all(estimator, space, table, data, data_dir, seed, out, per_class, workers, minutes, words)
+        placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+        facts = _score_all(estimator, space, table, data, data_dir, seed, out, per_class, placement, minutes, words)
         rest = "" if facts["complete"] else "; the same command goes on"
         sentence = f"{facts['architectures']:,} of {facts['of']:,} architectures, {facts['failed']:,} of them without a score"
         print(json.dumps(facts, indent=1) if as_json else f"{sentence}, in {facts['out']}{rest}")
         return
-    if table is not None or out is not None or per_class or minutes is not None:
-        raise UserError("--table, --out, --per-class and --minutes go with --all")
+    if table is not None or out is not None or per_class or minutes is not None or executor != "local":
+        raise UserError("--table, --out, --per-class, --minutes and --executor go with --all")
 
     from archscout import api
 
@@ -69,7 +98,7 @@ def score(
 
 def _score_all(
     estimator: str, space: str | None, table: str | None, data: str, data_dir: Path | None, seed: int, out: Path | None,
-    per_class: bool, workers: int, minutes: float | None, settings: dict[str, str],
+    per_class: bool, placement: Placement, minutes: float | None, settings: dict[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     """Score a whole space or table into a file; gives what is in it."""
     from archscout.cli import questions
@@ -89,7 +118,7 @@ def _score_all(
     task = questions.task_of(made, data, data_dir, settings)
     judges = questions.fitted(judges, Problem(made, task), seed)
     question = Question(Problem(made, task), judges, list(members) if per_class else architectures, seed, members)
-    scores = scores_of(question, path, what=f"score {made.name}", workers=workers, minutes=minutes)
+    scores = scores_of(question, path, what=f"score {made.name}", placement=placement, minutes=minutes)
     return {
         "out": str(path),
         "space": made.name,

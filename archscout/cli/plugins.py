@@ -123,11 +123,14 @@ def _recipes(name: str, as_json: bool) -> None:
     print("change a setting with --set recipe.NAME=VALUE" if name else "archscout plugins recipes NAME shows what one sets")
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    address: Annotated[str | None, typer.Option(help="a Ray cluster to look at too: auto, ray://HOST:PORT or HOST:PORT")] = None,
+    as_json: Json = False,
+) -> None:
     """Check this machine: versions, cores, memory, optional parts, a writable cache folder, one quick convolution."""
     from archscout.engine.machine import check_up
 
-    checks = check_up()
+    checks = check_up(address)
     if as_json:
         print(json.dumps([check._asdict() for check in checks], indent=1))
     else:

@@ -5,11 +5,29 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Queries, Settings, Shots, Signals, TaskName, Vocabulary, Ways, given
+from archscout.cli.options import (
+    Address,
+    Cpus,
+    DataDir,
+    ExecutorName,
+    Gpus,
+    Json,
+    Memory,
+    Queries,
+    Settings,
+    Shots,
+    Signals,
+    TaskName,
+    Timeout,
+    Vocabulary,
+    Ways,
+    Workers,
+    given,
+)  # fmt: skip
 from archscout.core.errors import UserError
 
 
@@ -35,9 +53,19 @@ def search(
     max_params: Annotated[str | None, typer.Option(help="upper bound on parameters, such as 500k")] = None,
     max_macs: Annotated[str | None, typer.Option(help="upper bound on multiply-accumulates per image, such as 50M")] = None,
     max_latency: Annotated[str | None, typer.Option(help="upper bound on the latency of one image here, such as 5ms")] = None,
-    workers: Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)] = 0,
-    candidate_timeout: Annotated[float, typer.Option(help="seconds one candidate may take; 0 for no limit", min=0)] = 0,
-    candidate_memory: Annotated[float, typer.Option(help="MiB one candidate may take; 0 for no limit", min=0)] = 0,
+    workers: Workers = 0,
+    executor: ExecutorName = "local",
+    address: Address = "auto",
+    cpus_per_candidate: Cpus = 1.0,
+    gpus_per_candidate: Gpus = 0.0,
+    candidate_timeout: Timeout = 0,
+    candidate_memory: Memory = 0,
+    look_ahead: Annotated[
+        int, typer.Option(help="proposals in flight for each worker; more than 1 where candidates take very different times", min=1)
+    ] = 1,
+    order: Annotated[
+        Literal["proposed", "landed"], typer.Option(help="of results: as proposed, or as they come, which no other run repeats")
+    ] = "proposed",
     epochs: Annotated[float, typer.Option(help="epochs of the final training; 0 lets the plan choose", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
@@ -74,11 +102,14 @@ def search(
         data=data, data_dir=_text(data_dir), labels=_text(labels), image_size=image_size, channels=channels, augment=augment,
         task=task, vocabulary=vocabulary, ways=ways, shots=shots, queries=queries, space=space, strategy=strategy,
         estimator=estimator, budget=budget, limits=limits, workers=workers,
-        candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, epochs=epochs, device=device, seed=seed,
+        executor=executor, address=address, cpus_per_candidate=cpus_per_candidate, gpus_per_candidate=gpus_per_candidate,
+        candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, look_ahead=look_ahead, order=order,
+        epochs=epochs, device=device, seed=seed,
         verify=verify, screen_only=screen_only, cache=cache, allowed_failures=allowed_failures, formats=formats,
         settings=given(settings, signals, SETTING_OWNERS),
     )  # fmt: skip
     request.check()
+    request.placement.check()
 
     from archscout import api
 
@@ -87,6 +118,8 @@ def search(
 
 def resume(
     run: Annotated[Path, typer.Argument(help="the run folder")],
+    executor: Annotated[str | None, typer.Option(help="judge the rest elsewhere: local or ray", show_default=False)] = None,
+    address: Annotated[str | None, typer.Option(help="of the Ray cluster, where it moved", show_default=False)] = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="go on although the replayed moves differ from the log")] = False,
     as_json: Json = False,
 ) -> None:
@@ -98,7 +131,7 @@ def resume(
 
     from archscout import api
 
-    _show(api.resume_run(run, verify=not no_verify), as_json)
+    _show(api.resume_run(run, verify=not no_verify, executor=executor, address=address), as_json)
 
 
 def _show(result: Any, as_json: bool) -> None:

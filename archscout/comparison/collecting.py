@@ -106,7 +106,7 @@ def collect(
             known[key] = found
             lines.add([*key, *found])
             done += 1
-            countdown.at(done)
+            countdown.at(done, executor.state and f" ({executor.state})")
             _check_any(list(known.values()))
         countdown.close()
     except Interrupted as stop:

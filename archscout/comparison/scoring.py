@@ -8,7 +8,6 @@ find it fresh.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -26,8 +25,9 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
 from archscout.core.scores import ScoreTable, make_scores, pack, read_scores
 from archscout.core.seeds import derive
-from archscout.engine.executors import Executor, Inline, Job, Pool
-from archscout.engine.machine import cores, versions
+from archscout.engine.executors import Executor, Job
+from archscout.engine.machine import versions
+from archscout.engine.placement import HERE, Placement
 from archscout.store.files import write_atomic
 from archscout.store.lines import LineFile
 
@@ -152,12 +152,13 @@ def _judgement(outcome: Estimate | Failure, seconds: float) -> Judgement:
 
 
 def scores_of(
-    question: Question, out: Path | None, *, what: str, workers: int = 0, minutes: float | None = None, folder: Path = Path("runs"),
+    question: Question, out: Path | None, *, what: str, placement: Placement = HERE, minutes: float | None = None,
+    folder: Path = Path("runs"),
 ) -> ScoreTable:  # fmt: skip
     """The scores of a question, in its order; those that there was time for where `minutes` are given.
 
     out: the score file, written at the end; its part file `out.part` stays until all is judged. Without it the part file lies in
-    `folder` and goes when all is judged. A file that answers the question already is read. workers: processes; 0 for one per core.
+    `folder` and goes when all is judged. A file that answers the question already is read.
     Raises UserError where `out` holds something else, or no architecture could be judged.
     """
     if not question.architectures:
@@ -172,7 +173,7 @@ def scores_of(
     try:
         if rows:
             say(f"{what}: going on after {len(rows):,} of {len(question.architectures):,} from '{part}'")
-        with executor_of(workers) as executor:
+        with placement.quickest() as executor:
             _judge(question, executor, rows, lines, inf if minutes is None else monotonic() + 60 * minutes, what)
         _check_any(question, list(rows.values()))
         table = _table(question, rows)
@@ -185,14 +186,6 @@ def scores_of(
     finally:
         lines.close(remove=served or not rows)
     return table
-
-
-@contextmanager
-def executor_of(workers: int) -> Iterator[Executor]:
-    """This process where one worker is enough, else a pool; 0 for one per core."""
-    count = workers or cores()
-    with Inline() if count == 1 else Pool(count) as executor:
-        yield executor
 
 
 def _judge(question: Question, executor: Executor, rows: dict[int, Row], lines: LineFile, deadline: float, what: str) -> None:
@@ -210,7 +203,7 @@ def _judge(question: Question, executor: Executor, rows: dict[int, Row], lines: 
         if not hopeful and len(rows) >= _ALL_FAILED:
             _check_any(question, list(rows.values()))
             hopeful = True
-        countdown.at(len(rows))
+        countdown.at(len(rows), executor.state and f" ({executor.state})")
     countdown.close()
 
 

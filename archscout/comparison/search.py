@@ -1,9 +1,9 @@
 """Runs strategies on a table, many seeds each, beside random search and aging evolution at the same charged budget.
 
-The driver, the executor and the record are those of every other search; only the judge looks up what was recorded. A run's answer
-is then looked up in the columns of the verdict, which nothing before has seen. The regret of a run after q queries is the best
-recorded test value less that of the architecture that would be the answer after q queries of the main judge (proxy scores and
-refusals cost none); a strategy that has no answer yet has no regret yet.
+The driver and the record are those of every other search; only the judge looks up what was recorded. Runs are independent, so that
+each is one piece of work for an executor. A run's answer is then looked up in the columns of the verdict, which nothing before has
+seen. The regret of a run after q queries is the best recorded test value less that of the architecture that would be the answer
+after q queries of the main judge (proxy scores and refusals cost none); a strategy that has no answer yet has no regret yet.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from archscout.analysis.ranks import mean_gap
 from archscout.comparison.telling import Countdown
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, UserError
-from archscout.core.evidence import Observation
+from archscout.core.evidence import Estimate, Observation
 from archscout.core.moves import Progress, Propose
 from archscout.core.problem import Problem
-from archscout.core.protocols import Estimator, Strategy, Table
+from archscout.core.protocols import Estimator, Space, Strategy, Table
 from archscout.core.tables import Recorded
 from archscout.engine.budget import Budget
 from archscout.engine.drive import drive
-from archscout.engine.executors import Inline
+from archscout.engine.executors import Executor, Inline
 from archscout.store.log import MemoryLog
 
 BASELINES = ("random", "regularized-evolution")
@@ -97,18 +97,55 @@ class Outcome:
     test_regret: Floats
 
 
-def compete(contest: Contest, strategy: Strategy, what: str) -> Outcome:
-    """Run a strategy once per seed. Raises UserError where a run finds no answer."""
+@dataclass(frozen=True)
+class Run:
+    """A whole run as a judgement of no architecture in particular, so that any executor can make it.
+
+    The metrics say from which query on which architecture would have been the answer; the last is the answer.
+    """
+
+    strategy: Strategy
+    judges: tuple[tuple[str, Estimator], ...]
+    budget: Budget
+
+    def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
+        """The path of the run with this seed. Raises UserError where it finds no answer."""
+        _, path = run_once(problem, dict(self.judges), self.budget, self.strategy, seed, MemoryLog())
+        metrics: dict[str, float] = {}
+        for number, (query, found) in enumerate(path):
+            metrics[f"query {number}"] = query
+            metrics |= {f"choice {number} {place}": choice for place, choice in enumerate(found.choices)}
+        return Estimate(0.0, metrics=metrics)
+
+    @staticmethod
+    def path(space: Space, metrics: Mapping[str, float]) -> list[tuple[int, Architecture]]:
+        """What the metrics say: queries, and the answer from each on."""
+        choices: dict[int, list[int]] = {}
+        for name, value in metrics.items():
+            if name.startswith("choice "):
+                choices.setdefault(int(name.split()[1]), []).append(int(value))
+        return [(int(metrics[f"query {number}"]), Architecture(space.name, tuple(found))) for number, found in choices.items()]
+
+
+def compete(contest: Contest, strategy: Strategy, what: str, executor: Executor | None = None) -> Outcome:
+    """Run a strategy once per seed; in this process where no executor is given. Raises UserError where a run finds no answer."""
     table, space = contest.table, contest.problem.space
+    executor, run = executor or Inline(), Run(strategy, tuple(contest.judges.items()), contest.budget)
     countdown = Countdown(what, len(contest.seeds))
-    answers: list[Architecture] = []
-    paths: list[list[tuple[int, int | None]]] = []
-    for done, seed in enumerate(contest.seeds, 1):
-        answer, path = run_once(contest.problem, contest.judges, contest.budget, strategy, seed, MemoryLog())
-        answers.append(answer)
-        paths.append([(query, table.row(space, architecture)) for query, architecture in path])
-        countdown.at(done)
+    nothing = Architecture(space.name, ())
+    flying = {executor.submit(run, contest.problem, nothing, seed): seed for seed in contest.seeds}
+    found: dict[int, list[tuple[int, Architecture]]] = {}
+    while len(found) < len(flying):
+        for job in executor.wait(1.0):
+            if not isinstance(job.outcome, Estimate):
+                why = job.outcome.message if job.outcome else ""
+                told = why.removeprefix("UserError: ")
+                raise UserError(told if told != why else f"the run with seed {flying[job]} could not be made: {why}")
+            found[flying[job]] = Run.path(space, job.outcome.metrics)
+        countdown.at(len(found), executor.state and f" ({executor.state})")
     countdown.close()
+    answers = [found[seed][-1][1] for seed in contest.seeds]
+    paths = [[(query, table.row(space, architecture)) for query, architecture in found[seed]] for seed in contest.seeds]
     queries = contest.budget.evaluations or max(query for path in paths for query, _ in path)
     valid, test = (np.array([verdict.value(path[-1][1]) for path in paths]) for verdict in (contest.valid, contest.test))
     curves = [np.stack([_curve(verdict, path, queries) for path in paths]) for verdict in (contest.valid, contest.test)]
@@ -239,11 +276,14 @@ def baseline(name: str) -> Strategy:
     return made
 
 
-def hold(contest: Contest, strategy: Strategy, name: str) -> tuple[dict[str, Any], dict[str, Outcome]]:
+def hold(
+    contest: Contest, strategy: Strategy, name: str, executor: Executor | None = None
+) -> tuple[dict[str, Any], dict[str, Outcome]]:
     """A strategy and its baselines compete: the summary, and the outcomes by name. What is equal runs once."""
-    own = compete(contest, strategy, name)
+    own = compete(contest, strategy, name, executor)
     others = {
-        each: own if baseline(each) == strategy else compete(contest, baseline(each), f"{each} (baseline)") for each in BASELINES
+        each: own if baseline(each) == strategy else compete(contest, baseline(each), f"{each} (baseline)", executor)
+        for each in BASELINES
     }
     return summary(contest, name, own, others), {name: own, **{f"{each} (baseline)": other for each, other in others.items()}}
 

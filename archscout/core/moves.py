@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Observation
@@ -38,6 +38,8 @@ class Progress:
     state: Mapping[str, Any] | None = None
 
 
+Order = Literal["proposed", "landed"]
+"""In which results are delivered: in that of the proposals, which every run repeats, or as they come, which the record repeats."""
 Move = Propose | Wait | Progress
 Search = Generator[Move, Sequence[Observation], Architecture | None]
 

@@ -76,7 +76,7 @@ class GraphSpace(Protocol):
 
 
 @runtime_checkable
-class CellSpace(Protocol):
+class PicturedSpace(Protocol):
     """A space whose cell can be drawn, though its networks are no operation graphs."""
 
     def cell(self, architecture: Architecture) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -277,6 +277,23 @@ class RefusingEstimator(Protocol):
 
     def refusal(self, problem: Problem, architecture: Architecture) -> str | None:
         """Why there is no judgement of this architecture (one clause), or None where there is one."""
+        ...
+
+
+@runtime_checkable
+class KeepingEstimator(Protocol):
+    """A judge that leaves a file of each judgement, such as trained weights, in a folder of the run.
+
+    On another machine `keep` is a folder there, and the file is brought back to where it belongs.
+    """
+
+    @property
+    def keep(self) -> str:
+        """The folder; empty where nothing is kept."""
+        ...
+
+    def kept(self, problem: Problem, architecture: Architecture, seed: int) -> Path:
+        """The file of a judgement; its name does not depend on the folder."""
         ...
 
 

@@ -50,6 +50,11 @@ class Cached:
         """As the inner executor."""
         return self._inner.workers
 
+    @property
+    def state(self) -> str:
+        """As the inner executor."""
+        return self._inner.state
+
     def submit(self, estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Job:
         """A job that is judged already where its estimate is known; else one of the inner executor's."""
         key = self._key(estimator, problem, architecture, seed)

@@ -28,6 +28,7 @@ class Display:
         self._bar: Progress | None = None
         self._progress: Reported | None = None
         self._last = monotonic()
+        self._since: tuple[str, int, float] = "", 0, 0.0
 
     def __enter__(self) -> Display:
         if self._enabled and sys.stderr.isatty():
@@ -69,13 +70,22 @@ class Display:
         if self._progress is not None and not event.landed:  # a strategy that learns by itself
             done = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self._progress.metrics.items())
             done += f"; so far {self._progress.best}" if self._progress.best is not None else ""
-        text = f"{stage}: {done}"
+        text = f"{stage}: {done}{self._pace(stage, event)}"
         if self._bar is None:
             if event.kind == "stopped" or monotonic() - self._last > _EVERY:
                 self._line("; ".join(filter(None, (text, self._left(event)))))
         elif event.kind == "stopped" or monotonic() - self._last > _REDRAWN_EVERY:  # counting judges takes a moment
             self._last = monotonic()
             self._bar.update(self._task, description=text, completed=self._share(), left=self._left(event))
+
+    def _pace(self, stage: str, event: Event) -> str:
+        """How many land a second, and how workers elsewhere are getting on; nothing for those of this machine."""
+        if not event.workers:
+            return ""
+        if self._since[0] != stage:
+            self._since = stage, event.landed, monotonic()
+        _, landed, begun = self._since
+        return f" ({(event.landed - landed) / max(monotonic() - begun, 1e-3):.3g} a second, {event.workers})"
 
     def _line(self, text: str) -> None:
         self._last = monotonic()

@@ -3,13 +3,17 @@
 Results are delivered in proposal order: with w workers the answer to a proposal comes when fewer than w are in flight, so before
 the answer to proposal k comes exactly the result of proposal k - w + 1. The same seed and number of workers give the same run.
 
+A slow candidate holds back the answers to all behind it, and workers that have nothing else stand still: with 1,000 of them and the
+durations of real trainings, two thirds of the time (`benchmarks/driver.py`). A look-ahead of a lets a times w be in flight, so that
+they have something to do; the run is as reproducible as without, but a strategy knows less when it proposes. Or results are
+delivered in the order in which they landed, which is that of the record: every run is another one, but a resumed one repeats it.
+
 On resume a fresh generator is led through the recorded conversation without a single evaluation, and every move is compared with
 the record; proposals that were in flight fly again.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from math import inf
@@ -20,7 +24,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, LimitError, ReplayMismatch, StrategyError, UserError
 from archscout.core.evidence import REFUSALS, Estimate, Failure, Observation
 from archscout.core.joint import names_of
-from archscout.core.moves import Move, Progress, Propose, Wait
+from archscout.core.moves import Move, Order, Progress, Propose, Wait
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator, RefusingEstimator, Strategy
 from archscout.core.seeds import derive
@@ -37,7 +41,10 @@ _BROKEN = ("error", "oom", "timeout", "killed")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to show: counts over all sessions of the stage, `seconds` spent in it, and the best observation so far."""
+    """Something to show: counts over all sessions of the stage, `seconds` spent in it, and the best observation so far.
+
+    workers: how those on other machines are getting on.
+    """
 
     kind: Literal["replayed", "proposed", "landed", "progress", "mismatch", "stopped"]
     proposed: int
@@ -49,6 +56,7 @@ class Event:
     observation: Observation | None = None
     progress: Progress | None = None
     message: str = ""
+    workers: str = ""
 
 
 Notify = Callable[[Event], None]
@@ -67,6 +75,8 @@ def drive(
     notify: Notify | None = None,
     verify: bool = True,
     counted: bool = True,
+    look_ahead: int = 1,
+    order: Order = "proposed",
 ) -> Architecture | None:
     """Search until the strategy is done or the budget is spent; the answer, or None where nothing could be judged.
 
@@ -74,12 +84,13 @@ def drive(
     `judges` (of "main", where there is one) at the highest fidelity. A finished log gives its answer at once. After any exception
     nothing is in flight and the log can be resumed. `verify=False` makes a warning event of a move that differs from the record.
     `counted=False` leaves counts that no limit needs out of the record: counting takes longer than a look into a table.
+    look_ahead: proposals in flight for each worker. order: in which results are delivered; of one log always the same.
 
     Raises ReplayMismatch, StrategyError, LimitError, StorageError, and ArchscoutError where every candidate fails alike.
     """
     if log.finished:
         return log.answer
-    run = _Run(strategy, judges, problem, seed, log, executor, budget, notify, verify, counted)
+    run = _Run(strategy, judges, problem, seed, log, executor, budget, notify, verify, counted, look_ahead, order)
     try:
         answer, reason = run.converse()
     except BaseException:
@@ -129,14 +140,18 @@ class _Run:
         notify: Notify | None,
         verify: bool,
         counted: bool,
+        look_ahead: int,
+        order: Order,
     ) -> None:
         self.judges, self.problem, self.seed = judges, problem, seed
         self.log, self.executor, self.budget, self.notify, self.verify = log, executor, budget, notify, verify
+        self.window = executor.workers * look_ahead
         self.gate = Gate(problem, seed, log, counted=counted)
         self.main = "main" if "main" in judges else next(iter(judges))
         self.fidelities: dict[tuple[str, float | None], tuple[Estimator, Refusal | None]] = {}
         self.jobs: dict[Job, tuple[int, dict[str, float]]] = {}
-        self.flying: deque[int] = deque()
+        self.flying: dict[int, None] = {}
+        self.landed = list(log.results) if order == "landed" else None
         self.marked = monotonic()
         self.past = len(log.moves)
         self.number, state = log.restart()
@@ -155,13 +170,12 @@ class _Run:
 
     def _skip(self, delivered: int) -> None:
         """Take over what was proposed before the snapshot that the strategy starts from."""
-        for number, entry in enumerate(self.log.moves[: self.number]):
-            if isinstance(entry.move, Propose):
-                self.flying.append(number)
-                if self.delivered < delivered:
-                    self._deliver()
-                else:
-                    self._fly(number, entry.move)
+        proposals = {n: e.move for n, e in enumerate(self.log.moves[: self.number]) if isinstance(e.move, Propose)}
+        self.flying = dict.fromkeys(proposals)
+        for _ in range(delivered):
+            self._deliver()
+        for number in self.flying:
+            self._fly(number, proposals[number])
 
     def converse(self) -> tuple[Architecture | None, str]:
         """The answer, and why the conversation ended."""
@@ -245,12 +259,12 @@ class _Run:
 
     def _answer(self, move: Move) -> list[Observation]:
         if isinstance(move, Propose):
-            self.flying.append(self.number - 1)
+            self.flying[self.number - 1] = None
             self._fly(self.number - 1, move, new=self.number > self.past)
         if self.number < self.past:
             due = self.log.moves[self.number].delivered - self.delivered
         elif isinstance(move, Propose):
-            due = max(0, len(self.flying) - self.executor.workers + 1)
+            due = max(0, len(self.flying) - self.window + 1)
         else:
             due = int(isinstance(move, Wait) and bool(self.flying))
         return [self._land() for _ in range(due)]
@@ -285,14 +299,13 @@ class _Run:
         self.jobs[job] = number, facts
 
     def _land(self) -> Observation:
-        number = self.flying[0]
-        while number not in self.log.results:
+        while self._next() not in self.log.results:
             remaining = self.budget.remaining(self._wall())
             if remaining == 0.0:
                 raise _TimeIsUp
             for job in self.executor.wait(_HEARTBEAT_SECONDS if remaining is None else min(_HEARTBEAT_SECONDS, remaining)):
                 assert job.outcome is not None
-                self._record(*self._of(job), job.seconds)
+                self._record(*self._of(job), job.seconds, job.place)
             self._spend()
         return self._deliver()
 
@@ -301,7 +314,7 @@ class _Run:
         number, facts = self.jobs.pop(job)
         return number, job.outcome, facts
 
-    def _record(self, number: int, outcome: Estimate | Failure, facts: dict[str, float], seconds: float) -> None:
+    def _record(self, number: int, outcome: Estimate | Failure, facts: dict[str, float], seconds: float, place: str = "") -> None:
         move = self.log.moves[number].move
         assert isinstance(move, Propose)
         estimate = failure = None
@@ -312,13 +325,23 @@ class _Run:
             self.failed += 1
         seen = Observation(move.architecture, estimate, failure, move.judge, move.fidelity)
         self._spend()
-        self.log.add_result(number, seen, seconds)
+        self.log.add_result(number, seen, seconds, place)
+        if self.landed is not None:
+            self.landed.append(number)
         if self._rank(seen) > self._rank(self.best):
             self.best = seen
         self.tell("landed", observation=seen)
 
+    def _next(self) -> int | None:
+        """The number of the proposal whose result is delivered next; None where that is not known yet."""
+        if self.landed is None:
+            return next(iter(self.flying))
+        return self.landed[self.delivered] if self.delivered < len(self.landed) else None
+
     def _deliver(self) -> Observation:
-        number = self.flying.popleft()
+        number = self._next()
+        assert number is not None
+        del self.flying[number]
         seen = self.log.results[number]
         self.delivered += 1
         if seen.estimate:
@@ -368,7 +391,7 @@ class _Run:
         if self.notify is not None:
             landed = len(self.log.results)
             counted = self.proposed, landed, self.failed, self.evaluations, self._wall(), self.best
-            self.notify(Event(kind, *counted, observation, progress, message))
+            self.notify(Event(kind, *counted, observation, progress, message, self.executor.state))
 
 
 def _words(move: Move) -> str:

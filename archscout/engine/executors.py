@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from multiprocessing.connection import Connection, wait
@@ -35,15 +35,31 @@ _RETRIES = 1
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One candidate under way; `outcome` is None until it is judged. seconds: what it took on this machine."""
+    """One candidate under way; `outcome` is None until it is judged.
 
-    estimator: Estimator
-    problem: Problem
+    seconds: what it took. place: the machine that judged it; empty for this one. deaths: processes that ended while they judged it.
+    """
+
+    estimator: Any
+    problem: Any
     architecture: Architecture
     seed: int
     outcome: Estimate | Failure | None = None
     seconds: float = 0.0
+    place: str = ""
     deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A judge or a problem as it travels to a worker.
+
+    files: the user's plug-in files, by the names of their modules, that must be imported before `data` makes sense.
+    """
+
+    digest: str
+    data: bytes
+    files: Mapping[str, str]
 
 
 class Executor(Protocol):
@@ -52,6 +68,11 @@ class Executor(Protocol):
     @property
     def workers(self) -> int:
         """How many jobs run at a time."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """How its workers are getting on, for a person; empty where this process and its children are all there is."""
         ...
 
     def submit(self, estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Job:
@@ -71,7 +92,35 @@ class Executor(Protocol):
         ...
 
 
-class _Closing:
+class OpenExecutor(Executor, Protocol):
+    """An executor that closes itself at the end of a block."""
+
+    def __enter__(self) -> Executor: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+def packed(thing: Any, pickled: Callable[[Any], bytes]) -> Packed:
+    """A judge or a problem, packed by a way to pickle. Raises UserError for what cannot travel to another process."""
+    try:
+        data = pickled(thing)
+    except Exception as error:
+        raise UserError(f"'{type(thing).__name__}' cannot travel to a worker process ({error}); its fields must pickle") from error
+    if b"__main__" in data:
+        raise UserError(
+            f"'{type(thing).__name__}' uses a class of the script itself, which worker processes cannot import; "
+            "put the class into a file of its own"
+        )
+    return Packed(blake2b(data, digest_size=16).hexdigest(), data, loaded_files())
+
+
+def _pickled(thing: Any) -> bytes:
+    return pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+class Closing:
+    """A context manager that closes itself."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -79,13 +128,14 @@ class _Closing:
         self.close()
 
     def close(self) -> None:
+        """As `Executor.close`."""
         raise NotImplementedError
 
 
-class Inline(_Closing):
+class Inline(Closing):
     """Judges in this process, one candidate after another: fast for cheap judges, without time and memory limits."""
 
-    workers = 1
+    workers, state = 1, ""
 
     def __init__(self) -> None:
         self._queue: deque[Job] = deque()
@@ -136,7 +186,7 @@ class _Worker:
         self.process.wait()
 
 
-class Pool(_Closing):
+class Pool(Closing):
     """A pool of worker processes, started when first needed.
 
     workers: how many. timeout: seconds for one candidate, counted from when its worker has loaded the judge and the problem.
@@ -146,6 +196,8 @@ class Pool(_Closing):
     A candidate beyond a limit is killed with its process group and typed `timeout` or `oom`; the candidate of a worker that dies
     otherwise is tried once more, then typed `killed`. Other candidates do not notice.
     """
+
+    state = ""
 
     def __init__(self, workers: int, *, timeout: float | None = None, memory_mb: float | None = None, threads: int = 1) -> None:
         if workers < 1:
@@ -157,11 +209,11 @@ class Pool(_Closing):
         self._queue: deque[Job] = deque()
         self._team: list[_Worker] = []
         self._done: list[Job] = []
-        self._packed: dict[int, tuple[Any, str, bytes]] = {}
+        self._packed: dict[int, tuple[Any, Packed]] = {}
         self._lifeline: tuple[int, int] | None = None
 
-    def submit(self, estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Job:
-        """As `Executor.submit`. Raises UserError for a judge or problem that cannot travel to another process."""
+    def submit(self, estimator: Estimator | Packed, problem: Problem | Packed, architecture: Architecture, seed: int) -> Job:
+        """As `Executor.submit`, also for what is packed. Raises UserError for what cannot travel to another process."""
         self._pack(estimator)
         self._pack(problem)
         job = Job(estimator, problem, architecture, seed)
@@ -212,23 +264,12 @@ class Pool(_Closing):
             self._team.remove(member)
             member.kill()
 
-    def _pack(self, thing: Any) -> tuple[str, bytes]:
-        # Kept with the object itself, so that its id stays its own.
-        if id(thing) not in self._packed:
-            try:
-                data = pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
-            except Exception as error:
-                raise UserError(
-                    f"'{type(thing).__name__}' cannot travel to a worker process ({error}); its fields must pickle"
-                ) from error
-            if b"__main__" in data:
-                raise UserError(
-                    f"'{type(thing).__name__}' uses a class of the script itself, which worker processes cannot import; "
-                    "put the class into a file of its own"
-                )
-            self._packed[id(thing)] = thing, blake2b(data, digest_size=16).hexdigest(), data
-        _, digest, data = self._packed[id(thing)]
-        return digest, data
+    def _pack(self, thing: Any) -> Packed:
+        if isinstance(thing, Packed):
+            return thing
+        if id(thing) not in self._packed:  # kept with the object itself, so that its id stays its own
+            self._packed[id(thing)] = thing, packed(thing, _pickled)
+        return self._packed[id(thing)][1]
 
     def _assign(self) -> None:
         while self._queue:
@@ -244,13 +285,13 @@ class Pool(_Closing):
             self._send(idle, self._queue.popleft())
 
     def _send(self, member: _Worker, job: Job) -> None:
-        objects = dict([self._pack(job.estimator), self._pack(job.problem)])
+        judge, problem = self._pack(job.estimator), self._pack(job.problem)
         message = {
             "path": sys.path,
-            "files": loaded_files(),
-            "objects": {digest: data for digest, data in objects.items() if digest not in member.known},
-            "estimator": self._pack(job.estimator)[0],
-            "problem": self._pack(job.problem)[0],
+            "files": {**judge.files, **problem.files},
+            "objects": {one.digest: one.data for one in (judge, problem) if one.digest not in member.known},
+            "estimator": judge.digest,
+            "problem": problem.digest,
             "architecture": job.architecture,
             "seed": job.seed,
         }
@@ -259,7 +300,7 @@ class Pool(_Closing):
             member.connection.send_bytes(pickle.dumps(message))
         except OSError:
             return  # it has just died; `wait` finds out
-        member.known.update(objects)
+        member.known |= {judge.digest, problem.digest}
 
     def _hear(self, member: _Worker) -> None:
         try:

@@ -7,7 +7,6 @@ written into the store first, so that a resumed job decides nothing again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +25,9 @@ from archscout.engine.budget import parse_budget
 from archscout.engine.cache import Cached
 from archscout.engine.customs import Customs, customs_of
 from archscout.engine.drive import Event
-from archscout.engine.executors import Executor, Pool
-from archscout.engine.machine import cores, device_of
+from archscout.engine.executors import OpenExecutor
+from archscout.engine.machine import device_of
+from archscout.engine.placement import Placement
 from archscout.engine.request import Request, settings_of
 from archscout.nn.batches import Augmentation, ImageSplit
 from archscout.nn.episodes import EpisodeSplit
@@ -145,10 +145,24 @@ class Job:
         """The device, with `auto` resolved."""
         return device_of(self.request.device)
 
+    @cached_property
+    def placement(self) -> Placement:
+        """Where candidates are judged, by as many workers as asked for.
+
+        Else by one per core (one on a GPU), or as many as a cluster had room for when the run began: the number is part of the run.
+        """
+        asked = self.request.placement
+        if asked.executor == "ray" and not asked.workers:
+            if "workers" not in self.store.meta:
+                self.store.meta["workers"] = asked.crew()
+            return replace(asked, workers=self.store.meta["workers"])
+        alone = self.device != "cpu" and asked.executor == "local"
+        return replace(asked, workers=asked.workers or (1 if alone else asked.crew()))
+
     @property
     def workers(self) -> int:
-        """Worker processes: as asked for, or one per core (one on a GPU)."""
-        return self.request.workers or (1 if self.device != "cpu" else cores())
+        """How many workers judge candidates."""
+        return self.placement.workers
 
     @cached_property
     def handmade(self) -> Any:
@@ -206,10 +220,9 @@ class Job:
         made: Estimator = make(self.request, owner, catalogue.room_of_judge(name), name)
         return made
 
-    def pool(self) -> AbstractContextManager[Executor]:
-        """Worker processes for candidates."""
-        timeout, memory = self.request.candidate_timeout or None, self.request.candidate_memory or None
-        pool = Pool(self.workers, timeout=timeout, memory_mb=memory)
+    def pool(self) -> OpenExecutor:
+        """Workers for candidates."""
+        pool = self.placement.pool()
         return Cached(pool, cache_folder()) if self.request.cache else pool
 
     def say(self, stage: str, sentence: str) -> None:

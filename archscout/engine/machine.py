@@ -82,8 +82,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def check_up() -> list[Check]:
-    """Everything `archscout doctor` looks at."""
+def check_up(address: str | None = None) -> list[Check]:
+    """Everything `archscout doctor` looks at. address: of a Ray cluster that is looked at too."""
     facts = describe()
     checks = [
         Check("python", True, platform.python_version()),
@@ -96,6 +96,8 @@ def check_up() -> list[Check]:
         there = find_spec(module) is not None
         found = version(module) if there else "not installed"
         checks.append(Check(module, there, found, f"optional: pip install 'archscout[{extra}]'", required=False))
+    if address is not None:
+        checks.append(_try("cluster", lambda: _cluster(address), "docs/scale-out.md tells how to start one"))
     return checks
 
 
@@ -124,6 +126,15 @@ def _convolution() -> str:
     torch.nn.functional.conv2d(image, kernel, padding=1)
     seconds = perf_counter() - start
     return f"{32 * 32**2 * 32 * 32 * 9 / seconds / 1e9:.0f} GMAC/s with {torch.get_num_threads()} threads"
+
+
+def _cluster(address: str) -> str:
+    from archscout.engine.placement import cluster_at
+
+    there = cluster_at(address)
+    cpus, gpus = (sum(one[what] for one in there) for what in ("cpus", "gpus"))
+    listed = ", ".join(f"{one['name']} ({one['cpus']:g} CPUs, {one['gpus']:g} GPUs, {one['memory_gib']} GiB)" for one in there)
+    return f"{len(there)} machines with {cpus:g} CPUs and {gpus:g} GPUs: {listed}"
 
 
 def _writable_cache() -> str:

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from archscout.core.errors import UnknownName, UserError, suggestion
+from archscout.core.moves import Order
 from archscout.core.problem import FEW_SHOT, LIMITS, TASK_KINDS
 from archscout.core.signals import pinned
+from archscout.engine.placement import Placement
 
 FORMATS = ("safetensors", "pt2", "onnx")
 SETTING_OWNERS = ("space", "strategy", "estimator", "proxy", "data", "recipe")
@@ -42,6 +44,12 @@ class Request:
     budget: str = "10m"
     limits: Mapping[str, float] = field(default_factory=dict)
     workers: int = 0
+    executor: str = "local"
+    address: str = "auto"
+    cpus_per_candidate: float = 1.0
+    gpus_per_candidate: float = 0.0
+    look_ahead: int = 1
+    order: Order = "proposed"
     epochs: float = 0.0
     candidate_timeout: float = 0.0
     candidate_memory: float = 0.0
@@ -85,12 +93,24 @@ class Request:
         for format in self.format_names():
             if format not in FORMATS:
                 raise UnknownName(f"networks are not exported as '{format}'; {suggestion(format, FORMATS)}")
+        if self.order not in get_args(Order):
+            raise UnknownName(f"results are not delivered in the order '{self.order}'; {suggestion(self.order, get_args(Order))}")
+        if self.look_ahead < 1:
+            raise UserError(f"--look-ahead is a number of proposals for each worker, at least 1, but {self.look_ahead} came")
         if not 0 <= self.allowed_failures <= 1:
             raise UserError(f"the allowed share of failures lies between 0 and 1, but {self.allowed_failures:g} came")
         for name in self.settings:
             check_owner(name, SETTING_OWNERS)
             if name.startswith("estimator.") and self.estimator == "auto":
                 raise UserError(f"--set {name} needs to know of which estimator; name it with --estimator")
+
+    @property
+    def placement(self) -> Placement:
+        """Where candidates are judged."""
+        return Placement(
+            self.executor, self.address, self.workers, self.cpus_per_candidate, self.gpus_per_candidate, self.candidate_timeout,
+            self.candidate_memory,
+        )  # fmt: skip
 
     def format_names(self) -> tuple[str, ...]:
         """The formats that are written; the weights always are."""

@@ -96,6 +96,7 @@ def screen(job: Job, plan: Plan) -> Screened:
         drive(
             job.strategy(plan.strategy), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
             budget=Budget(seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
+            look_ahead=job.request.look_ahead, order=job.request.order,
         )  # fmt: skip
     if job.owns_loop:
         answers = [entry.move.best for entry in reversed(log.moves) if isinstance(entry.move, Progress) and entry.move.best]
@@ -253,6 +254,7 @@ def compare(job: Job, plan: Plan, screened: Screened) -> Contest:
         drive(
             strategy, {"main": judge}, arena_problem(job), seed=derive(job.request.seed, "compare"), log=log,
             executor=executor, budget=Budget(_seconds(job, plan)), notify=job.events("compare"), verify=job.verify_replay,
+            look_ahead=job.request.look_ahead, order=job.request.order,
         )  # fmt: skip
     return decide(everyone, log.observations, plan.rungs)
 

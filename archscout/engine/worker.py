@@ -176,8 +176,8 @@ def _learn(message: Mapping[str, Any], known: dict[str, Any]) -> None:
     for entry in message["path"]:
         if entry not in sys.path:
             sys.path.append(entry)
-    for path in message["files"]:
-        load_file(Path(path))
+    for name, path in message["files"].items():
+        load_file(Path(path), name)
     for digest, data in message["objects"].items():
         known[digest] = pickle.loads(data)
     if "torch" in sys.modules:

@@ -241,8 +241,8 @@ def _convergence(study: Mapping[str, Any]) -> Section | None:
 def _landscapes(study: Mapping[str, Any]) -> Section | None:
     sub = (
         "Each network has random directions of its own, with the norms of its filters: compare shapes, not losses. Basin: share of "
-        "the surface below its lowest loss plus 1. Roundness: the smaller curvature over the larger. Variation: of the logarithm of "
-        "the loss, over the whole surface. Numbers are means over the pairs of directions; the first of them is drawn."
+        "the surface below its lowest loss plus 1. Roundness: the smaller curvature over the larger. Variation: of the logarithm "
+        "of the loss, over the whole surface. Numbers are means over the pairs of directions; the first of them is drawn."
     )
     numbers = {"Basin": "basin_area", "Roundness": "roundness", "Variation": "variation", "Minima": "minima"}
     return _surfaces(

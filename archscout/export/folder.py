@@ -238,7 +238,7 @@ def _refuse_larger(params: int, weights: Path) -> None:
 
 def _space(record: Mapping[str, Any]) -> Space:
     name = record["name"]
-    if name is None or (name.endswith(".py") and name not in catalogue.loaded_files()):
+    if name is None or (name.endswith(".py") and name not in catalogue.loaded_files().values()):
         raise UserError(
             f"this network's space is a user's own ({name or record['plugin']}); hand it in with --space FILE "
             "or load(folder, space=FILE)"

@@ -62,6 +62,11 @@ class ImageSplit:
         fields = (self.images, self.labels, self.rows, self.mean, self.std, self.augmentation)
         return ImageSplit, fields
 
+    def alone(self) -> ImageSplit:
+        """The same with no other rows than its own, and without a source: for machines that cannot open it."""
+        images, labels = np.ascontiguousarray(self.images[self.rows]), self.labels[self.rows]
+        return ImageSplit(images, labels, np.arange(len(self.rows)), self.mean, self.std, self.augmentation)
+
     def take(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The images at these positions of the split, uint8 (B, C, H, W) in channels-last memory, and their labels."""
         import torch

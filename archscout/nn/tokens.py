@@ -44,6 +44,10 @@ class TokenSplit:
     def __reduce__(self) -> tuple[Any, ...]:
         return self.source if self.source is not None else (TokenSplit, (self.ids, self.length))
 
+    def alone(self) -> TokenSplit:
+        """The same without a source: for machines that cannot open it."""
+        return TokenSplit(np.ascontiguousarray(self.ids), self.length)
+
     def take(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """The windows at these positions and the same one token later: x, y (B, L) int64."""
         import torch

@@ -59,7 +59,7 @@ def cells(graph: OperationGraph, most: int = MOST) -> tuple[Cell, ...]:
 
 
 def cell_of(nodes: Sequence[tuple[str, tuple[int, ...]]], name: str) -> Cell:
-    """A cell that its space tells node by node (`core.protocols.CellSpace`); shapes and parameters are not known."""
+    """A cell that its space tells node by node (`core.protocols.PicturedSpace`); shapes and parameters are not known."""
     last = len(nodes) - 1
     kinds = ["input" if not inputs or place == last else "other" for place, (_, inputs) in enumerate(nodes)]
     return Cell(name, 1, tuple(Block(what, kind, "", (), 0, inputs) for (what, inputs), kind in zip(nodes, kinds, strict=True)))

@@ -11,7 +11,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.joint import member_space
 from archscout.core.operations import OperationGraph
 from archscout.core.problem import FEW_SHOT
-from archscout.core.protocols import CellSpace, GraphSpace, Space
+from archscout.core.protocols import GraphSpace, PicturedSpace, Space
 from archscout.engine.finish import Trained, checkpoint_of
 from archscout.engine.job import Job
 from archscout.engine.machine import describe, versions
@@ -94,14 +94,20 @@ def gather(
         stages=_stages(job, finding),
         plan=finding.plan.sentences,
         limits=dict(job.request.limits),
-        notes=(*notes, *learning_notes(job), *(finding.finished.remarks if finding.finished else ())),
+        notes=(*notes, *_order_notes(job), *learning_notes(job), *(finding.finished.remarks if finding.finished else ())),
     )
 
 
 def _cells(space: Space, architecture: Architecture, graph: OperationGraph | None) -> tuple[Cell, ...]:
     if graph is not None:
         return cells(graph)
-    return (cell_of(space.cell(architecture), "The cell, one step in time"),) if isinstance(space, CellSpace) else ()
+    return (cell_of(space.cell(architecture), "The cell, one step in time"),) if isinstance(space, PicturedSpace) else ()
+
+
+def _order_notes(job: Job) -> tuple[str, ...]:
+    if job.request.order == "proposed":
+        return ()
+    return ("The strategy was told of results as they came: this run can go on, but the same command makes another one.",)
 
 
 def _trained(finding: Finding) -> list[Trained]:
@@ -375,5 +381,8 @@ def _repeat(job: Job) -> Repeat:
         *_uses(job, folder),
     )
     machine = {name: str(value) for name, value in describe().items()}
+    for place, share in job.store.shares.items():
+        failed = f", {share.failed} of them failed" if share.failed else ""
+        machine[f"judged by {place}"] = f"{share.judged} candidates in {share.seconds:.0f} s{failed}"
     settings = {name: str(value) for name, value in {**job.store.meta["plan"]["recipe"]}.items()}
     return Repeat(commands, job.request.seed, versions(), machine, settings)

@@ -72,8 +72,11 @@ class Log(Protocol):
         """Append a move."""
         ...
 
-    def add_result(self, number: int, observation: Observation, seconds: float) -> None:
-        """Append what landed for the proposal with this number. After it returns, the result is safe."""
+    def add_result(self, number: int, observation: Observation, seconds: float, place: str = "") -> None:
+        """Append what landed for the proposal with this number. After it returns, the result is safe.
+
+        place: the machine that computed it; empty for this one.
+        """
         ...
 
     def spend(self, seconds: float) -> None:
@@ -122,7 +125,7 @@ class MemoryLog:
             move = Progress(move.best, move.metrics)
         self.moves.append(Entry(move, delivered))
 
-    def add_result(self, number: int, observation: Observation, seconds: float) -> None:
+    def add_result(self, number: int, observation: Observation, seconds: float, place: str = "") -> None:
         """As `Log.add_result`."""
         self.results[number] = observation
         self.charges[number] = seconds

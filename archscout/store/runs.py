@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -28,6 +28,9 @@ from archscout.store.stages import StageLog
 from archscout.store.wal import examine
 from archscout.store.writer import Writer, failed
 
+_SHARE = "share of "
+"""How the names of facts begin that say what a machine computed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Landed:
@@ -37,6 +40,15 @@ class Landed:
     move: int
     observation: Observation
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a machine had of a run: candidates that it judged, how many of them failed, and the seconds they took."""
+
+    judged: int = 0
+    failed: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +94,10 @@ class RunStore:
         self.warnings: list[str] = []
         self._tell: Callable[[str], None] | None = None
         self._lock = lock
-        self.meta = Meta(self, {key: json.loads(text) for key, text in found.tables["run"]})
+        facts = {key: json.loads(text) for key, text in found.tables["run"]}
+        self.meta = Meta(self, {key: value for key, value in facts.items() if not key.startswith(_SHARE)})
+        self.shares = {key.removeprefix(_SHARE): Share(*value) for key, value in facts.items() if key.startswith(_SHARE)}
+        """By machine; empty for a run that only this one has computed."""
         self._finished: dict[str, tuple[Any, str]] = {}
         self._logs: dict[str, StageLog] = {}
         self._positions: dict[str, int] = {}
@@ -229,6 +244,12 @@ class RunStore:
         self.writer.put("artifacts", (name, place, digest))
         self.tick()
         self._artifacts[name] = Artifact(place, digest)
+
+    def add_share(self, place: str, *, failed: bool, seconds: float) -> None:
+        """Note that a machine judged a candidate; written with the next commit."""
+        had = self.shares.get(place, Share())
+        self.shares[place] = Share(had.judged + 1, had.failed + failed, had.seconds + seconds)
+        self.writer.put("run", (f"{_SHARE}{place}", json.dumps(astuple(self.shares[place]))))
 
     @property
     def artifacts(self) -> dict[str, Artifact]:

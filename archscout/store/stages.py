@@ -77,7 +77,7 @@ class StageLog(MemoryLog):
             writer.append("moves", (self.name, number, "wait", None, None, None, delivered))
         self.moves.append(Entry(move, delivered))
 
-    def add_result(self, number: int, observation: Observation, seconds: float) -> None:
+    def add_result(self, number: int, observation: Observation, seconds: float, place: str = "") -> None:
         """As `Log.add_result`."""
         estimate, failure = observation.estimate, observation.failure
         self._store.writer.append(
@@ -93,6 +93,8 @@ class StageLog(MemoryLog):
                 float(seconds),
             ),
         )
+        if place:
+            self._store.add_share(place, failed=failure is not None, seconds=float(seconds))
         self._store.tick()
         super().add_result(number, observation, seconds)
 

@@ -18,15 +18,20 @@ _Key = tuple[Architecture, str, float | None]
 
 
 class Desk:
-    """Counts what was proposed and has not landed."""
+    """Counts what was proposed and has not landed. out: what of the judge "main" was out when a snapshot was taken."""
 
-    def __init__(self) -> None:
-        self._out: Counter[_Key] = Counter()
+    def __init__(self, out: Iterable[Architecture] = ()) -> None:
+        self._out: Counter[_Key] = Counter((architecture, "main", None) for architecture in out)
 
     @property
     def in_flight(self) -> int:
         """Proposals without a result."""
         return self._out.total()
+
+    @property
+    def out(self) -> list[Architecture]:
+        """Architectures without a result, in the order in which they were proposed."""
+        return [architecture for (architecture, _, _), count in self._out.items() for _ in range(count)]
 
     def judge(self, architecture: Architecture, judge: str = "main", fidelity: float | None = None) -> Results:
         """Propose; gives what has landed, perhaps nothing."""
@@ -59,9 +64,22 @@ class Desk:
                 found[observation.architecture] = observation
         return [found[architecture] for architecture in wanted if architecture in found]
 
+    def judge_some(
+        self, architectures: Iterable[Architecture], out: int = 0
+    ) -> Generator[Move, Sequence[Observation], list[Observation]]:
+        """Propose these, each once, and wait until no more than `out` are without a result; gives what landed meanwhile."""
+        landed: list[Observation] = []
+        for architecture in dict.fromkeys(architectures):
+            landed.extend((yield from self.judge(architecture)))
+        while self.in_flight > out:
+            landed.extend((yield from self.wait()))
+        return landed
+
     def _noted(self, landed: Sequence[Observation]) -> Sequence[Observation]:
         for observation in landed:
             key = (observation.architecture, observation.judge, observation.fidelity)
-            if self._out[key] > 0:
+            if self._out[key] > 1:
                 self._out[key] -= 1
+            else:
+                del self._out[key]
         return landed

@@ -52,15 +52,19 @@ class Nao(ClimbSettings):
     initial: random architectures that are judged first. new: architectures of a round.
     refresh: epochs of the controller's training after the first round, from the weights it has and with nothing held out; 0 trains
     a new one every time.
+    overlap: so many architectures may be without a result when the next round begins, so that many workers never stand still.
     """
 
     initial: int = 50
     new: int = 25
     refresh: int = 30
+    overlap: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_least(self, initial=2, new=1, refresh=0)
+        check_least(self, initial=2, new=1, refresh=0, overlap=0)
+        if self.overlap > self.initial - 2:
+            raise ValueError(f"two of {self.initial} initial architectures must land before a round, but overlap is {self.overlap}")
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Climb until the budget is spent or nothing new is found; the best observation is the answer."""
@@ -69,12 +73,14 @@ class Nao(ClimbSettings):
         turn = 0 if state is None else int(state["turn"])
         members: Sequence[Controller] = ()
         foretold = float("nan")
-        desk = Desk()
+        told: dict[Architecture, float] = {} if state is None else pool.told(state)
+        desk = Desk(told)
         while len(pool.values) < 2:
-            drawn = list(islice(pool.random(generator(seed, "start", len(pool.met))), self.initial - len(pool.values)))
-            if not drawn:
+            wanted = self.initial - len(pool.values) - desk.in_flight
+            drawn = list(islice(pool.random(generator(seed, "start", len(pool.met))), wanted))
+            if not drawn and not desk.in_flight:
                 return None
-            pool.extend((yield from desk.judge_all(drawn)))
+            pool.extend((yield from desk.judge_some(drawn, self.overlap if drawn else 0)))
         while True:
             if trained is None:
                 # What went into the weights before can no longer be held out: `pairs foretold` then says what the controller knows.
@@ -82,16 +88,16 @@ class Nao(ClimbSettings):
                 with torch_threads(1):
                     trained = pool.learned(again, derive(seed, "controller", turn), members)
                 metrics = {"turn": turn, **_metrics(trained.fits), **_finite({"pairs foretold": foretold})}
-                yield Progress(None, metrics, {"turn": turn, **pool.state(), **_kept(trained)})
+                yield Progress(None, metrics, {"turn": turn, **pool.state(desk.out, told), **_kept(trained)})
             with torch_threads(1):
                 found = pool.climbed(trained, self, derive(seed, "climb", turn))
                 found += islice(pool.random(generator(seed, "turn", turn)), self.new - len(found))
                 if not found:
                     return None
-                told = dict(zip(found, trained.predict(written(problem.space, found)), strict=True))
-            landed = yield from desk.judge_all(found)
+                told |= zip(found, trained.predict(written(problem.space, found)), strict=True)
+            landed = yield from desk.judge_some(found, self.overlap)
             pool.extend(landed)
-            judged = [seen for seen in landed if seen.estimate]
+            judged = [seen for seen in landed if seen.estimate and np.isfinite(told.get(seen.architecture, np.nan))]
             foretold = ordered_pairs(
                 np.array([told[seen.architecture] for seen in judged]), np.array([seen.value for seen in judged])
             )
@@ -137,9 +143,19 @@ class _Pool:
             self.met[seen.architecture] = seen.estimate.value if seen.estimate else float("nan")
             self.known.is_new(seen.architecture)
 
-    def state(self) -> dict[str, Any]:
-        """For a snapshot."""
-        return {"architectures": texts_of(self.met), "values": np.array(list(self.met.values()))}
+    def state(self, out: Sequence[Architecture], told: Mapping[Architecture, float]) -> dict[str, Any]:
+        """For a snapshot. out: what has no result yet. told: the predictions, as far as there are any."""
+        found: dict[str, Any] = {"architectures": texts_of(self.met), "values": np.array(list(self.met.values()))}
+        if out:
+            found |= {"out": texts_of(out), "told": np.array([told.get(architecture, np.nan) for architecture in out])}
+        return found
+
+    def told(self, state: Snapshot) -> dict[Architecture, float]:
+        """What had no result when the snapshot was taken, and the predictions; it counts as met."""
+        out = architectures_of(self.space, state.get("out", ""))
+        for architecture in out:
+            self.known.is_new(architecture)
+        return dict(zip(out, np.asarray(state.get("told", ())).tolist(), strict=True))
 
     @classmethod
     def restored(cls, problem: Problem, state: Snapshot) -> _Pool:

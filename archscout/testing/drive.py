@@ -10,7 +10,7 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.evidence import Observation
-from archscout.core.moves import Move, Progress, Propose, Wait
+from archscout.core.moves import Move, Order, Progress, Propose, Wait
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator, Strategy
 from archscout.core.seeds import generator
@@ -26,6 +26,8 @@ Judges = Mapping[str, Estimator] | Estimator
 
 class Shuffled:
     """An executor in this process whose jobs finish in a random order, as if each took its own time. jobs: all it ever took."""
+
+    state = ""
 
     def __init__(self, workers: int, seed: int = 0) -> None:
         self.workers = workers
@@ -103,10 +105,11 @@ def run(
     evaluations: int | None = 50,
     workers: int = 1,
     log: MemoryLog | None = None,
+    order: Order = "proposed",
 ) -> MemoryLog:
     """Drive a strategy to its end or to `evaluations`; the log holds its moves, observations and answer."""
     log = log if log is not None else MemoryLog()
-    _drive(strategy, problem, judges, seed, evaluations, log, Shuffled(workers))
+    _drive(strategy, problem, judges, seed, evaluations, log, Shuffled(workers), order=order)
     return log
 
 
@@ -204,10 +207,21 @@ def _drive(
     log: Log,
     executor: Shuffled,
     notify: object = None,
+    order: Order = "proposed",
 ) -> None:
     named = judges if isinstance(judges, Mapping) else {"main": judges}
     hook = notify if callable(notify) else None
-    drive(strategy, named, problem, seed=seed, log=log, executor=executor, budget=Budget(evaluations=evaluations), notify=hook)
+    drive(
+        strategy,
+        named,
+        problem,
+        seed=seed,
+        log=log,
+        executor=executor,
+        budget=Budget(evaluations=evaluations),
+        notify=hook,
+        order=order,
+    )
 
 
 def _text(move: object) -> str:

@@ -12,6 +12,7 @@ from archscout.comparison.correlate import correlations, draw, lines
 from archscout.comparison.scoring import Question, scores_of
 from archscout.core.errors import UserError
 from archscout.core.scores import ScoreTable
+from archscout.engine.placement import Placement
 from archscout.testing.problems import Raising
 
 RECORDED = TABLE.objective("toy")
@@ -19,7 +20,9 @@ RECORDED = TABLE.objective("toy")
 
 def scores(folder: Path, sample: object, **judges: object) -> ScoreTable:
     named = judges or {"fickle": Fickle()}
-    return scores_of(Question(PROBLEM, named, sample.architectures), None, what="test", workers=1, folder=folder)  # type: ignore
+    return scores_of(
+        Question(PROBLEM, named, sample.architectures), None, what="test", placement=Placement(workers=1), folder=folder
+    )  # type: ignore
 
 
 def test_rows_are_drawn_by_seed_among_those_with_a_value() -> None:

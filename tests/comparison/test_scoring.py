@@ -17,6 +17,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import RunError, UserError
 from archscout.core.scores import ScoreTable, read_scores
 from archscout.core.seeds import derive
+from archscout.engine.placement import Placement
 from archscout.testing.problems import Counting, Raising
 
 
@@ -26,7 +27,7 @@ def question(judges: object = None, architectures: Sequence[Architecture] | None
 
 
 def asked(what: Question, out: Path | None, **options: object) -> ScoreTable:
-    return scores_of(what, out, what="test", workers=1, **options)  # type: ignore[arg-type]
+    return scores_of(what, out, what="test", placement=Placement(workers=1), **options)  # type: ignore[arg-type]
 
 
 def same(one: ScoreTable, other: ScoreTable) -> bool:
@@ -132,7 +133,7 @@ def test_worker_processes_give_the_same(tmp_path: Path) -> None:
     few = whole(SPACE, None, 0)[:9]
     judges = {"counting": Counting(), "never": Raising("never")}
     alone = asked(question(judges, few), None, folder=tmp_path)
-    assert same(scores_of(question(judges, few), None, what="test", workers=2, folder=tmp_path), alone)
+    assert same(scores_of(question(judges, few), None, what="test", placement=Placement(workers=2), folder=tmp_path), alone)
     assert not list(tmp_path.iterdir()), "a part file that served its purpose goes"
 
 

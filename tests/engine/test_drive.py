@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
@@ -21,7 +23,9 @@ from archscout.engine.budget import Budget
 from archscout.engine.drive import Event, at_fidelity, drive, failed_share
 from archscout.engine.executors import Inline
 from archscout.store.log import MemoryLog
-from archscout.testing.drive import Shuffled, first_moves, run, stop_and_go
+from archscout.store.runs import RunStore
+from archscout.strategies._fresh import fresh
+from archscout.testing.drive import Shuffled, Stopped, first_moves, run, stop_and_go
 from archscout.testing.problems import Counting, Noisy, Raising, Unreliable, counting, optimum
 
 JUDGES = {"main": Noisy(), "proxy": Counting()}
@@ -60,6 +64,50 @@ def test_results_come_in_proposal_order_with_a_fixed_lag() -> None:
     log = run(Listening(), PROBLEM, Counting(), workers=3)
     assert heard == [0, 0] + [1] * 18
     assert len(log.results) == 20 and log.reason == "done"
+
+
+def test_results_come_as_they_land_where_that_is_asked_for() -> None:
+    heard: list[Architecture] = []
+
+    @dataclass(frozen=True)
+    class Listening:
+        def search(self, problem: Problem, *, seed: int, state: object = None) -> Search:
+            for architecture in fresh(problem.space, generator(seed), None, heard):
+                landed = yield Propose(architecture)
+                heard.extend(seen.architecture for seen in landed)
+
+    log = run(Listening(), PROBLEM, Counting(), workers=4, evaluations=30, order="landed")
+    as_landed = [seen.architecture for seen in log.results.values()]
+    assert heard == as_landed[: len(heard)] and len(heard) == 27
+    assert heard != [seen.architecture for seen in log.observations][: len(heard)], "they landed in order by chance"
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("strategy", [Evolution(), Chaotic(), Climbing(propose=True)], ids=str)
+def test_a_run_whose_results_came_as_they_landed_goes_on_by_its_record(strategy: Any, seed: int, tmp_path: Path) -> None:
+    judges, moves, judged = JUDGES, [], []
+    for turn, stop in enumerate((9, 25, 31, None)):
+
+        def count(event: Event, stop: int | None = stop) -> None:
+            if stop is not None and event.landed >= stop:
+                raise Stopped
+
+        make_store = RunStore.open if turn else partial(RunStore.create, request={}, seed=seed)
+        with make_store(tmp_path / "run") as store:
+            log = store.stage("screen")
+            assert list(log.results) == judged, "the order in which results landed was lost"
+            try:
+                drive(
+                    strategy, judges, PROBLEM, seed=seed, log=log, executor=Shuffled(3, seed=turn), budget=Budget(evaluations=40),
+                    notify=count, order="landed",
+                )  # fmt: skip
+            except Stopped:
+                pass
+            assert [entry.move for entry in log.moves[: len(moves)]] == moves, "what was recorded is not what was repeated"
+            judged = list(log.results)
+        with RunStore.read(tmp_path / "run") as store:
+            moves = [entry.move for entry in store.stage("screen").moves]
+    assert log.finished and len(judged) == len(log.proposals)
 
 
 def test_waiting_for_nothing_is_an_error() -> None:

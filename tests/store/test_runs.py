@@ -30,7 +30,7 @@ from archscout.engine.executors import Inline
 from archscout.store.contents import DATABASE
 from archscout.store.repair import repair
 from archscout.store.results import write_results
-from archscout.store.runs import RunStore
+from archscout.store.runs import RunStore, Share
 from archscout.testing.drive import Shuffled, stop_and_go
 from archscout.testing.problems import Counting, Noisy, Unreliable, counting
 
@@ -96,6 +96,20 @@ def interrupted(folder: Path, results: int = 12) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder), str(Path(__file__).parent)], check=False)
     assert done.returncode == 9
+
+
+def test_what_each_machine_judged_is_kept_with_the_results(tmp_path: Path) -> None:
+    one = PROBLEM.space.architecture([1] * 6)
+    with create(tmp_path / "run") as store:
+        log = store.stage("screen")
+        for number, place in enumerate(("", "node-1", "node-2", "node-1")):
+            log.add_move(Propose(one), 0)
+            outcome = (None, Failure("nan", "")) if number == 3 else (Estimate(0.5), None)
+            log.add_result(number, Observation(one, *outcome), 0.25, place)
+    for made in (RunStore.read, RunStore.open):
+        with made(tmp_path / "run") as store:
+            assert store.shares == {"node-1": Share(2, 1, 0.5), "node-2": Share(1, 0, 0.25)}
+            assert not [name for name in store.meta if "node" in name]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -196,7 +210,7 @@ def test_a_torn_tail_recovers_by_itself_twice(spoil: str, tmp_path: Path, straig
         if spoil in ("append", "both"):
             with log.open("ab") as file:
                 file.write(b'{"half": "a rec')
-        code = "import os, sys; from archscout.store.runs import RunStore; s = RunStore.open(sys.argv[1]); s.tick(); "
+        code = "import os, sys; from archscout.store.runs import RunStore, Share; s = RunStore.open(sys.argv[1]); s.tick(); "
         code += "print(len(s.observations()), *s.warnings, flush=True); os._exit(9)"
         done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=False)
         count, warning = done.stdout.split(" ", 1)
@@ -253,7 +267,7 @@ def test_flipped_bytes_never_pass_for_results(tmp_path: Path) -> None:
 
 
 def test_one_writer_and_no_stale_lock(tmp_path: Path) -> None:
-    code = "import sys, time; from archscout.store.runs import RunStore\n"
+    code = "import sys, time; from archscout.store.runs import RunStore, Share\n"
     code += "s = RunStore.create(sys.argv[1], request={}, seed=0); print('up', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"up\n"

@@ -10,7 +10,7 @@ from commandline import Command
 from archscout.core.draw import sample
 from archscout.core.encoding import architecture_of
 from archscout.core.evidence import Estimate, Observation
-from archscout.core.moves import Progress
+from archscout.core.moves import Progress, Propose
 from archscout.core.problem import Problem
 from archscout.core.seeds import generator
 from archscout.nn.controller import learned, written
@@ -53,11 +53,26 @@ def reports(log):
         {"members": 2},
         {"relative": False, "increment": 1.0, "targets": "min-max"},
         {"pseudo": 20},
+        {"overlap": 4},
+        {"overlap": 9, "members": 2},
     ],
     ids=str,
 )
 def test_whatever_the_settings_a_search_goes_on_where_it_was_stopped(change):
     stop_and_go(replace(HASTY, **change), counting(), Counting(), evaluations=28, stops=(1, 13, 4, 9))
+
+
+@pytest.mark.parametrize("overlap", [3, 8])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_rounds_that_overlap_leave_so_many_out_and_go_on_the_same(overlap, workers):
+    search = replace(HASTY, overlap=overlap)
+    stop_and_go(search, counting(), Unreliable(), evaluations=40, workers=workers, stops=(1, 13, 4, 9, 11))
+    log = run(search, counting(), Counting(), evaluations=40, workers=workers)
+    proposed = 0
+    for entry in log.moves:
+        proposed += isinstance(entry.move, Propose)
+        if isinstance(entry.move, Progress):
+            assert proposed - entry.delivered == min(overlap, workers - 1)
 
 
 def test_it_goes_on_from_its_snapshot_and_not_by_learning_again():

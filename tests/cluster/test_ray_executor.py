@@ -1,0 +1,107 @@
+"""The workers of a Ray cluster do what every executor must, and lose nothing with a worker or a machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from two_machines import TwoMachines, hosts
+
+from archscout.engine.placement import Placement
+from archscout.testing.executors import CHECKS, PROBLEM, outcomes
+from archscout.testing.problems import Sleeping
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Ray's own files
+]
+ARCHITECTURES = [PROBLEM.space.architecture([i % 4, i % 3, 1, 2, 3, i % 2]) for i in range(24)]
+VALUES = [Sleeping(0).estimate(PROBLEM, one, seed=0) for one in ARCHITECTURES]
+
+
+@pytest.fixture(scope="module")
+def make(machines: TwoMachines) -> Iterator[Callable[..., Any]]:
+    """Executors on the cluster, which this process joins."""
+    import ray
+
+    from archscout.engine.ray_executor import RayExecutor
+
+    Placement("ray", machines.address, 2).check()
+    yield RayExecutor
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_ray_does_what_every_executor_must(check: Callable[..., None], make: Callable[..., Any], tmp_path: Path) -> None:
+    check(make, tmp_path)
+
+
+def test_work_is_spread_and_said_by_whom(make: Callable[..., Any]) -> None:
+    with make(3) as executor:
+        jobs = [executor.submit(Sleeping(0.3), PROBLEM, one, 0) for one in ARCHITECTURES]
+        assert outcomes(executor, jobs) == VALUES
+        assert {job.place for job in jobs} == {"machine-1", "machine-2"}
+        assert executor.state == "3 of 3 workers on 2 machines, 0 waiting"
+
+
+def test_quick_candidates_go_several_at_a_time(make: Callable[..., Any]) -> None:
+    with make(1) as executor:
+        calls: list[int] = []
+        fly = executor._fly
+        executor._fly = lambda member, jobs: (calls.append(len(jobs)), fly(member, jobs))
+        assert outcomes(executor, [executor.submit(Sleeping(0), PROBLEM, one, 0) for one in ARCHITECTURES]) == VALUES
+    assert calls[0] == 1, "nothing is known of the first"
+    assert max(calls) > 4 and sum(calls) == len(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("what", ["host", "process"])
+def test_a_killed_worker_loses_nothing(what: str, make: Callable[..., Any]) -> None:
+    with make(2) as executor:
+        jobs = [executor.submit(Sleeping(0.4), PROBLEM, one, 0) for one in ARCHITECTURES]
+        while sum(job.outcome is not None for job in jobs) < 4:
+            executor.wait(1.0)
+        [victim, *_] = hosts()
+        if what == "process":
+            [victim, *_] = victim.children()
+        os.kill(victim.pid, signal.SIGKILL)
+        assert outcomes(executor, jobs) == VALUES
+
+
+def test_a_killed_machine_loses_nothing_and_a_new_one_is_used(make: Callable[..., Any], machines: TwoMachines) -> None:
+    with make(3) as executor:
+        jobs = [executor.submit(Sleeping(0.6), PROBLEM, one, 0) for one in ARCHITECTURES]
+        while len({job.place for job in jobs if job.outcome}) < 2:
+            executor.wait(1.0)
+        machines.kill()
+        machines.add()
+        assert outcomes(executor, jobs) == VALUES
+        assert "machine-1" in {job.place for job in jobs}
+
+
+def test_closing_leaves_nobody(make: Callable[..., Any]) -> None:
+    with make(2) as executor:
+        executor.submit(Sleeping(60), PROBLEM, ARCHITECTURES[1], 0)
+        while "1 of 2" not in executor.state:
+            executor.wait(0.5)
+        time.sleep(0.5)
+        there = [process for host in hosts() for process in (host, *host.children(recursive=True))]
+        assert there
+    _, alive = psutil.wait_procs(there, timeout=10)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_cluster_without_room_is_refused(machines: TwoMachines, make: Callable[..., Any]) -> None:
+    from archscout.core.errors import UserError
+
+    for wanted, words in (({"cpus": 64.0}, "64 CPUs"), ({"gpus": 1.0}, "1 GPUs")):
+        with pytest.raises(UserError, match=words):
+            Placement("ray", machines.address, **wanted).check()
+    assert partial(Placement, "ray", machines.address)().crew() == 3
