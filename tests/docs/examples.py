@@ -1,9 +1,9 @@
 """Reads README.md and docs/: fenced blocks, the commands in them, and what stands between back-quotes in the text.
 
 The rule that the pages keep to: a block without a language (or of sh) holds commands, one a line; a line goes on after a backslash,
-`&&` joins commands, and what follows two spaces is said about a command and no part of it. A block of python runs as it is, unless
-its first line names a file (`# my_space.py`), which is then written and used by a command. Anything else has another language, as
-```text. RUN is the run folder that the page made last.
+`&&` joins commands, and what follows two spaces is said about a command and no part of it. RUN is the run folder that the page made
+last. A block of python runs as it is, unless its first line names a file (`# my_space.py`), which is then written and used by a
+command. Anything else has another language: text, or bash for scripts that need other machines, whose words must exist all the same.
 """
 
 from __future__ import annotations
@@ -59,6 +59,13 @@ def prose(page: Path) -> str:
 def quoted(page: Path) -> list[str]:
     """What stands between back-quotes in the text."""
     return re.findall(r"`([^`]+)`", prose(page))
+
+
+def elsewhere(page: Path) -> list[str]:
+    """Commands of archscout that need other machines: in scripts (blocks of bash) and indented lines."""
+    scripts = [block.text for block in blocks(page) if block.language == "bash"]
+    lines = "\n".join([*scripts, *re.findall(r"^    .+", prose(page), re.MULTILINE)])
+    return re.findall(r"(?<![\w/.-])archscout [a-z]+ [^#\n]*", re.sub(r"\s*\\\n\s*", " ", lines))
 
 
 def name_of(page: Path) -> str:

@@ -56,8 +56,8 @@ SETTINGS = {
     "data": {"text": "window=10"},
     "form": {"meta build": "side=8 train=32 valid=16 fewest=2 most=4"},
     "study": {
-        "explain --landscape": "train_images=40 valid_images=20 images=16 noise_grid=2 batches=2 batch=8",
-        "explain --deep": "train_images=40 valid_images=20 images=16 noise_grid=2 batches=2 batch=8 grid=3",
+        "explain --landscape": "train_images=40 valid_images=20 images=16 noise_grid=3 batches=2 batch=8",
+        "explain --deep": "train_images=40 valid_images=20 images=16 noise_grid=3 batches=2 batch=8 grid=3",
     },
     "meta": {"signal-tasks": "population=3 steps=2", "metad2a": "epochs=2 hidden=8 code=8", "at-nas": EPISODES},
 }

@@ -19,7 +19,7 @@ from shrinking import smaller
 
 from archscout.store.contents import DATABASE
 
-LANGUAGES = {*COMMANDS, PYTHON, "text", "json", "toml", "yaml", "csv"}
+LANGUAGES = {*COMMANDS, PYTHON, "text", "json", "toml", "yaml", "csv", "bash", "dockerfile"}
 SMALL = 'budget="6", epochs=0.2, image_size="8", workers=1, formats=""'
 """What stands for a budget in Python."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import typer
-from examples import PAGES, ROOT, name_of, prose, quoted
+from examples import PAGES, ROOT, elsewhere, name_of, prose, quoted
 
 from archscout import catalogue
 from archscout.cli.main import commands
@@ -28,6 +28,8 @@ ROOMS = {
     "data": ("data",), "meta": ("meta",), "extractor": ("extractors",),
 }  # fmt: skip
 SUFFIXES = ("csv", "json", "npz", "py")
+FOREIGN = ("--num-gpus", "--gpus-per-node")
+"""Options of Ray and Slurm that the text speaks of."""
 FORMS = {"recipe": (Recipe, TextRecipe, EpisodeRecipe), "form": (TaskForm,), "study": (Study,)}
 
 
@@ -59,8 +61,8 @@ def test_options_and_commands_in_the_text_exist(page: Path, command: Any) -> Non
     scripts = "".join(
         path.read_text("utf8") for path in [*ROOT.glob("benchmarks/*.py"), ROOT / "archscout/export/language_model.py"]
     )
-    options = {*options_of(command), *re.findall(r'"(--[a-z-]+)"', scripts)}
-    for text in quoted(page):
+    options = {*options_of(command), *re.findall(r'"(--[a-z-]+)"', scripts), *FOREIGN}
+    for text in [*quoted(page), *elsewhere(page)]:
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text):
             assert option in options, f"{name_of(page)} speaks of '{option}' in `{text}`, which no command has"
         if named := re.match(r"archscout ([a-z]+)(?: ([a-z]+))?", text):
@@ -89,7 +91,7 @@ def settings() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_settings_in_the_text_exist(page: Path, settings: dict[str, set[str]]) -> None:
-    for text in quoted(page):
+    for text in [*quoted(page), *elsewhere(page)]:
         for owner, setting in re.findall(rf"(?<![\w./])({'|'.join(settings)})\.([a-z_]+)\b", text):
             if setting not in SUFFIXES:
                 assert setting in settings[owner], f"{name_of(page)} speaks of '{owner}.{setting}', which no plug-in has"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examples import COMMANDS, PAGES, Block, blocks, name_of, prose, quoted
+from examples import COMMANDS, PAGES, Block, blocks, elsewhere, name_of, prose, quoted
 from shrinking import smaller
 
 PAGE = """Text with `--one`.
@@ -25,20 +25,30 @@ x = 1
 ```text
 archscout is no command here
 ```
+
+    archscout resume runs/big          on the cluster
+
+```bash
+srun archscout search --data images \\
+    --workers 9 # many
+```
 """
 
 
 def test_commands_of_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    first, second, third = blocks(page)
+    first, second, third, _ = blocks(page)
     assert list(first.commands()) == [
         (4, ["make", "demo"]), (5, ["archscout", "search", "--data", "./images", "--space", "my_space.py"]),
         (7, ["archscout", "runs"]), (7, ["archscout", "show", "RUN"]),
     ]  # fmt: skip
     assert (second.line, second.language, second.file, first.file) == (11, "python", "my_space.py", None)
     assert third.language not in COMMANDS
-    assert quoted(page) == ["--one"] and "archscout" not in prose(page)
+    assert quoted(page) == ["--one"] and "search" not in prose(page)
+    assert [text.split() for text in elsewhere(page)] == [
+        "archscout search --data images --workers 9".split(), "archscout resume runs/big on the cluster".split(),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
