@@ -3,7 +3,7 @@
 The rule that the pages keep to: a block without a language (or of sh) holds commands, one a line; a line goes on after a backslash,
 `&&` joins commands, and what follows two spaces is said about a command and no part of it. RUN is the run folder that the page made
 last. A block of python runs as it is, unless its first line names a file (`# my_space.py`), which is then written and used by a
-command. Anything else has another language: text, or bash for scripts that need other machines, whose words must exist all the same.
+command. Anything else has another language: text, or bash for scripts that need other machines, whose words must exist too.
 """
 
 from __future__ import annotations
