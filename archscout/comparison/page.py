@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from archscout.report import web
-from archscout.report.brief import Point
+from archscout.report.web import Point
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from archscout.comparison.entrants import Entrant, Group
 from archscout.comparison.page import Cell, Section, page
 from archscout.comparison.side_by_side import Compared, helped, judged_by, notes_of, record
-from archscout.report.brief import Point
 from archscout.report.drawing import draw
 from archscout.report.plots import Bar, Dot, Line, bars, curves, part_names, scatter, stacked
+from archscout.report.web import Point
 from archscout.report.words import count, duration, milliseconds, points, short
 from archscout.store.files import checked_folder, write_atomic, write_json
 

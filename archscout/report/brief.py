@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from archscout.report.facts import Comparison, ReportFacts
 from archscout.report.metric import METRICS, Metric
+from archscout.report.web import Point
 from archscout.report.words import count, duration, percent
 
 
@@ -15,14 +16,6 @@ class Verdict(NamedTuple):
     word: str
     sentence: str
     tone: str
-
-
-class Point(NamedTuple):
-    """A heading, what is to be said, and a class for its colour."""
-
-    heading: str
-    sentence: str
-    tone: str = ""
 
 
 def verdict(comparison: Comparison | None, metric: Metric = METRICS["accuracy"]) -> Verdict:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,6 +22,14 @@ from archscout.report import words
 HOME = Path(__file__).parent / "templates"
 _FILTERS = ("percent", "points", "short", "duration", "took", "milliseconds", "bytes_of", "count")
 _SECTION = re.compile(r'<section id="([^"]+)">\s*<h2>(.*?)</h2>', re.S)
+
+
+class Point(NamedTuple):
+    """A heading, what is to be said, and a class for its colour."""
+
+    heading: str
+    sentence: str
+    tone: str = ""
 
 
 def render(template: Path, **values: Any) -> str:
