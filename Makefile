@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test docs cluster lint bench site install clean
+.PHONY: demo test faults docs cluster lint bench site install clean
 
 install: .venv/installed
 
@@ -18,7 +18,11 @@ demo: install
 	$(BIN)/archscout search --data bundled --budget 2m30s --seed 0 --out runs/demo --overwrite
 
 test: install
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/docs
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/docs --ignore tests/faults
+
+# What is promised of kills, full disks and damaged files.
+faults: install
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/faults
 
 # Every example of README.md and docs/, their links, and the site.
 docs: install
