@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commandline import full_disk
 
 from archscout.core.draw import mutate, sample
 from archscout.core.errors import RunError, StorageError
@@ -379,6 +378,8 @@ def as_nobody(act: Callable[[], str]) -> str:
 
 
 def test_a_repair_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    from commandline import full_disk  # this file is imported by processes of its own, too, which know no tests
+
     folder = tmp_path / "run"
     RunStore.create(folder, request={}, seed=0).close()
     before = (folder / DATABASE).read_bytes()
