@@ -246,10 +246,6 @@ class Bench:
         return rows
 
 
-def _overlapping(size: int) -> str:
-    return f"nao, rounds of {size:,} that overlap by as many"
-
-
 def _as(order: str) -> str:
     return ", results as they land" if order == "landed" else ""
 

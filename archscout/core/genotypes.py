@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from archscout.core.errors import UserError
 from archscout.core.topology import Edge, Topology
 
-UNREADABLE = (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError)
+UNREADABLE = (SyntaxError, ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError)
 """What `arguments`, `edges` and `integers` raise for texts of another form."""
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 _HEAD = "Genotype("

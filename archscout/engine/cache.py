@@ -28,11 +28,14 @@ _MEASURED = ("latency_ms",)
 
 
 class Cached:
-    """An executor in front of another: it answers what is known, and remembers what the other finds."""
+    """An executor in front of another: it answers what is known, and remembers what the other finds.
 
-    def __init__(self, inner: Executor, folder: Path) -> None:
+    device: on which the other computes, whatever a problem says; empty where it is that of the problem.
+    """
+
+    def __init__(self, inner: Executor, folder: Path, device: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._inner = inner
+        self._inner, self._device = inner, device
         self._known: deque[Job] = deque()
         self._keys: dict[Job, str] = {}
         self._versions = versions()
@@ -100,7 +103,7 @@ class Cached:
             "space": catalogue.record(member_space(problem.space, architecture)),
             "task": problem.task.fingerprint,
             "splits": {name: len(split) for name, split in problem.task.splits.items()},  # a plan may use a part of one
-            "device": problem.device,
+            "device": self._device or problem.device,
             "limits": dict(problem.limits),
             "architecture": str(architecture),
             "seed": seed,

@@ -149,15 +149,16 @@ class Job:
     def placement(self) -> Placement:
         """Where candidates are judged, by as many workers as asked for.
 
-        Else by one per core (one on a GPU), or as many as a cluster had room for when the run began: the number is part of the run.
+        Else by one per core (one on a GPU), or as many as a cluster had room for when the run began: the number is part of the run,
+        wherever it goes on.
         """
         asked = self.request.placement
-        if asked.executor == "ray" and not asked.workers:
-            if "workers" not in self.store.meta:
-                self.store.meta["workers"] = asked.crew()
-            return replace(asked, workers=self.store.meta["workers"])
-        alone = self.device != "cpu" and asked.executor == "local"
-        return replace(asked, workers=asked.workers or (1 if alone else asked.crew()))
+        if asked.workers:
+            return asked
+        if "workers" not in self.store.meta:
+            alone = self.device != "cpu" and asked.executor == "local"
+            self.store.meta["workers"] = 1 if alone else asked.crew()
+        return replace(asked, workers=self.store.meta["workers"])
 
     @property
     def workers(self) -> int:
@@ -223,7 +224,7 @@ class Job:
     def pool(self) -> OpenExecutor:
         """Workers for candidates."""
         pool = self.placement.pool()
-        return Cached(pool, cache_folder()) if self.request.cache else pool
+        return Cached(pool, cache_folder(), self.placement.device) if self.request.cache else pool
 
     def say(self, stage: str, sentence: str) -> None:
         """Tell the display a sentence."""

@@ -31,6 +31,8 @@ class Placement:
 
     def check(self) -> None:
         """Raises UserError where it cannot be had, before anything is spent: Ray is missing, no cluster answers, or has no room."""
+        if self.workers < 0:
+            raise UserError(f"--workers is at least 1, or 0 for as many as there is room for, but {self.workers} came")
         if self.executor not in EXECUTORS:
             raise UnknownName(f"there is no executor '{self.executor}'; {suggestion(self.executor, EXECUTORS)}")
         if self.executor == "local":
@@ -42,9 +44,17 @@ class Placement:
         if self.cpus + self.gpus <= 0:
             raise UserError("a candidate needs a share of a CPU or a GPU; give more --cpus-per-candidate")
         ray = _ray()
+        ray.hosts_with(self.cpus, self.gpus)
         ray.connect(self.address)
         if not self.workers:
             ray.room(self.cpus, self.gpus)
+
+    @property
+    def device(self) -> str:
+        """On which candidates compute, whatever their problem says; empty where it is that of the problem."""
+        if self.executor == "local":
+            return ""
+        return "cuda" if self.gpus else "cpu"
 
     def crew(self) -> int:
         """How many workers there will be."""

@@ -26,14 +26,15 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import UserError
+from archscout.core.errors import StorageError, UserError
 from archscout.core.evidence import Estimate, Failure
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator, KeepingEstimator
 from archscout.engine.executors import Closing, Job, Packed, Pool
 from archscout.engine.machine import versions
 from archscout.engine.parcels import kept_folder, unwrapped, wrapped
-from archscout.store.files import write_atomic
+from archscout.nn.checkpoint import previous
+from archscout.store.files import made_folder, write_atomic
 
 _ANSWER_SECONDS, _CONNECT_SECONDS = 4.0, 12.0
 _LOSSES = 3
@@ -68,7 +69,8 @@ class Host:
     def judge(self, asked: Sequence[Asked], news: Mapping[str, Any]) -> list[tuple[Estimate | Failure, float, bytes | None]]:
         """Of each candidate in turn the outcome, the seconds it took, and the file that the judge left.
 
-        news: digests of the parcels that this worker has not had, with references to them.
+        news: digests of the parcels that this worker has not had, with references to them. Raises UserError where their cargo
+        cannot be kept on this machine, StorageError where its disk is full.
         """
         for digest, reference in news.items():
             self._known[digest] = unwrapped(ray.get(reference), ray.get)
@@ -78,9 +80,8 @@ class Host:
         job = self._pool.submit(self._known[asked.judge], self._known[asked.problem], asked.architecture, asked.seed)
         while job.outcome is None:
             self._pool.wait()
-        file = kept_folder() / asked.kept if asked.kept else None
-        found = file.read_bytes() if file is not None and file.exists() and isinstance(job.outcome, Estimate) else None
-        return job.outcome, job.seconds, found
+        judged = asked.kept and isinstance(job.outcome, Estimate)
+        return job.outcome, job.seconds, _taken(kept_folder() / asked.kept) if judged else None
 
 
 @dataclass(eq=False, slots=True)
@@ -97,7 +98,8 @@ class RayExecutor(Closing):
     """Workers of a Ray cluster, started when first needed.
 
     workers: how many; 0 for as many as the cluster has room for now. cpus, gpus: of each worker; with GPUs candidates compute on
-    them. timeout, memory_mb: as of `Pool`. The process has joined the cluster before (`connect`).
+    them, without on CPUs, whatever the driver's machine has. timeout, memory_mb: as of `Pool`. The process has joined the cluster
+    before (`connect`).
 
     Candidates of a worker that is lost, with its machine or alone, are judged by another one, three times at the most. Candidates
     that take milliseconds go to a worker several at a time, where so many wait.
@@ -113,9 +115,8 @@ class RayExecutor(Closing):
         memory_mb: float | None = None,
     ) -> None:
         self.workers = workers or room(cpus, gpus)
-        self._gpus = gpus
-        hosts: Any = ray.remote(Host)
-        self._hosts: Any = hosts.options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+        self._device = "cuda" if gpus else "cpu"
+        self._hosts = hosts_with(cpus, gpus)
         self._settings = max(1, floor(cpus)), timeout, memory_mb
         self._queue: deque[Job] = deque()
         self._team: list[_Worker] = []
@@ -180,7 +181,7 @@ class RayExecutor(Closing):
     def _send(self, thing: Any) -> tuple[str, Any]:
         """The digest of a judge or a problem, and the reference to its parcel, which is made once."""
         if id(thing) not in self._sent:  # kept with the object itself, so that its id stays its own
-            moved = replace(thing, device="cuda") if self._gpus and isinstance(thing, Problem) else thing
+            moved = replace(thing, device=self._device) if isinstance(thing, Problem) else thing
             parcel = wrapped(moved, ray.put)
             self._sent[id(thing)] = thing, parcel.digest, ray.put(parcel)
         _, digest, reference = self._sent[id(thing)]
@@ -226,8 +227,12 @@ class RayExecutor(Closing):
         except RayError as error:
             if not member.jobs:
                 self._unfit(member, error)
+            elif isinstance(error, RayTaskError) and isinstance(error.cause, StorageError | UserError):
+                # That a machine's disk is full, or that it cannot keep cargo, says nothing of a candidate.
+                kind = StorageError if isinstance(error.cause, StorageError) else UserError
+                raise kind(f"on '{member.place}': {error.cause}") from error
             elif isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
-                # Nothing that a judge does comes here: cargo that cannot be kept, for instance.
+                # Nothing else that a judge does comes here.
                 member.known.clear()
                 why = f"the worker cannot load the judge or the problem: {_line(error.cause)}"
                 self._take(member, [(Failure("error", why), 0.0, None)] * len(member.jobs))
@@ -247,7 +252,7 @@ class RayExecutor(Closing):
             job.outcome, job.seconds, job.place = outcome, seconds, member.place
             path = _kept(job)
             if kept is not None and path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                made_folder(path.parent)
                 write_atomic(path, kept)
             digest = self._send(job.estimator)[0]
             self._pace[digest] = max(seconds, 0.7 * self._pace.get(digest, 0.0))  # soon slower, only by and by quicker
@@ -337,6 +342,17 @@ def machines() -> list[dict[str, Any]]:
     ]
 
 
+def hosts_with(cpus: float, gpus: float) -> Any:
+    """What makes workers with so many CPUs and GPUs. Raises UserError where Ray does not know such shares."""
+    if gpus > 1 and gpus % 1:
+        raise UserError(f"a candidate has a share of one GPU or several whole ones, but {gpus:g} GPUs were asked for")
+    hosts: Any = ray.remote(Host)
+    try:
+        return hosts.options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+    except ValueError as error:
+        raise UserError(f"a candidate cannot have {cpus:g} CPUs and {gpus:g} GPUs ({_line(error)}); give other shares") from error
+
+
 def room(cpus: float, gpus: float) -> int:
     """How many workers fit into the cluster as it is now. Raises UserError where there is no room for one."""
     there = machines()
@@ -347,6 +363,14 @@ def room(cpus: float, gpus: float) -> int:
             f"a candidate is to have {cpus:g} CPUs and {gpus:g} GPUs, but no machine of the cluster has so much (the largest has "
             f"{most[0]:g} and {most[1]:g}); ask for less, or give --workers where the cluster grows by itself"
         )
+    return found
+
+
+def _taken(file: Path) -> bytes | None:
+    """What a judge left, for the run; here it goes, and with it the checkpoint before, so that disks do not fill."""
+    found = file.read_bytes() if file.exists() else None
+    for left in (file, previous(file)):
+        left.unlink(missing_ok=True)
     return found
 
 

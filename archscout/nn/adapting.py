@@ -97,9 +97,7 @@ class EpisodeStatistics(Statistics):
         by_episode = x.view(self._episodes, -1, *x.shape[1:])
         if self._whose == "support":
             return _normalised(by_episode, by_episode[:, : self._shown], weight, bias).flatten(0, 1)
-        if (
-            x.device.type == "cpu"
-        ):  # the layer's own kernel, part by part, takes half the time of the formula; a GPU's launches do not
+        if x.device.type == "cpu":  # the layer's own kernel, part by part, takes half the time; not on a GPU, with its launches
             parts = [part for episode in by_episode for part in (episode[: self._shown], episode[self._shown :])]
             return torch.cat([F.batch_norm(part, None, None, weight, bias, training=True) for part in parts])
         parts = [by_episode[:, : self._shown], by_episode[:, self._shown :]]

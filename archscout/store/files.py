@@ -65,6 +65,15 @@ def free_name(path: Path) -> Path:
     return next(place for n in range(1, 10_000) if not (place := path.with_name(f"{path.name}.damaged-{n}")).exists())
 
 
+def made_folder(folder: Path) -> Path:
+    """The folder, made where it is missing. Raises StorageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error.errno or 0) from error
+    return folder
+
+
 def checked_folder(folder: Path | str) -> Path:
     """The folder, made where it is missing. Raises RunError where nothing can be written there."""
     folder = Path(folder).expanduser()

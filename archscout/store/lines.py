@@ -77,6 +77,8 @@ class LineFile:
                 f"'{self.path}' belongs to another question ({', '.join(other) or 'a later version'} differs); "
                 "remove it, or choose another place"
             )
+        if not lines and not _line(head).startswith(content):
+            raise RunError(f"'{self.path}' is no file of archscout; remove it, or choose another place")
         self._file.truncate(torn)
         if not lines:
             self._write(_line(head))

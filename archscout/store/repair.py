@@ -7,18 +7,19 @@ import sqlite3
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from archscout.core.errors import RunError
+from archscout.core.errors import RunError, storage_error
 from archscout.store.contents import DATABASE, Contents, checksum, connect, create_database, insertion, load
 from archscout.store.files import free_name, fsync_folder
 from archscout.store.lines import repair_lines
 from archscout.store.lock import FolderLock
+from archscout.store.writer import failed
 
 
 def repair(folder: Path | str) -> str:
     """Write the longest sound prefix of a run into a new store, keep the old one beside it, and say in a sentence what was saved.
 
     The same for a file of lines (`store.lines`) in place of a folder. Raises RunError where there is no run, where it is in use, or
-    where not even its request can be read.
+    where not even its request can be read; StorageError where the disk is full, and the old store stays where it is.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -26,13 +27,12 @@ def repair(folder: Path | str) -> str:
     path = folder / DATABASE
     if not path.is_file():
         raise RunError(f"there is no run in '{folder}'; 'archscout runs' lists the runs")
-    lock = FolderLock(folder)
+    lock, fresh = FolderLock(folder), folder / "repaired.sqlite"
     try:
         contents = _salvage(path)
         keys = {row[0] for row in contents.tables.get("run", [])}
         if not {"request", "seed", "created"} <= keys:
             raise RunError(f"the run '{folder}' cannot be repaired: its request is lost; start it anew with 'archscout search'")
-        fresh = folder / "repaired.sqlite"
         fresh.unlink(missing_ok=True)
         write_contents(fresh, contents)
         backup = free_name(path)
@@ -42,6 +42,10 @@ def repair(folder: Path | str) -> str:
                 old.rename(backup.with_name(backup.name + suffix))
         fresh.rename(path)
         fsync_folder(folder)
+    except sqlite3.Error as error:
+        raise failed(fresh, error) from error
+    except OSError as error:
+        raise storage_error(fresh, error.errno or 0) from error
     finally:
         lock.close()
     results = sum(event.table == "observations" for event in contents.events)

@@ -13,7 +13,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.evidence import Estimate, Failure, Observation
 from archscout.core.moves import Move, Progress, Propose, Wait
 from archscout.store.contents import Event
-from archscout.store.files import sha256_of, write_atomic
+from archscout.store.files import made_folder, sha256_of, write_atomic
 from archscout.store.log import KEPT_SNAPSHOTS, Entry, MemoryLog
 from archscout.store.snapshots import pack, unpack
 
@@ -115,9 +115,7 @@ class StageLog(MemoryLog):
     def _snapshot(self, number: int, state: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
         if state is None:
             return None, None
-        folder = self._store.folder / SNAPSHOTS
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{self.name}-{number}.safetensors"
+        path = made_folder(self._store.folder / SNAPSHOTS) / f"{self.name}-{number}.safetensors"
         write_atomic(path, pack(state))
         return str(path.relative_to(self._store.folder)), sha256_of(path)
 

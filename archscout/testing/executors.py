@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from archscout import catalogue
-from archscout.core.errors import UserError
+from archscout.core.errors import StorageError, UserError
 from archscout.core.evidence import Estimate, Failure
 from archscout.core.problem import Problem
 from archscout.core.protocols import Strategy
@@ -127,6 +127,20 @@ def tries_again(make: Make, place: Path) -> None:
     assert isinstance(found[0], Estimate) and isinstance(found[2], Estimate)
 
 
+def passes_on_a_full_disk(make: Make, place: Path) -> None:
+    """That a disk is full is no failure of the candidate that finds it out; with room again the executor can be used."""
+    with make(2) as executor:
+        try:
+            outcomes(executor, [executor.submit(Misbehaving("full", trace=str(place / "weights")), PROBLEM, BAD, 0)])
+        except StorageError as error:
+            assert f"'{place / 'weights'}' cannot be written" in str(error)
+        else:
+            raise AssertionError("a full disk became the failure of a candidate")
+        executor.cancel()
+        found = outcomes(executor, [executor.submit(Counting(), PROBLEM, GOOD, 0)])
+    assert found == [Counting().estimate(PROBLEM, GOOD, seed=0)]
+
+
 def drops_what_is_cancelled(make: Make, place: Path) -> None:
     """After a cancellation nothing of before lands, and what was started for it is gone; the executor can be used again."""
     trace = place / "child"
@@ -173,8 +187,8 @@ def leaves_files_where_they_belong(make: Make, place: Path) -> None:
 
 
 CHECKS = (
-    gives_the_values, types_what_is_raised, ends_what_hangs, bounds_memory, tries_again, drops_what_is_cancelled, keeps_the_order,
-    leaves_files_where_they_belong,
+    gives_the_values, types_what_is_raised, ends_what_hangs, bounds_memory, tries_again, passes_on_a_full_disk,
+    drops_what_is_cancelled, keeps_the_order, leaves_files_where_they_belong,
 )  # fmt: skip
 
 

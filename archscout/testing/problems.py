@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from archscout.core.architecture import Architecture, Decision, checked
+from archscout.core.errors import storage_error
 from archscout.core.evidence import Estimate
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.seeds import derive
@@ -172,10 +174,11 @@ class Misbehaving:
 
     how: "hang" sleeps in C without letting the interpreter run; "hang-child" starts a process that sleeps and waits for it, and
     writes the child's PID to `trace`; "allocate" takes `amount` MiB; "allocate-child" has a child process take them; "die" kills
-    the worker, "die-once" only where the file `trace` is not there yet. amount: seconds or MiB.
+    the worker, "die-once" only where the file `trace` is not there yet; "full" finds no room for the file `trace`. amount: seconds
+    or MiB.
     """
 
-    how: Literal["hang", "hang-child", "allocate", "allocate-child", "die", "die-once"]
+    how: Literal["hang", "hang-child", "allocate", "allocate-child", "die", "die-once", "full"]
     amount: float = 60.0
     first: int = 0
     trace: str = ""
@@ -198,6 +201,8 @@ class Misbehaving:
         elif self.how == "allocate-child":
             work = f"import time; held = b'x' * ({int(self.amount)} << 20); time.sleep(60)"
             subprocess.run([sys.executable, "-c", work], check=False)
+        elif self.how == "full":
+            raise storage_error(self.trace, errno.ENOSPC)
         elif self.how == "die" or not Path(self.trace).exists():
             if self.how == "die-once":
                 Path(self.trace).touch()

@@ -14,8 +14,9 @@ import psutil
 import pytest
 from two_machines import TwoMachines, hosts
 
+from archscout.engine.parcels import kept_folder
 from archscout.engine.placement import Placement
-from archscout.testing.executors import CHECKS, PROBLEM, outcomes
+from archscout.testing.executors import CHECKS, PROBLEM, leaves_files_where_they_belong, outcomes
 from archscout.testing.problems import Sleeping
 
 pytestmark = [
@@ -42,6 +43,11 @@ def make(machines: TwoMachines) -> Iterator[Callable[..., Any]]:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_ray_does_what_every_executor_must(check: Callable[..., None], make: Callable[..., Any], tmp_path: Path) -> None:
     check(make, tmp_path)
+
+
+def test_what_came_back_leaves_no_copy_behind(make: Callable[..., Any], tmp_path: Path) -> None:
+    leaves_files_where_they_belong(make, tmp_path)
+    assert not list(kept_folder().iterdir())
 
 
 def test_work_is_spread_and_said_by_whom(make: Callable[..., Any]) -> None:
@@ -101,7 +107,12 @@ def test_closing_leaves_nobody(make: Callable[..., Any]) -> None:
 def test_a_cluster_without_room_is_refused(machines: TwoMachines, make: Callable[..., Any]) -> None:
     from archscout.core.errors import UserError
 
-    for wanted, words in (({"cpus": 64.0}, "64 CPUs"), ({"gpus": 1.0}, "1 GPUs")):
+    for wanted, words in (
+        ({"cpus": 64.0}, "64 CPUs"),
+        ({"gpus": 1.0}, "1 GPUs"),
+        ({"gpus": 1.5}, "a share of one GPU"),
+        ({"cpus": 1e-6}, "cannot have 1e-06 CPUs"),
+    ):
         with pytest.raises(UserError, match=words):
             Placement("ray", machines.address, **wanted).check()
     assert partial(Placement, "ray", machines.address)().crew() == 3

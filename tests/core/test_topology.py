@@ -347,6 +347,7 @@ def test_genotypes_are_read_and_written() -> None:
     for text in (
         "Genotype(",
         "Genotype(normal=__import__('os'))",
+        "Genotype(normal=[('a', 1e999)], normal_concat=[2], reduce=[], reduce_concat=[2])",
         "Genotype(normal=[('a', 0)], normal_concat=[2], reduce=[], reduce_concat=[2])",
     ):
         with pytest.raises(UserError):

@@ -19,13 +19,13 @@ def problem():
     return counting()
 
 
-def judge(folder: Path, estimator, problem, choices, seed=0):
+def judge(folder: Path, estimator, problem, choices, seed=0, device=""):
     architecture = problem.space.architecture(choices)
     inner = Inline()
     asked = []
     original = inner.submit
     inner.submit = lambda *job: asked.append(job) or original(*job)
-    with Cached(inner, folder) as executor:
+    with Cached(inner, folder, device) as executor:
         job = executor.submit(estimator, problem, architecture, seed)
         assert executor.wait() == [job]
     return job.outcome, len(asked)
@@ -43,6 +43,12 @@ def test_another_seed_or_architecture_is_computed(tmp_path, problem):
     judge(tmp_path, Counting(), problem, [0] * 6)
     assert judge(tmp_path, Counting(), problem, [0] * 6, seed=1)[1] == 1
     assert judge(tmp_path, Counting(), problem, [1] + [0] * 5)[1] == 1
+
+
+def test_what_a_cluster_computes_on_counts_not_what_the_driver_has(tmp_path, problem):
+    judge(tmp_path, Counting(), problem, [0] * 6, device="cuda")
+    assert judge(tmp_path, Counting(), problem, [0] * 6)[1] == 1
+    assert judge(tmp_path, Counting(), replace(problem, device="cuda"), [0] * 6)[1] == 0
 
 
 def test_another_part_of_a_validation_text_is_judged_anew(tmp_path, problem):

@@ -17,6 +17,7 @@ from archscout.core.errors import UserError
 from archscout.core.evidence import Estimate, Failure
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.seeds import seeded
+from archscout.engine import placement
 from archscout.engine.executors import Pool
 from archscout.engine.job import Job
 from archscout.engine.request import Request
@@ -93,3 +94,16 @@ def test_a_worker_whose_gpu_is_lost_is_replaced() -> None:
     assert isinstance(found[2], Failure) and found[2].kind == "error" and "device-side assert" in found[2].message
     before, same, after = (outcome.value for outcome in (found[0], found[1], found[3]))
     assert before == same != after
+
+
+def test_the_number_of_workers_is_part_of_a_run_wherever_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    meta: dict[str, int] = {}
+
+    def workers(cores: int, **asked: Any) -> int:
+        monkeypatch.setattr(placement, "cores", lambda: cores)
+        job = SimpleNamespace(request=Request("images", **asked), store=SimpleNamespace(meta=meta), device="cpu")
+        found: int = Job.placement.func(job).workers  # type: ignore[attr-defined]
+        return found
+
+    assert workers(3, workers=2) == 2 and not meta
+    assert [workers(3), workers(8), workers(8, executor="ray")] == [3, 3, 3]

@@ -129,12 +129,11 @@ def test_closing_is_quick_and_leaves_nobody(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from archscout.engine.executors import Pool
-from archscout.testing.executors import BAD, CHECKS, GOOD, PATIENCE, PROBLEM, outcomes
-from archscout.testing.problems import Misbehaving, counting
-problem = counting()
+from archscout.testing.executors import BAD, PROBLEM
+from archscout.testing.problems import Misbehaving
 pool = Pool(2)
-pool.submit(Misbehaving("hang", 60), problem, problem.space.architecture([0] * 6), 0)
-pool.submit(Misbehaving("hang-child", 60, trace=sys.argv[1]), problem, problem.space.architecture([0] * 6), 0)
+pool.submit(Misbehaving("hang", 60), PROBLEM, BAD, 0)
+pool.submit(Misbehaving("hang-child", 60, trace=sys.argv[1]), PROBLEM, BAD, 0)
 print("up", flush=True)
 pool.wait(60)
 """

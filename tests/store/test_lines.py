@@ -43,6 +43,15 @@ def test_a_torn_end_is_dropped_wherever_it_was_torn(tmp_path: Path) -> None:
         assert path.read_bytes() == content[: len(path.read_bytes())], "it goes on as if nothing had been"
 
 
+def test_a_file_of_somebody_else_stays_as_it_is(tmp_path: Path) -> None:
+    for text in ("one line without an end", "c0ffee00 [half a li"):
+        path = tmp_path / "notes"
+        path.write_text(text)
+        with pytest.raises(RunError, match="no file of archscout"):
+            LineFile(path, QUESTION)
+        assert path.read_text() == text
+
+
 def test_damage_another_question_and_another_writer_are_told(tmp_path: Path) -> None:
     path = filled(tmp_path / "a")
     content = path.read_bytes()

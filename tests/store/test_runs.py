@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from archscout.core.draw import mutate, sample
-from archscout.core.errors import RunError
+from archscout.core.errors import RunError, StorageError
 from archscout.core.evidence import Estimate, Failure, Observation
 from archscout.core.moves import Progress, Propose, Search, Wait
 from archscout.core.problem import Problem
@@ -375,6 +375,18 @@ def as_nobody(act: Callable[[], str]) -> str:
     os.waitpid(pid, 0)
     with os.fdopen(reading) as said_there:
         return said_there.read()
+
+
+def test_a_repair_on_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    from commandline import full_disk  # this file is imported by processes of its own, too, which know no tests
+
+    folder = tmp_path / "run"
+    RunStore.create(folder, request={}, seed=0).close()
+    before = (folder / DATABASE).read_bytes()
+    with full_disk(1_000), pytest.raises(StorageError, match="cannot be written"):
+        repair(folder)
+    assert (folder / DATABASE).read_bytes() == before and not list(folder.glob("*damaged*"))
+    assert repair(folder).startswith("saved 0 events")
 
 
 def test_a_full_disk_keeps_what_was_confirmed(tmp_path: Path, straight: bytes) -> None:
