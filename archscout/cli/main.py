@@ -6,8 +6,12 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from archscout.core.errors import ArchscoutError, Interrupted
+
+if TYPE_CHECKING:
+    import typer
 
 _STOPPED = "archscout: stopped; everything finished so far is saved."
 
@@ -16,7 +20,7 @@ def main() -> None:
     """The entry point: exit codes 0 done, 1 our fault, 2 the user's input, 3 too many failures, 130 and 143 after saving."""
     _catch_signals()  # before anything that takes long to import
     try:
-        _run()
+        commands()()
     except ArchscoutError as error:
         print(f"archscout: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -29,7 +33,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _run() -> None:
+def commands() -> typer.Typer:
+    """All commands, for the parser and for those who look into it."""
     import typer
 
     from archscout.cli import bench, explain, meta, networks, plugins, runs, search, tasks
@@ -44,7 +49,7 @@ def _run() -> None:
     )
     for part in (search, runs, networks, explain, bench, meta, tasks, plugins):
         part.register(app)
-    app()
+    return app
 
 
 def _catch_signals() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from commandline import Command
 from PIL import Image
 from typer.testing import CliRunner
@@ -72,13 +71,11 @@ def finished(archscout: Command, image_folder: Path, once: Callable[[str, Callab
 @pytest.fixture
 def call(archscout: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command in this process and give its standard output: for those that need no process of their own."""
-    from archscout.cli import bench, explain, meta, networks, plugins, runs, search, tasks
+    from archscout.cli.main import commands
 
     for name, value in archscout.environment.items():
         monkeypatch.setenv(name, value)
-    app = typer.Typer()
-    for part in (search, runs, networks, explain, bench, meta, tasks, plugins):
-        part.register(app)
+    app = commands()
 
     def run(*words: object, code: int = 0) -> str:
         result = CliRunner().invoke(app, [str(word) for word in words])

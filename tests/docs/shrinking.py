@@ -16,6 +16,10 @@ BY_COMMAND = {
     "meta build": "--tasks 4 --records 8 --epochs 0.5 --workers 1 --families shapes,glyphs",
     "meta train signal-tasks": "--labelled 4 --workers 1",
     "meta train at-nas": "--minutes 0.05",
+    "explain": "--image-size 8",
+    "explain --landscape": "--landscape 3 --image-size 8 --epochs 1",
+    "explain --deep": "--minutes 0.05 --image-size 8 --epochs 1",
+    "explain --strategy": "--queries 4 --seeds 2 --image-size 8",
     "tasks distance": "--epochs 6 --seeds 1",
     "tasks add": "--epochs 6 --seeds 1",
 }
@@ -51,6 +55,10 @@ SETTINGS = {
     },
     "data": {"text": "window=10"},
     "form": {"meta build": "side=8 train=32 valid=16 fewest=2 most=4"},
+    "study": {
+        "explain --landscape": "train_images=40 valid_images=20 images=16 noise_grid=2 batches=2 batch=8",
+        "explain --deep": "train_images=40 valid_images=20 images=16 noise_grid=2 batches=2 batch=8 grid=3",
+    },
     "meta": {"signal-tasks": "population=3 steps=2", "metad2a": "epochs=2 hidden=8 code=8", "at-nas": EPISODES},
 }
 """Settings for plug-ins, by the owner that `--set` knows."""
@@ -78,7 +86,8 @@ def smaller(words: Sequence[str], wanted: bool = True) -> list[str]:
 def _command(words: Sequence[str]) -> str:
     """Its key in the tables above."""
     many = 3 if list(words[:2]) == ["meta", "train"] else 2 if words[0] in ("bench", "meta", "tasks") else 1
-    return " ".join([*words[:many], *(["--all"] if words[0] == "score" and "--all" in words else [])])
+    kinds = {"score": ("--all",), "explain": ("--landscape", "--deep", "--strategy")}
+    return " ".join([*words[:many], *(kind for kind in kinds.get(words[0], ()) if kind in words)])
 
 
 def _data(words: Sequence[str], named: str) -> list[str]:
@@ -100,6 +109,7 @@ def _settings(words: Sequence[str], named: str) -> Iterator[str]:
         "strategy": [_value(words, "--strategy"), "at-nas" if named == "search" and _few(words) else ""],
         "estimator": [*_value(words, "--estimator").split(","), "signal-regression" if "signal-tasks" in words else ""],
         "form": [named],
+        "study": [named],
         "data": ["text"] if _value(words, "--data") in TEXTS else [],
         "meta": words[2:3] if named.startswith("meta train") else [],
     }

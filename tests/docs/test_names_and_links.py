@@ -15,8 +15,9 @@ import typer
 from examples import PAGES, ROOT, name_of, prose, quoted
 
 from archscout import catalogue
-from archscout.cli import bench, meta, networks, plugins, runs, search, tasks
+from archscout.cli.main import commands
 from archscout.core.pictures import TaskForm
+from archscout.explaining.settings import Study
 from archscout.nn.episode_recipe import EpisodeRecipe
 from archscout.nn.recipe import Recipe
 from archscout.nn.text_recipe import TextRecipe
@@ -27,7 +28,7 @@ ROOMS = {
     "data": ("data",), "meta": ("meta",), "extractor": ("extractors",),
 }  # fmt: skip
 SUFFIXES = ("csv", "json", "npz", "py")
-FORMS = {"recipe": (Recipe, TextRecipe, EpisodeRecipe), "form": (TaskForm,)}
+FORMS = {"recipe": (Recipe, TextRecipe, EpisodeRecipe), "form": (TaskForm,), "study": (Study,)}
 
 
 @pytest.mark.parametrize("page", [*PAGES, *DECISIONS], ids=name_of)
@@ -50,10 +51,7 @@ def headings(page: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def command() -> Any:
     """All of archscout, as its parser knows it."""
-    app = typer.Typer()
-    for part in (search, runs, networks, bench, meta, tasks, plugins):
-        part.register(app)
-    return typer.main.get_command(app)
+    return typer.main.get_command(commands())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
