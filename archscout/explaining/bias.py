@@ -44,6 +44,7 @@ class Hunt:
     def record(self, seed: int) -> dict[str, Any]:
         """What a run's folder belongs to."""
         return {
+            "part_of": "explain",
             "strategy": plain_record(self.strategy),
             "space": plain_record(self.problem.space),
             "data": self.problem.task.fingerprint,

@@ -86,7 +86,7 @@ def _of_run(folder: Path, space: str | None) -> Subject:
         raise RunError(
             f"'{folder}' holds no trained network ({path.name}: {error.strerror}); finish the run: archscout resume {folder}"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"'{path}' is damaged ({type(error).__name__}: {error}); export the run again") from error
     made: Space = catalogue.make("spaces", name, **settings)
     return Subject(str(folder), made, made.architecture(found.choices), run=folder)

@@ -220,6 +220,9 @@ def test_a_damaged_run_is_one_sentence(call: Callable[..., str], folder: Path) -
         (folder / "architecture.json").write_text(json.dumps({**whole, name: value}))
         with pytest.raises(RunError, match=r"architecture\.json' is damaged"):
             call("explain", folder)
+    (folder / "architecture.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match=r"architecture\.json' is damaged"):
+        call("explain", folder)
 
 
 def test_a_validation_loss_that_is_no_number(call: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +272,7 @@ def test_a_strategy_of_ones_own_leaves_nothing_beside_its_file(call: Callable[..
     place.write_text(inspect.getsource(random))
     words = ("--strategy", place, "--table", "nas201", "--seeds", 1, "--queries", 3, "--data", "bands.npz", "--image-size", "8")
     found = json.loads(call("explain", *words, "--out", "b", "--json"))
+    assert json.loads(call("runs", folder, "--json")) == [], "they are no searches of the user"
     assert found["strategy"] == "own" and len(list((folder / "b" / "runs").glob("own-0-*"))) == 1
     assert [path.name for path in place.parent.iterdir() if path.suffix != ".pyc" and path.name != "__pycache__"] == ["own.py"]
 

@@ -72,6 +72,7 @@ def test_facts_come_back_equal_from_json() -> None:
     [
         ("{", "damaged"),
         ("[]", "damaged"),
+        ("[" * 100_000, "damaged"),
         ('{"version": 99}', "version 99"),
         ('{"version": 1}', "damaged"),
         (json.dumps(json.loads(to_json(MINIMAL)) | {"strange": 1}), "strange"),
