@@ -19,7 +19,9 @@ from archscout.report.facts import ReportFacts, from_json
 from archscout.report.metric import METRICS, Metric
 from archscout.store.runs import RunStore
 
-SAME = ("data", "data_dir", "seed", "formats", "cache", "workers", "labels")
+SAME = (
+    "data", "data_dir", "seed", "formats", "cache", "workers", "labels", "executor", "address", "cpus_per_candidate",
+)  # fmt: skip
 """Of a request, what makes no other settings: the data are one and the same, and the rest changes no result but by the clock."""
 
 

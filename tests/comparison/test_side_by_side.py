@@ -232,6 +232,11 @@ def test_the_page_leads_to_the_reports_and_escapes_names(run: Make, tmp_path: Pa
     assert re.search(r'<ul class="short">.*(?:two is better|Undecided: two or a)', body, re.S)
 
 
+def test_where_candidates_were_judged_is_no_other_setting(run: Make) -> None:
+    folders = [run("r0", marks(0.8)), run("r1", marks(0.8), 1, executor="ray", address="head:6379", workers=64)]
+    assert [len(group.runs) for group in grouped(entrants(folders))] == [2]
+
+
 def test_runs_of_arrays_have_no_search_to_repeat(run: Make) -> None:
     use = ("archscout predict one --data PATH", "label new images")
     page = render(
