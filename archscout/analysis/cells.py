@@ -135,7 +135,8 @@ def patterns_of(space: CellSpace) -> Patterns:
         return counted
     rng = generator(0, "patterns", space.name)
     drawn = [next(iter(space.topologies(sample(space, rng)).values())) for _ in range(SAMPLED)]
-    return Patterns(Counter((cell.width, cell.depth) for cell in drawn), "cells, drawn at random", exact=False)
+    counts, common = Counter((cell.width, cell.depth) for cell in drawn), sum(cell.is_common_pattern for cell in drawn)
+    return Patterns(counts, common, "cells, drawn at random", exact=False)
 
 
 def described(cell: Topology, patterns: Patterns) -> dict[str, Any]:

@@ -59,11 +59,6 @@ def curve_area(losses: Sequence[float]) -> float:
     return float(np.trapezoid(losses, logs) / logs[-1])
 
 
-def epochs_to(losses: Sequence[float], level: float) -> int | None:
-    """The first epoch whose loss is at most a level; None where none is."""
-    return next((epoch for epoch, loss in enumerate(losses, 1) if loss <= level), None)
-
-
 def _finite(surface: ArrayLike) -> Floats:
     values = np.asarray(surface, np.float64)
     return np.clip(np.nan_to_num(values, nan=_HIGHEST, posinf=_HIGHEST), _LOWEST, _HIGHEST)

@@ -153,6 +153,7 @@ def _strategy(
         )
     deadline = inf if minutes is None else monotonic() + 60 * minutes
     made = questions.strategy_of(strategy, words)
+    called = Path(strategy).stem if strategy.endswith(".py") else strategy  # it names folders: a path would lead out of them
     home = questions.space_of(questions.table_of(table).facts.space if table is not None else str(space), words)
     if not isinstance(home, CellSpace):
         raise UserError(f"the networks of '{home.name}' have no cells whose width and depth could be told; choose another space")
@@ -161,13 +162,13 @@ def _strategy(
     task = _opened(Request(data, str(data_dir) if data_dir else None, image_size=image_size, settings=words))
     problem = Problem(home, task)
     judges = questions.fitted(judges, problem, seeds.start)
-    asked = Hunt(strategy, made, problem, judges, Budget(evaluations=queries, judges=("main",)), seeds)
-    folder = out or Path("runs") / f"explain-{strategy}-{home.name}"
+    asked = Hunt(called, made, problem, judges, Budget(evaluations=queries, judges=("main",)), seeds)
+    folder = out or Path("runs") / f"explain-{called}-{home.name}"
     found = hunt(asked, folder / "runs", lambda: monotonic() > deadline)
     if not found:
         raise UserError("the time was up before the first run was done; give more --minutes")
     facts = {
-        "strategy": strategy,
+        "strategy": called,
         "space": home.name,
         "table": table,
         "seeds": len(seeds),

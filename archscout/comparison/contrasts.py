@@ -14,8 +14,7 @@ import numpy as np
 
 from archscout.analysis.intervals import Difference, Discordance, mcnemar, mean_interval, welch
 from archscout.comparison.entrants import Entrant, Group
-
-_TWO_SIDED = 1.96
+from archscout.report.metric import error_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,10 @@ def _of_two(first: Group, second: Group) -> Contrast:
 
 def _unpaired(one: Entrant, other: Entrant) -> str:
     """Why two runs cannot be compared item by item; empty where they can."""
-    if one.marks is None or other.marks is None or len(one.marks) != len(other.marks):
+    if one.marks is None or other.marks is None:
+        lacking = one if one.marks is None else other
+        return f"'{lacking.folder.name}' does not tell how each test {one.metric.item} fared"
+    if len(one.marks) != len(other.marks):
         return "their test splits are of different sizes"
     if one.fingerprint == other.fingerprint:
         return ""
@@ -112,8 +114,7 @@ def _unpaired(one: Entrant, other: Entrant) -> str:
 
 def _estimate(run: Entrant) -> tuple[float, dict[str, float]]:
     assert run.value is not None and run.facts.answer is not None
-    low, high = run.facts.answer.test_interval or (run.value, run.value)
-    return run.value, {"valid_error": (high - low) / 2 / _TWO_SIDED}
+    return run.value, {"valid_error": error_of(run.facts.answer.test_interval or (run.value, run.value))}
 
 
 def _count(one: Entrant, other: Entrant) -> int:

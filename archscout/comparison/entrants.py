@@ -19,7 +19,9 @@ from archscout.report.facts import ReportFacts, from_json
 from archscout.report.metric import METRICS, Metric
 from archscout.store.runs import RunStore
 
-SAME = ("data", "data_dir", "seed", "formats", "cache", "workers", "labels")
+SAME = (
+    "data", "data_dir", "seed", "formats", "cache", "workers", "labels", "executor", "address", "cpus_per_candidate",
+)  # fmt: skip
 """Of a request, what makes no other settings: the data are one and the same, and the rest changes no result but by the clock."""
 
 
@@ -152,10 +154,11 @@ def grouped(runs: Sequence[Entrant]) -> list[Group]:
     found: dict[str, list[Entrant]] = {}
     for run in runs:
         found.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
-    names = [_shared_name([run.folder.name for run in members]) for members in found.values()]
+    shared = [_shared_name([run.folder.name for run in members]) for members in found.values()]
+    names = list(shared)
     apart = varied([members[0] for members in found.values()])
     for number, members in enumerate(found.values()):
-        if not names[number] or names.count(names[number]) > 1:
+        if not shared[number] or shared.count(shared[number]) > 1:
             words = [f"{name} {members[0].settings.get(name, 'auto')}" for name in apart]
             names[number] = ", ".join(words) or "all runs"
     counted = Counter(names)

@@ -254,12 +254,10 @@ def _networks(found: Compared) -> Section:
 
 
 def _repeat(found: Compared, command: str) -> Section:
-    searches = [run.facts.repeat.commands[0][0] for run in found.runs if run.facts.repeat.commands]
-    return Section(
-        "How to repeat it",
-        "The searches, each with an --out of its own, then this comparison.",
-        pre="\n".join([*searches, command]),
-    )
+    every = [text for run in found.runs for text, _ in run.facts.repeat.commands]
+    searches = [text for text in every if text.split()[:2] == ["archscout", "search"]]  # runs of arrays have none
+    said = "The searches, each with an --out of its own, then this comparison." if searches else ""
+    return Section("How to repeat it", said, pre="\n".join([*searches, command]))
 
 
 def command_of(folders: Sequence[Path], out: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from operator import index
 
 from archscout.core.errors import UserError
 from archscout.core.topology import Edge, Topology
@@ -31,7 +32,7 @@ def arguments(text: str, names: Sequence[str]) -> Mapping[str, ast.expr]:
 
 def edges(node: ast.expr) -> list[Edge]:
     """A literal list of (operation, source)."""
-    return [(str(operation), int(source)) for operation, source in ast.literal_eval(node)]
+    return [(str(operation), index(source)) for operation, source in ast.literal_eval(node)]
 
 
 def integers(node: ast.expr) -> list[int]:
@@ -39,7 +40,7 @@ def integers(node: ast.expr) -> list[int]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range" and len(node.args) == 2:
         start, stop = (ast.literal_eval(bound) for bound in node.args)
         return list(range(max(start, 0), min(stop, 100)))
-    return list(ast.literal_eval(node))
+    return [index(number) for number in ast.literal_eval(node)]
 
 
 def cells_of(text: str) -> dict[str, Topology] | None:
@@ -77,4 +78,4 @@ def written(cells: Mapping[str, Topology]) -> str:
 def _cell(name: str, flat: Sequence[Edge], joined: Sequence[int]) -> Topology:
     if not flat or len(flat) % 2:
         raise UserError(f"a genotype has two edges per node, but the cell '{name}' has {len(flat)} edges; add or remove one")
-    return Topology(tuple((flat[place], flat[place + 1]) for place in range(0, len(flat), 2)), tuple(map(int, joined)))
+    return Topology(tuple((flat[place], flat[place + 1]) for place in range(0, len(flat), 2)), tuple(joined))

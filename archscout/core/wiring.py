@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from archscout.core.topology import Topology
+from archscout.core.topology import Topology, is_common
 
 Accept = Callable[[Topology], bool]
 """Whether a space holds a cell."""
@@ -37,10 +37,12 @@ _EXTREMES = 2_000
 class Patterns:
     """How many random cells have which width and depth.
 
-    counts: by (width, depth). what: the cells that were counted, for a sentence. exact: False where they are a sample.
+    counts: by (width, depth). common: those of the common pattern, each for its own number of nodes. what: the cells that were
+    counted, for a sentence. exact: False where they are a sample.
     """
 
     counts: Mapping[tuple[Fraction, int], int]
+    common: int
     what: str
     exact: bool = True
 
@@ -248,7 +250,8 @@ def _counted(nodes: int, inputs: int, each: int, distinct: bool) -> Patterns:
         found[Fraction(wide, each), 1 + sum(bool(here) for here in levels)] += count
     sources = "different sources" if distinct else "sources that may repeat"
     kind = "one source" if each == 1 else sources
-    return Patterns(dict(found), f"topologies of {nodes} nodes with {kind}")
+    common = sum(count for (width, depth), count in found.items() if is_common(width, depth, nodes))
+    return Patterns(dict(found), common, f"topologies of {nodes} nodes with {kind}")
 
 
 def _raised(levels: tuple[int, ...], level: int) -> tuple[int, ...]:
@@ -259,17 +262,21 @@ def _raised(levels: tuple[int, ...], level: int) -> tuple[int, ...]:
 @lru_cache
 def _labelled(vertices: int, on_edges: bool, most: int, operations: int) -> Patterns:
     found: Counter[tuple[Fraction, int]] = Counter()
+    common, base = 0, vertices + 1
     for start in range(0, 1 << len(_pairs(vertices)), _BLOCK):
         codes = np.arange(start, min(start + _BLOCK, 1 << len(_pairs(vertices))), dtype=np.int64)
-        edges, kept, _, width, depth = _measured(codes, vertices, on_edges)
+        edges, kept, live, width, depth = _measured(codes, vertices, on_edges)
         legal = (kept <= most) & (on_edges | (kept > 0))
+        nodes = np.full(len(codes), vertices - 1) if on_edges else np.maximum(live - 2, 0)
         weights = float(operations) ** edges if on_edges else np.ones(len(codes))
-        sums = np.bincount(width.astype(np.int64) * (vertices + 1) + depth, np.where(legal, weights, 0.0))
+        sums = np.bincount((width.astype(np.int64) * base + depth) * base + nodes, np.where(legal, weights, 0.0))
         for place in np.flatnonzero(sums):
-            wide, deep = divmod(int(place), vertices + 1)
-            found[Fraction(wide, _PARTS), deep] += round(sums[place])
+            rest, count = divmod(int(place), base)
+            wide, deep, cells = Fraction(rest // base, _PARTS), rest % base, round(sums[place])
+            found[wide, deep] += cells
+            common += cells * is_common(wide, deep, count)
     what = "cells" if on_edges else f"matrices of {vertices} vertices"
-    return Patterns(dict(found), what)
+    return Patterns(dict(found), common, what)
 
 
 @lru_cache

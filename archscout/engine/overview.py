@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from archscout.core.errors import ArchscoutError
+from archscout.core.errors import ArchscoutError, RunError
 from archscout.core.evidence import Observation
 from archscout.core.moves import Progress
 from archscout.store.contents import DATABASE
@@ -14,13 +14,17 @@ from archscout.store.runs import RunStore
 
 
 def overview(folder: Path) -> list[dict[str, Any]]:
-    """One row per run folder below `folder`, oldest first. A run that cannot be read is listed with the reason."""
+    """One row per run folder below `folder`, oldest first. A run that cannot be read is listed with the reason.
+
+    Runs that are no search but a part of what another command does (`explain --strategy`) are left out.
+    """
     rows = []
     for path in sorted(folder.glob(f"**/{DATABASE}")):
         run = path.parent
         try:
             with RunStore.read(run) as store:
-                rows.append({"run": str(run), "created": store.created, **_state(store)})
+                if "part_of" not in store.request:
+                    rows.append({"run": str(run), "created": store.created, **_state(store)})
         except ArchscoutError as error:
             unknown = {"created": "", "task": "?", "architecture": None, "test_value": None, "metric": None}
             rows.append({"run": str(run), **unknown, "state": str(error)})
@@ -88,5 +92,8 @@ def _summary(folder: Path) -> dict[str, Any] | None:
     path = folder / "summary.json"
     if not path.is_file():
         return None
-    summary: dict[str, Any] = json.loads(path.read_text("utf8"))
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text("utf8"))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"'{path}' is damaged ({error}); write it again with: archscout resume {folder}") from error
     return summary

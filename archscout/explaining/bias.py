@@ -8,9 +8,8 @@ Every run has a folder with a record of its own (`store.runs`), so that a killed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,9 @@ from archscout.catalogue import plain_record
 from archscout.comparison.search import run_once
 from archscout.comparison.telling import Countdown
 from archscout.core.architecture import Architecture
-from archscout.core.errors import Interrupted, UserError
+from archscout.core.errors import Interrupted
 from archscout.core.problem import Problem
 from archscout.core.protocols import CellSpace, Estimator, Strategy
-from archscout.core.topology import is_common
 from archscout.engine.budget import Budget
 from archscout.store.contents import DATABASE
 from archscout.store.runs import RunStore
@@ -46,6 +44,7 @@ class Hunt:
     def record(self, seed: int) -> dict[str, Any]:
         """What a run's folder belongs to."""
         return {
+            "part_of": "explain",
             "strategy": plain_record(self.strategy),
             "space": plain_record(self.problem.space),
             "data": self.problem.task.fingerprint,
@@ -64,10 +63,8 @@ class Hunt:
         return answer
 
 
-def hunt(asked: Hunt, folder: Path, minutes_are_up: Any = lambda: False) -> dict[int, Architecture]:
-    """What each seed found, as far as the time allows. Raises UserError for a space without cells."""
-    if not isinstance(asked.problem.space, CellSpace):
-        raise UserError(f"the networks of '{asked.problem.space.name}' have no cells whose width and depth could be told")
+def hunt(asked: Hunt, folder: Path, minutes_are_up: Callable[[], bool] = lambda: False) -> dict[int, Architecture]:
+    """What each seed found, as far as the time allows."""
     countdown = Countdown(f"{asked.name}: runs", len(asked.seeds))
     found: dict[int, Architecture] = {}
     try:
@@ -98,7 +95,7 @@ def bias(space: CellSpace, found: Mapping[int, Architecture]) -> dict[str, Any]:
             "percentile": _told(ranks, 50.0),
             "common_pattern": {
                 "share": sum(cell.is_common_pattern for cell in own) / len(own),
-                "random": patterns.share(partial(is_common, nodes=len(own[0].nodes))),
+                "random": patterns.common / patterns.total,
             },
             "skip_edges": sum(cell.is_skip(operation) for cell in own for operation, _, _ in cell.edges) / len(own),
         }

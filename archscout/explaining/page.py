@@ -212,7 +212,8 @@ def _convergence(study: Mapping[str, Any]) -> Section | None:
     roles = {"as it is": "searched", "widest": "searched", "narrowest": "baseline"}
     drawn = [
         Line(
-            f"{network['name']}", tuple((float(point["epoch"]), point["loss"]) for point in network["curves"][0]),
+            network["name"],
+            tuple((float(point["epoch"]), point["loss"]) for point in network["curves"][0] if point["loss"] is not None),
             roles.get(network["name"], "random"), network["name"] == "as it is",
         )
         for network in study["networks"]

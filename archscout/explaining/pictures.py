@@ -24,6 +24,8 @@ _SHORT = {
     "nor_conv_3x3": "conv 3", "conv3x3-bn-relu": "conv 3", "conv1x1-bn-relu": "conv 1", "maxpool3x3": "max 3",
 }  # fmt: skip
 _LEVELS = 12
+_LEGIBLE = 0.75
+"""The share of its own size below which the letters of a cell cannot be read."""
 _SIDE, _LEFT, _TOP = 300, 40, 12
 
 
@@ -72,7 +74,7 @@ def cell_picture(cell: Topology, name: str) -> Markup:
             f'<circle cx="{x}" cy="{y:.1f}" r="{_RADIUS}" style="fill:var(--card);stroke:{kind};stroke-width:2.5{pale}"/>'
             f'<text class="middle" x="{x}" y="{y + 4.5:.1f}" style="font-size:12.5px{pale}">{label}</text>'
         )
-    return _svg(parts, f"The cell '{name}': width {float(cell.width):g}, depth {cell.depth}", width, height)
+    return _svg(parts, f"The cell '{name}': width {float(cell.width):g}, depth {cell.depth}", width, height, _LEGIBLE * width)
 
 
 def _arrow(start: Point, end: Point, label: str, turn: int, live: bool, order: int = 0) -> tuple[str, str]:
@@ -260,6 +262,8 @@ def _range(low: float, high: float, what: str) -> str:
     return f'<text class="axis-label" x="{_LEFT}" y="{_TOP + _SIDE + 42}">{escape(text)}</text>'
 
 
-def _svg(parts: Sequence[str], about: str, width: float, height: float) -> Markup:
-    head = f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(about)}" style="max-width:{width:.0f}px" '
+def _svg(parts: Sequence[str], about: str, width: float, height: float, least: float = 0.0) -> Markup:
+    """least: pixels below which it is not shrunk, but moved sideways."""
+    bounds = f"max-width:{width:.0f}px" + (f";min-width:{least:.0f}px" if least else "")
+    head = f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(about)}" style="{bounds}" '
     return Markup(head + 'xmlns="http://www.w3.org/2000/svg">' + "".join(parts) + "</svg>")

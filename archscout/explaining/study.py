@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.analysis.ranks import agreement
-from archscout.analysis.surfaces import curve_area, epochs_to, mean_shape, shape_of
+from archscout.analysis.surfaces import curve_area, mean_shape, shape_of
 from archscout.catalogue import plain_record
 from archscout.comparison.telling import Countdown
 from archscout.core.architecture import Architecture
@@ -57,12 +57,17 @@ Correlated = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A network of a study. seen: whether its surroundings are looked at. network: of a run, already trained."""
+    """A network of a study.
+
+    seen: whether its surroundings are looked at. network: of a run, already trained. weights: the digest of that one's, so that the
+    numbers of one run are never taken for those of another with the same architecture.
+    """
 
     name: str
     architecture: Architecture
     seen: bool = True
     network: nn.Module | None = None
+    weights: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +87,7 @@ class Question:
         return {
             "space": plain_record(self.space), "data": self.task.fingerprint, "study": asdict(self.study),
             "recipe": self.recipe.record(),
-            "members": [[one.name, str(one.architecture), one.seen, one.network is not None] for one in self.members],
+            "members": [[one.name, str(one.architecture), one.seen, one.weights] for one in self.members],
             "seed": self.seed, "device": self.device, "archscout": versions()["archscout"],
         }  # fmt: skip
 
@@ -307,9 +312,9 @@ class _Sitting:
         found["curves"] = curves
         whole = [curve for curve in curves if len(curve) == self.study.epochs]
         if whole:
-            losses = np.mean([[point["loss"] for point in curve] for curve in whole], 0)
+            losses = np.array([[point["loss"] for point in curve] for curve in whole], np.float64).mean(0)
             found |= {
-                "loss_area": curve_area(losses.tolist()), "final_loss": float(losses[-1]),
+                "loss_area": _number(curve_area(losses.tolist())), "final_loss": _number(float(losses[-1])),
                 "final_error": float(np.mean([curve[-1]["error"] for curve in whole])),
             }  # fmt: skip
         if member.seen:
@@ -317,9 +322,14 @@ class _Sitting:
             found["noise"] = self._noise(member)
         return found
 
-    def _curve(self, name: str, seed: int) -> list[dict[str, float]]:
+    def _curve(self, name: str, seed: int) -> list[dict[str, Any]]:
+        """By epoch; a validation loss that is no number, of a network that broke down, is None."""
         keys = (f"curve {name} {seed} {epoch}" for epoch in range(1, self.study.epochs + 1))
-        return [{"epoch": epoch, **self._known[key]} for epoch, key in enumerate(keys, 1) if key in self._known]
+        return [
+            {"epoch": epoch, **{part: _number(value) for part, value in self._known[key].items()}}
+            for epoch, key in enumerate(keys, 1)
+            if key in self._known
+        ]
 
     def _surfaces(self, what: str, name: str, size: int) -> list[list[Any]]:
         every = ([self._known.get(f"{what} {name} {pair} {row}") for row in range(size)] for pair in range(self.study.pairs))
@@ -347,7 +357,7 @@ class _Sitting:
             "ratio": _plain(ratio),
             "centre_variance": _number(centre),
             "mean_variance": around,
-            "rise": None if around is None else around / max(centre, _LEAST),
+            "rise": None if around is None else _number(around / max(centre, _LEAST)),
             "centre_ratio": _number(float(ratio[middle, middle])),
             "mean_ratio": _geometric(ratio),
         }
@@ -375,13 +385,6 @@ def correlations(networks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None
         agreed = agreement(one, other, statistic="spearman")
         found[name] = {"spearman": _number(agreed.spearman), "interval": [_number(end) for end in agreed.interval]}
     return {"networks": len(told), **found}
-
-
-def reached(networks: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
-    """The first epoch in which each network has the loss that the slowest of them ends with."""
-    curves = {one["name"]: [point["loss"] for point in one["curves"][0]] for one in networks if one["curves"]}
-    level = max((min(losses) for losses in curves.values()), default=0.0)
-    return {name: epochs_to(losses, level) for name, losses in curves.items()}
 
 
 def _geometric(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:

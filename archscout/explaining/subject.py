@@ -77,15 +77,16 @@ def _of_run(folder: Path, space: str | None) -> Subject:
     path = folder / "architecture.json"
     try:
         info = json.loads(path.read_text("utf8"))
-        text, record = info["architecture"], info["space"]
+        record, found = info["space"], Architecture.parse(info["architecture"])
         name = record["name"] if space is None else space
+        if name is None or (name.endswith(".py") and space is None):
+            raise UserError(f"the space of '{folder}' is a file of somebody's own; hand it in with --space FILE")
+        settings = {key: catalogue.frozen(value) for key, value in record["settings"].items()}
     except OSError as error:
         raise RunError(
             f"'{folder}' holds no trained network ({path.name}: {error.strerror}); finish the run: archscout resume {folder}"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"'{path}' is damaged ({type(error).__name__}: {error}); export the run again") from error
-    if name is None or (name.endswith(".py") and space is None):
-        raise UserError(f"the space of '{folder}' is a file of somebody's own; hand it in with --space FILE")
-    made: Space = catalogue.make("spaces", name, **{key: catalogue.frozen(value) for key, value in record["settings"].items()})
-    return Subject(str(folder), made, made.architecture(Architecture.parse(text).choices), run=folder)
+    made: Space = catalogue.make("spaces", name, **settings)
+    return Subject(str(folder), made, made.architecture(found.choices), run=folder)

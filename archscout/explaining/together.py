@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from archscout.analysis.cells import Variant
-from archscout.core.errors import UserError
+from archscout.core.errors import RunError, UserError
 from archscout.core.kinds import check_kind
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.engine.machine import device_of
@@ -52,16 +52,18 @@ def examined(
     recipe: Recipe = replace(RECIPE, **settings_of("recipe", request.settings, Recipe))
     members: list[Member] = []
     if subject.run is not None:
-        network, shape, own = _of_run(subject.run)
+        network, weights, shape, own = _of_run(subject.run)
         if not request.data and own is None:
             raise UserError(f"'{subject.run}' does not say what its data were; name them with --data")
-        asked = own if not request.data and own is not None else replace(request, image_size=str(shape[-1]))
+        # Named data are split by the seed of the run: else what it trained on would be among the validation images.
+        named = replace(request, image_size=str(shape[-1]), seed=request.seed if own is None else own.seed)
+        asked = own if not request.data and own is not None else named
         task = open_task(replace(asked, data_dir=request.data_dir or asked.data_dir))
         if list(task.shape) != shape:
             raise UserError(
                 f"the run's network reads images {shape}, but the data are {list(task.shape)}; give the run's with --data"
             )
-        members.append(Member(OF_THE_RUN, architecture, network=network))
+        members.append(Member(OF_THE_RUN, architecture, network=network, weights=weights))
     else:
         task = open_task(replace(request, data=request.data or "bundled"))
     check_kind(task, space, f"the space '{space.name}'")
@@ -78,21 +80,26 @@ def examined(
     return *conduct(question, folder, minutes), folder
 
 
-def _of_run(folder: Path) -> tuple[nn.Module, list[int], Request | None]:
-    """The trained network, the shape of its images, and what was asked for, where the folder says so.
+def _of_run(folder: Path) -> tuple[nn.Module, str, list[int], Request | None]:
+    """The trained network, a digest of its weights, the shape of its images, and what was asked for, where the folder says so.
 
     Raises UserError for a run on anything but images, or on arrays that were handed over in Python.
     """
     from archscout.export.folder import load_model
+    from archscout.export.weights import digest
     from archscout.store.contents import DATABASE
     from archscout.store.runs import RunStore
 
     network, info = load_model(folder)
-    if info["task"]["kind"] != IMAGE_CLASSIFICATION.name:
-        raise UserError(f"'{folder}' is a run of {info['task']['kind']}, but surfaces are those of image classification")
-    shape = [int(size) for size in info["task"]["shape"]]
+    try:
+        kind, shape = str(info["task"]["kind"]), [int(size) for size in info["task"]["shape"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"'{folder / 'architecture.json'}' is damaged ({error!r}); export the run again") from error
+    if kind != IMAGE_CLASSIFICATION.name:
+        raise UserError(f"'{folder}' is a run of {kind}, but surfaces are those of image classification")
+    weights = digest(network.state_dict())
     if not (folder / DATABASE).exists():
-        return network, shape, None
+        return network, weights, shape, None
     with RunStore.read(folder) as store:
         request = Request.from_dict(store.request)
-    return network, shape, request if request.data != IN_MEMORY else None
+    return network, weights, shape, request if request.data != IN_MEMORY else None

@@ -252,7 +252,7 @@ def _read_json(path: Path, kind: type) -> Any:
         record = json.loads(path.read_text("utf8"))
     except OSError as error:
         raise RunError(f"'{path}' cannot be read ({error.strerror}); is '{path.parent}' the folder of a finished run?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"'{path}' is damaged: {error}") from error
     if not isinstance(record, kind):
         raise RunError(f"'{path}' is damaged: a JSON {kind.__name__} was wanted, but {type(record).__name__} came")

@@ -49,12 +49,6 @@ class Plane:
         made._weights = list(made.network.parameters())
         return made
 
-    def swapped(self) -> Plane:
-        """The plane with its axes exchanged."""
-        made = self.twin()
-        made.first, made.second = self.second, self.first
-        return made
-
     @torch.no_grad()
     def put(self, a: float, b: float) -> None:
         """Move the weights to w + a d1 + b d2."""

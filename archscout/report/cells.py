@@ -98,9 +98,7 @@ def _nodes(graph: OperationGraph, name: str, positions: list[int], order: list[s
         inputs = [place[i] for i in parts[0].inputs if i in place]
         label, times = _described(parts)
         words = label if times == 1 else f"{label}, {times} times"
-        kind = _kind(parts)
-        params = sum(_params(graph, part) for part in parts)
-        nodes.append(Block(words, kind, "", parts[-1].shape, params, tuple(dict.fromkeys(inputs))))
+        nodes.append(Block(words, kind_of(parts), "", parts[-1].shape, params_of(graph, parts), tuple(dict.fromkeys(inputs))))
     ends = [p for p in positions if p in chain_of and (p == graph.output or any(r not in inside for r in readers.get(p, ())))]
     shape = operations[ends[-1]].shape if ends else operations[positions[-1]].shape
     nodes.append(Block("output", "input", "", shape, 0, tuple(dict.fromkeys(place[p] for p in ends))))
@@ -172,8 +170,8 @@ def _word(part: Operation) -> str:
     return _WORDS.get(part.kind, part.kind)
 
 
-def _kind(parts: list[Operation]) -> str:
-    """As of `drawing.blocks`; sums and concatenations are `other`."""
+def kind_of(parts: Sequence[Operation]) -> str:
+    """What colours a box: head, depthwise, conv, pointwise, pool, or other, such as sums and concatenations."""
     convolutions = [part for part in parts if part.kind == "conv"]
     if any(part.kind == "linear" for part in parts):
         return "head"
@@ -186,6 +184,11 @@ def _kind(parts: list[Operation]) -> str:
     return "pool" if any("pool" in part.kind for part in parts) else "other"
 
 
-def _params(graph: OperationGraph, operation: Operation) -> int:
-    shape = graph.weight_shape(operation)
-    return 0 if shape is None else prod(shape) + (shape[0] if operation.bias or operation.kind == "batch_norm" else 0)
+def params_of(graph: OperationGraph, parts: Sequence[Operation]) -> int:
+    """The parameters of some operations of a graph."""
+    shapes = [(operation, graph.weight_shape(operation)) for operation in parts]
+    return sum(
+        prod(shape) + (shape[0] if operation.bias or operation.kind == "batch_norm" else 0)
+        for operation, shape in shapes
+        if shape is not None
+    )

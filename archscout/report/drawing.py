@@ -14,7 +14,7 @@ from math import prod, sqrt
 from markupsafe import Markup, escape
 
 from archscout.core.operations import Operation, OperationGraph
-from archscout.report.cells import unit
+from archscout.report.cells import kind_of, params_of, unit
 from archscout.report.facts import Block
 from archscout.report.layers import layout
 from archscout.report.words import short
@@ -74,8 +74,9 @@ def draw(found: Sequence[Block], *, narrow: bool = False) -> Markup:
     step = 44 if len(rows) <= 30 else 36
     height = len(rows) * step + 8
     widest = max((block.shape[0] for block in rows if block.shape), default=1)
+    bound = f' style="max-width:{1.2 * width:.0f}px"' if narrow else ""  # one that stands alone after all is not blown up
     parts = [
-        f'<svg class="drawing" viewBox="0 0 {width} {height}" role="img" aria-label="The network in {len(rows)} blocks" '
+        f'<svg class="drawing" viewBox="0 0 {width} {height}"{bound} role="img" aria-label="The network in {len(rows)} blocks" '
         'xmlns="http://www.w3.org/2000/svg">'
     ]
     centre = left + column / 2
@@ -201,41 +202,22 @@ def _blocks(graph: OperationGraph, runs: list[list[int]], names: list[str]) -> t
         seen[name] += 1
         found.append(
             Block(
-                name if seen[name] == 1 else f"{name} ({seen[name]})", _kind(graph, operations), _label(graph, operations),
-                graph.operations[ends[-1] if ends else run[-1]].shape, _params(graph, operations), tuple(inputs),
+                name if seen[name] == 1 else f"{name} ({seen[name]})", _kind(operations), _label(operations),
+                graph.operations[ends[-1] if ends else run[-1]].shape, params_of(graph, operations), tuple(inputs),
             )
         )  # fmt: skip
     return tuple(found)
 
 
-def _params(graph: OperationGraph, operations: list[Operation]) -> int:
-    total = 0
-    for operation in operations:
-        shape = graph.weight_shape(operation)
-        if shape is not None:
-            total += prod(shape) + (shape[0] if operation.bias or operation.kind == "batch_norm" else 0)
-    return total
-
-
-def _kind(graph: OperationGraph, operations: list[Operation]) -> str:
-    """input, head, halving, depthwise, conv, pointwise, pool or other."""
+def _kind(operations: list[Operation]) -> str:
+    """As of a cell's node, and input or halving besides."""
     if operations[0].kind == "input":
         return "input"
-    if any(operation.kind == "linear" for operation in operations):
-        return "head"
-    if any(max(operation.stride) > 1 for operation in operations):
-        return "halving"
-    convolutions = [operation for operation in operations if operation.kind == "conv"]
-    if any(operation.groups > 1 for operation in convolutions):
-        return "depthwise"
-    if any(max(operation.kernel) > 1 for operation in convolutions):
-        return "conv"
-    if convolutions:
-        return "pointwise"
-    return "pool" if any("pool" in operation.kind for operation in operations) else "other"
+    kind = kind_of(operations)
+    return "halving" if kind != "head" and any(max(operation.stride) > 1 for operation in operations) else kind
 
 
-def _label(graph: OperationGraph, operations: list[Operation]) -> str:
+def _label(operations: list[Operation]) -> str:
     words = Counter(word for operation in operations if (word := _word(operation)))
     parts = [word if count == 1 else f"{count}× {word}" for word, count in words.items()]
     return ", ".join(parts[:4]) + (", …" if len(parts) > 4 else "")

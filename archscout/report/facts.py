@@ -301,7 +301,7 @@ def from_json(text: str) -> ReportFacts:
                 f"report.json should be of version {VERSION}, but version {record['version']} came; use the archscout that wrote it"
             )
         facts = _decode(ReportFacts, record, "report")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"report.json is damaged ({type(error).__name__}: {error}); 'archscout resume' makes it again") from error
     assert isinstance(facts, ReportFacts)
     return facts

@@ -222,6 +222,11 @@ def by_error(value: float, error: float) -> Interval:
     return value - _TWO_SIDED * error, value + _TWO_SIDED * error
 
 
+def error_of(interval: Interval) -> float:
+    """The standard error that `by_error` makes this interval of."""
+    return (interval[1] - interval[0]) / 2 / _TWO_SIDED
+
+
 def difference_by_errors(first: tuple[float, Mapping[str, float]], second: tuple[float, Mapping[str, float]]) -> Difference:
     """Of two values, each with its `valid_error`."""
     gap = first[0] - second[0]

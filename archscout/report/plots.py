@@ -60,7 +60,8 @@ class Axis:
     def __init__(self, values: Sequence[float], start: float, stop: float, *, logarithmic: bool = False, pad: float = 0.05) -> None:
         self.logarithmic = logarithmic and min(values) > 0
         low, high = self._to(min(values)), self._to(max(values))
-        margin = (high - low) * pad or abs(high) * 0.05 or 0.5
+        alone = 0.1 if self.logarithmic else abs(high) * 0.05 or 0.5  # around the only value there is
+        margin = (high - low) * pad or alone
         self.low, self.high = low - margin, high + margin
         self.start, self.stop = start, stop
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from test_start import imports_torch
 
 from archscout import catalogue
 from archscout.core.draw import sample
-from archscout.core.errors import UserError
+from archscout.core.errors import RunError, UserError
+from archscout.strategies import random
 
 TINY = (
     *("--data", "bands.npz", "--image-size", "8", "--set", "space.channels=2", "--set", "study.train_images=120"),
@@ -207,6 +209,28 @@ def test_a_run(call: Callable[..., str]) -> None:
     found = json.loads(call("explain", "run", "--landscape", 3, *sized, "--json"))
     [network] = found["study"]["networks"]
     assert network["name"] == "as the run trained it" and network["landscape"]["basin_area"] > 0 and network["curves"] == []
+    call("train", "nas201:3.3.1.0.3.2", "--data", "bands.npz", "--epochs", 0.2, "--seed", 1, *small, "--out", "other")
+    [other] = json.loads(call("explain", "other", "--landscape", 3, *sized, "--json"))["study"]["networks"]
+    assert other["landscape"]["loss"] != network["landscape"]["loss"], "not what is known of another run of this architecture"
+
+
+def test_a_damaged_run_is_one_sentence(call: Callable[..., str], folder: Path) -> None:
+    whole = {"architecture": "nas201:3.3.1.0.3.2", "space": {"name": "nas201", "settings": {}}}
+    for name, value in (("space", {"name": 5, "settings": {}}), ("space", {"name": "nas201"}), ("architecture", 5)):
+        (folder / "architecture.json").write_text(json.dumps({**whole, name: value}))
+        with pytest.raises(RunError, match=r"architecture\.json' is damaged"):
+            call("explain", folder)
+    (folder / "architecture.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match=r"architecture\.json' is damaged"):
+        call("explain", folder)
+
+
+def test_a_validation_loss_that_is_no_number(call: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archscout.explaining.study.evaluate", lambda network, split: (np.ones(len(split), bool), float("nan")))
+    words = ("explain", "nas201:3.3.3.1.3.2", "--landscape", 3, "--epochs", 1, *SHALLOW, "--out", "page")
+    [network] = json.loads(call(*words, "--json"))["study"]["networks"]
+    assert network["curves"][0][0]["loss"] is None and network["final_loss"] is None and network["final_error"] == 0
+    assert json.loads((folder / "page" / "explain.json").read_text())["study"]["networks"] == [network]
 
 
 @pytest.mark.parametrize(
@@ -240,6 +264,17 @@ def test_what_a_strategy_favours_by_table(call: Callable[..., str], folder: Path
     assert page.count("<svg") == 2 and found["found"][0]["architecture"] in page
     again = call(*words)
     assert f"{strategy} in 'nas201', 3 seeds, beside 15,625 cells" in again and "page in b/explain.html" in again
+
+
+def test_a_strategy_of_ones_own_leaves_nothing_beside_its_file(call: Callable[..., str], folder: Path) -> None:
+    place = folder / "mine" / "own.py"
+    place.parent.mkdir()
+    place.write_text(inspect.getsource(random))
+    words = ("--strategy", place, "--table", "nas201", "--seeds", 1, "--queries", 3, "--data", "bands.npz", "--image-size", "8")
+    found = json.loads(call("explain", *words, "--out", "b", "--json"))
+    assert json.loads(call("runs", folder, "--json")) == [], "they are no searches of the user"
+    assert found["strategy"] == "own" and len(list((folder / "b" / "runs").glob("own-0-*"))) == 1
+    assert [path.name for path in place.parent.iterdir() if path.suffix != ".pyc" and path.name != "__pycache__"] == ["own.py"]
 
 
 def test_what_a_strategy_that_learns_by_itself_favours(call: Callable[..., str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def run(tmp_path: Path) -> Make:
     def make(
         name: str, marks: Marks | None, seed: int = 0, *, test: str | None = "t", fingerprint: str = "f", counts: Any = COUNTS,
         metric: str = IMAGE_CLASSIFICATION.metric, data: str = "pets", done: bool = True,
-        lacks: tuple[str, ...] = (), **asked: Any,
+        lacks: tuple[str, ...] = (), command: tuple[str, str] = ("archscout search --data pets", "again"), **asked: Any,
     ) -> Path:  # fmt: skip
         folder = tmp_path / name
         request = Request(data=data, seed=seed, **asked)
@@ -50,7 +51,7 @@ def run(tmp_path: Path) -> Make:
         )  # fmt: skip
         facts = ReportFacts(
             str(folder), data, "2026-11-26T08:03:21+00:00", request.budget, 12.0, "done", answer,
-            Data(data, (3, 8, 8), fingerprint, counts), Repeat((("archscout search", "again"),), seed, {}, {"processor": "x"}),
+            Data(data, (3, 8, 8), fingerprint, counts), Repeat((command,), seed, {}, {"processor": "x"}),
             comparison=Comparison(True, 0.02, (0.01, 0.03), "a", "b", "validation", 20, "1 epoch each"),
             network=(Block("input", "input", "", (3, 8, 8)), Block("stem", "conv", "conv 3×3", (4, 8, 8), 100, (0,))),
             stages=(StageTime("screen", 3.0, 40), StageTime("finish", 6.0)), metric=metric,
@@ -152,6 +153,8 @@ def test_groups_are_named_by_their_folders_or_by_what_sets_them_apart(run: Make)
     assert [group.name for group in grouped(entrants(folders))] == ["random", "local"]
     folders = [run(f"{seed}-{name}", marks(0.8, seed), seed, strategy=name) for name in ("random", "local") for seed in (2, 3)]
     assert [group.name for group in grouped(entrants(folders))] == ["strategy random", "strategy local"]
+    folders = [run(f"{place}/run", marks(0.8), strategy=name) for place, name in (("x", "random"), ("y", "local"))]
+    assert [group.name for group in grouped(entrants(folders))] == ["strategy random", "strategy local"]
 
 
 def test_a_single_run_beside_several_is_said_to_be_one(run: Make) -> None:
@@ -227,6 +230,25 @@ def test_the_page_leads_to_the_reports_and_escapes_names(run: Make, tmp_path: Pa
     ]  # fmt: skip
     assert places == sorted(places) and body.count('class="drawing"') == 2
     assert re.search(r'<ul class="short">.*(?:two is better|Undecided: two or a)', body, re.S)
+
+
+def test_where_candidates_were_judged_is_no_other_setting(run: Make) -> None:
+    folders = [run("r0", marks(0.8)), run("r1", marks(0.8), 1, executor="ray", address="head:6379", workers=64)]
+    assert [len(group.runs) for group in grouped(entrants(folders))] == [2]
+
+
+def test_runs_of_arrays_have_no_search_to_repeat(run: Make) -> None:
+    use = ("archscout predict one --data PATH", "label new images")
+    page = render(
+        compare([run("one", marks(0.8), command=use), run("two", marks(0.9), 1, command=use)]), "archscout compare", Path()
+    )
+    assert "archscout predict" not in page and "The searches, each with" not in page and "archscout compare" in page
+
+
+def test_marks_that_are_not_there_are_not_called_a_smaller_split(run: Make) -> None:
+    one, other = pair(run("one", marks(0.8)), run("two", marks(0.9), 1, strategy="local"))
+    found = contrast(one, Group("two", (replace(other.runs[0], marks=None),)))
+    assert found is not None and "'two' does not tell how each test image fared" in found.basis
 
 
 def test_an_old_run_without_later_settings_is_in_the_same_group(run: Make) -> None:

@@ -232,6 +232,7 @@ def test_patterns_of_small_graphs() -> None:
     """All matrices of five vertices, each measured as a cell of NAS-Bench-101 is."""
     space = catalogue.make("spaces", "nas101")
     counted: Counter[tuple[Fraction, int]] = Counter()
+    common = 0
     places = [(source, node) for node in range(5) for source in range(node)]
     for bits in product((0, 1), repeat=len(places)):
         edges = {place for place, bit in zip(places, bits, strict=True) if bit}
@@ -244,8 +245,10 @@ def test_patterns_of_small_graphs() -> None:
             continue
         found = space.topologies(architecture)["cell"]
         counted[found.width, found.depth] += 1
+        common += found.is_common_pattern
     patterns = Graph(("a",), 5, on_edges=False, most=9).patterns()
     assert patterns is not None and dict(patterns.counts) == counted
+    assert 0 < patterns.common == common < patterns.total, "each held against its own number of nodes"
 
 
 def test_cells_of_nas_bench_201() -> None:
@@ -349,6 +352,8 @@ def test_genotypes_are_read_and_written() -> None:
         "Genotype(normal=__import__('os'))",
         "Genotype(normal=[('a', 1e999)], normal_concat=[2], reduce=[], reduce_concat=[2])",
         "Genotype(normal=[('a', 0)], normal_concat=[2], reduce=[], reduce_concat=[2])",
+        "Genotype(normal=[('a', 1e999), ('b', 1)], normal_concat=[2], reduce=[('a', 0), ('b', 1)], reduce_concat=[2])",
+        "Genotype(normal=[('a', 0), ('b', 1)], normal_concat=[1e999], reduce=[('a', 0), ('b', 1)], reduce_concat=[2])",
     ):
         with pytest.raises(UserError):
             cells_of(text)

@@ -11,9 +11,12 @@ import pytest
 from browser import Browser
 from sample_facts import sample
 
+from archscout.analysis.cells import explained
 from archscout.comparison import results, side_page, tasks
 from archscout.comparison.entrants import Entrant, grouped
 from archscout.comparison.side_by_side import Compared
+from archscout.engine.resolve import resolve
+from archscout.explaining import page as explaining
 from archscout.report.html import render
 
 WIDTHS = (400, 1280)
@@ -72,8 +75,15 @@ def results_page(folder: Path) -> str:
     return results.render([(path.name, results.read_claims(path))])
 
 
+def explain_page(folder: Path) -> str:
+    found = explained(*resolve("DARTS_V2"))
+    facts = {"subject": "DARTS_V2", **found.record()}
+    return explaining.render(facts, found, found.variants(), None, "archscout explain DARTS_V2 --out why")
+
+
 PAGES: dict[str, Callable[[Path], str]] = {
     "run": run_page, "text": text_page, "compare": compare_page, "tasks": tasks_page, "results": results_page,
+    "explain": explain_page,
 }  # fmt: skip
 
 

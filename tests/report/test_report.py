@@ -72,6 +72,7 @@ def test_facts_come_back_equal_from_json() -> None:
     [
         ("{", "damaged"),
         ("[]", "damaged"),
+        ("[" * 100_000, "damaged"),
         ('{"version": 99}', "version 99"),
         ('{"version": 1}', "damaged"),
         (json.dumps(json.loads(to_json(MINIMAL)) | {"strange": 1}), "strange"),
@@ -340,6 +341,7 @@ def test_axes_have_round_ticks_inside() -> None:
     assert 1e5 in [pytest.approx(tick) for tick in logarithmic.ticks()]
     assert logarithmic.at(1e5) - logarithmic.at(1e4) == pytest.approx(logarithmic.at(1e6) - logarithmic.at(1e5))
     assert 1 <= len(Axis([4e4, 1.8e5], 0, 100, logarithmic=True).ticks()) <= 8
+    assert Axis([0.81, 0.81], 0, 100, logarithmic=True).ticks(), "a single value has ticks around it"
 
 
 def test_plots_are_well_formed_and_nothing_gives_nothing() -> None:
