@@ -50,8 +50,9 @@ def test_the_pool_does_what_every_executor_must(check: Callable[..., None], tmp_
 
 
 def test_a_pool_starts_nothing_before_it_is_needed() -> None:
+    before = set(workers_of(os.getpid()))  # of a test before this one, still ending
     with Pool(2):
-        assert not workers_of(os.getpid())
+        assert set(workers_of(os.getpid())) <= before
 
 
 def test_problem_and_judge_travel_once() -> None:
