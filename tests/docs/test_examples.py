@@ -60,7 +60,7 @@ def _ran(archscout: Command, words: Sequence[str], following: Sequence[Sequence[
     if program != "archscout":
         return _mentioned(words)
     called = smaller(
-        [str(_last_run(folder).relative_to(folder)) if word == "RUN" else word for word in rest], _is_wanted(following)
+        [str(_last_run(folder).relative_to(folder)) if word == "RUN" else word for word in rest], _is_wanted(words, following)
     )
     begun = time.monotonic()
     done = archscout(*called, code=None, cwd=folder, env=own)
@@ -68,8 +68,10 @@ def _ran(archscout: Command, words: Sequence[str], following: Sequence[Sequence[
     return "" if done.code == 0 else f"{' '.join(words)}\nran as: {' '.join(called)}\nexit code {done.code}\n{done.out}\n{done.err}"
 
 
-def _is_wanted(following: Sequence[Sequence[str]]) -> bool:
-    """Whether RUN is spoken of before the next search."""
+def _is_wanted(words: Sequence[str], following: Sequence[Sequence[str]]) -> bool:
+    """Whether RUN is spoken of before the next search, or the folder of this one ever."""
+    if "--out" in words and any(words[words.index("--out") + 1] in later for later in following):
+        return True
     before = itertools.takewhile(lambda words: words[:2] != ["archscout", "search"], following)
     return any("RUN" in words for words in before)
 
