@@ -97,7 +97,7 @@ def ends_what_hangs(make: Make, place: Path) -> None:
         found = outcomes(executor, jobs)
         assert found[0] == Failure("timeout", "it took longer than 2 s") and all(isinstance(one, Estimate) for one in found[1:])
         child = int(trace.read_text())
-        assert _eventually(lambda: _gone(child)), "what the candidate started still runs"
+        assert eventually(lambda: gone(child)), "what the candidate started still runs"
         assert outcomes(executor, [executor.submit(Misbehaving("hang", 60), PROBLEM, BAD, 0)])[0].kind == "timeout"
 
 
@@ -153,7 +153,7 @@ def drops_what_is_cancelled(make: Make, place: Path) -> None:
             executor.wait(0.1)
         executor.cancel()
         child = int(trace.read_text())
-        assert _eventually(lambda: _gone(child)), "a cancelled candidate still runs"
+        assert eventually(lambda: gone(child)), "a cancelled candidate still runs"
         job = executor.submit(Counting(), PROBLEM, GOOD, 0)
         landed: list[Job] = []
         while not landed:
@@ -192,14 +192,16 @@ CHECKS = (
 )  # fmt: skip
 
 
-def _gone(pid: int) -> bool:
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
 
-def _eventually(test: Callable[[], bool], limit: float = 10.0) -> bool:
+def eventually(test: Callable[[], bool], limit: float = 10.0) -> bool:
+    """Whether something becomes true within so many seconds."""
     deadline = monotonic() + limit
     while not test() and monotonic() < deadline:
         sleep(0.05)

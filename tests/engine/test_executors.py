@@ -22,22 +22,8 @@ from archscout.engine.drive import drive
 from archscout.engine.executors import Inline, Pool
 from archscout.engine.worker import judge
 from archscout.store.log import MemoryLog
-from archscout.testing.executors import BAD, CHECKS, GOOD, PATIENCE, PROBLEM, outcomes
+from archscout.testing.executors import BAD, CHECKS, GOOD, PATIENCE, PROBLEM, eventually, gone, outcomes
 from archscout.testing.problems import Counting, Misbehaving, Raising, Sleeping
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def eventually(test: Callable[[], bool], limit: float = 3.0) -> bool:
-    deadline = time.monotonic() + limit
-    while not test() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return test()
 
 
 def workers_of(pid: int) -> list[int]:
@@ -124,7 +110,7 @@ def test_closing_is_quick_and_leaves_nobody(tmp_path: Path) -> None:
     started = time.monotonic()
     pool.close()
     assert time.monotonic() - started < 2 * SLOWNESS
-    assert eventually(lambda: all(gone(pid) for pid in pids))
+    assert eventually(lambda: all(gone(pid) for pid in pids), 3.0)
 
 
 SCRIPT = """
