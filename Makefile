@@ -38,7 +38,7 @@ docs: tools
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/docs
 
 cluster: tools
-	$(BIN)/python -m pytest -q -m cluster tests/cluster
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m cluster tests/cluster
 
 lint: tools
 	$(BIN)/ruff check .

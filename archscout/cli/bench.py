@@ -11,21 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from archscout.cli.options import (
-    Address,
-    Cpus,
     DataDir,
     Dataset,
-    ExecutorName,
-    Gpus,
     Json,
-    Memory,
     Settings,
     Signals,
     TableName,
-    Timeout,
     Workers,
     given,
-    placed,
+    placing,
 )  # fmt: skip
 from archscout.core.errors import UserError
 
@@ -34,6 +28,7 @@ if TYPE_CHECKING:
     from archscout.core.protocols import Table
     from archscout.core.tables import Recorded
     from archscout.engine.budget import Budget
+    from archscout.engine.placement import Placement
 
 
 def register(app: typer.Typer) -> None:
@@ -96,6 +91,7 @@ def correlate(
         print("\n".join(lines(rows)))
 
 
+@placing(workers=1)
 def search(
     strategy: Annotated[str, typer.Option(help="the search strategy (archscout plugins strategies)")],
     table: TableName,
@@ -110,20 +106,15 @@ def search(
     final_epochs: Annotated[int | None, typer.Option(help="of the columns that decide; by default the table's first")] = None,
     data: Annotated[str | None, typer.Option(help="the images, for judges that look at some")] = None,
     data_dir: DataDir = None,
-    workers: Annotated[int, typer.Option(help="worker processes, each of which makes whole runs; 0 for one per core", min=0)] = 1,
-    executor: ExecutorName = "local",
-    address: Address = "auto",
-    cpus_per_candidate: Cpus = 1.0,
-    gpus_per_candidate: Gpus = 0.0,
-    candidate_timeout: Timeout = 0,
-    candidate_memory: Memory = 0,
+    *,
+    placement: Placement,
     out: Annotated[Path | None, typer.Option(help="folder for the page, its figures and all runs")] = None,
     signals: Signals = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Run a strategy on a table beside random search and regularised evolution, at equal charged budget."""
-    placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+    placement.check()
 
     from archscout.cli import questions
     from archscout.comparison.curves import write_outcome

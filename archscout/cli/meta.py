@@ -11,21 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli.options import (
-    Address,
-    Cpus,
     DataDir,
-    ExecutorName,
-    Gpus,
     Json,
-    Memory,
     Queries,
     Settings,
     Shots,
-    Timeout,
     Ways,
-    Workers,
     given,
-    placed,
+    placing,
 )  # fmt: skip
 from archscout.core.errors import UserError
 
@@ -56,6 +49,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(meta, name="meta")
 
 
+@placing()
 def build(
     space: Annotated[str, typer.Option(help="the search space (archscout plugins spaces)")] = "nas201",
     tasks: Annotated[int, typer.Option(help="tasks in all, of every family equally many", min=2)] = 500,
@@ -66,20 +60,15 @@ def build(
     epochs: Annotated[float, typer.Option(help="of each training")] = 5.0,
     max_macs: Annotated[str, typer.Option(help="upper bound of the architectures, at the size of the tasks' images")] = "3M",
     seed: Annotated[int, typer.Option(help="of tasks, architectures and trainings; other machines take other seeds")] = 0,
-    workers: Workers = 0,
-    executor: ExecutorName = "local",
-    address: Address = "auto",
-    cpus_per_candidate: Cpus = 1.0,
-    gpus_per_candidate: Gpus = 0.0,
-    candidate_timeout: Timeout = 0,
-    candidate_memory: Memory = 0,
+    *,
+    placement: Placement,
     minutes: Annotated[float | None, typer.Option(help="stop after so long; the same command goes on", min=0)] = None,
     out: Annotated[Path | None, typer.Option(help="the database; without it runs/meta-SPACE.npz")] = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
     """Build a database: draw tasks, train random architectures on each shortly, keep what they reach."""
-    placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+    placement.check()
 
     import platform
 
@@ -146,6 +135,7 @@ def _tell_database(database: MetaDatabase, place: Path, complete: bool, as_json:
     print(f"mean accuracy {database.accuracy.mean():.1%}, kept in {place}")
 
 
+@placing()
 def train(
     method: Annotated[str, typer.Argument(help="the method (archscout plugins meta)")],
     table: Annotated[
@@ -161,13 +151,8 @@ def train(
     extractor: Annotated[str, typer.Option(help="of image features (archscout plugins extractors)")] = "small",
     data_dir: DataDir = None,
     seed: Annotated[int, typer.Option(help="of all that is random")] = 0,
-    workers: Workers = 0,
-    executor: ExecutorName = "local",
-    address: Address = "auto",
-    cpus_per_candidate: Cpus = 1.0,
-    gpus_per_candidate: Gpus = 0.0,
-    candidate_timeout: Timeout = 0,
-    candidate_memory: Memory = 0,
+    *,
+    placement: Placement,
     minutes: Annotated[
         float | None, typer.Option(help="stop after so long with the best so far; the same command goes on", min=0)
     ] = None,
@@ -192,24 +177,24 @@ def train(
     if isinstance(learner, DatabaseLearner):
         if database is None or table:
             raise UserError(f"'{method}' learns from a database; give --database FILE (archscout meta build makes one), no --table")
-        _alone(method, executor)
+        _alone(method, placement)
         _train_on_database(learner, database, extractor, asked)
     elif isinstance(learner, EpisodeLearner):
         if data is None or table or database is not None:
             raise UserError(f"'{method}' learns from the episodes of a data set; give --data NAME, no --table and no --database")
-        _alone(method, executor)
+        _alone(method, placement)
         _train_on_episodes(learner, data, space, (ways, shots, queries), image_size, asked)
     else:
         if not table or not dataset or database is not None:
             raise UserError(f"'{method}' learns from a recorded benchmark; give --table NAME and --dataset NAME, no --database")
-        placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+        placement.check()
         _train_on_table(learner, table, dataset, labelled, data, epochs, placement, asked)
 
 
-def _alone(method: str, executor: str) -> None:
+def _alone(method: str, placement: Placement) -> None:
     """Raises UserError for a method that has nothing for others to do."""
-    if executor != "local":
-        raise UserError(f"'{method}' trains one network and has nothing for a cluster to judge; leave --executor out")
+    if changed := placement.changed:
+        raise UserError(f"'{method}' trains one network and has no candidates to place; leave {changed[0]} out")
 
 
 @dataclass(frozen=True)

@@ -10,24 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli.options import (
-    Address,
-    Cpus,
     DataDir,
-    ExecutorName,
-    Gpus,
     Json,
-    Memory,
     Queries,
     Settings,
     Shots,
     Signals,
     TaskName,
-    Timeout,
     Vocabulary,
     Ways,
-    Workers,
     given,
-    placed,
+    placing,
 )  # fmt: skip
 from archscout.core.errors import UserError
 
@@ -41,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
 
 
+@placing()
 def score(
     architectures: Annotated[
         list[str] | None, typer.Argument(help="text forms (nas201:3.3.3.1.3.2) or published ones (DARTS_V2)", show_default=False)
@@ -54,13 +48,8 @@ def score(
     table: Annotated[str | None, typer.Option(help="with --all: the rows of this table instead of a space")] = None,
     out: Annotated[Path | None, typer.Option(help="with --all: the score file; the same command goes on from it")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="with --all: one score for all isomorphic architectures")] = False,
-    workers: Workers = 0,
-    executor: ExecutorName = "local",
-    address: Address = "auto",
-    cpus_per_candidate: Cpus = 1.0,
-    gpus_per_candidate: Gpus = 0.0,
-    candidate_timeout: Timeout = 0,
-    candidate_memory: Memory = 0,
+    *,
+    placement: Placement,
     minutes: Annotated[float | None, typer.Option(help="with --all: stop after so long, with a random part", min=0)] = None,
     signals: Signals = None,
     settings: Settings = None,
@@ -71,14 +60,16 @@ def score(
         raise UserError("name the architectures to judge, or give --all with --space or --table")
     words = given(settings, signals)
     if everything:
-        placement = placed(executor, address, workers, cpus_per_candidate, gpus_per_candidate, candidate_timeout, candidate_memory)
+        placement.check()
         facts = _score_all(estimator, space, table, data, data_dir, seed, out, per_class, placement, minutes, words)
         rest = "" if facts["complete"] else "; the same command goes on"
         sentence = f"{facts['architectures']:,} of {facts['of']:,} architectures, {facts['failed']:,} of them without a score"
         print(json.dumps(facts, indent=1) if as_json else f"{sentence}, in {facts['out']}{rest}")
         return
-    if table is not None or out is not None or per_class or minutes is not None or executor != "local":
-        raise UserError("--table, --out, --per-class, --minutes and --executor go with --all")
+    if table is not None or out is not None or per_class or minutes is not None:
+        raise UserError("--table, --out, --per-class and --minutes go with --all")
+    if changed := placement.changed:
+        raise UserError(f"{changed[0]} goes with --all; a few architectures are judged in this process")
 
     from archscout import api
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
-
-if TYPE_CHECKING:
-    from archscout.engine.placement import Placement
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 Vocabulary = Annotated[str, typer.Option(help="of a text: word, byte, or auto for what suits its length")]
@@ -23,23 +22,51 @@ DataDir = Annotated[Path | None, typer.Option(help="where named data sets lie; a
 TableName = Annotated[str, typer.Option(help="a recorded benchmark (archscout plugins tables)")]
 Dataset = Annotated[str, typer.Option(help="the recorded data set")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="a setting, such as estimator.batch=64 or space.channels=16")]
-Workers = Annotated[int, typer.Option(help="worker processes; 0 for one per core, or for as many as a cluster has room for", min=0)]
-ExecutorName = Annotated[str, typer.Option("--executor", help="who judges: local (this machine) or ray (a cluster)")]
-Address = Annotated[str, typer.Option(help="of the Ray cluster: auto, ray://HOST:PORT or HOST:PORT")]
-Cpus = Annotated[float, typer.Option("--cpus-per-candidate", help="of a cluster: CPUs for each candidate", min=0)]
-Gpus = Annotated[float, typer.Option("--gpus-per-candidate", help="of a cluster: GPUs for each candidate, to compute on", min=0)]
-Timeout = Annotated[float, typer.Option("--candidate-timeout", help="seconds one candidate may take; 0 for no limit", min=0)]
-Memory = Annotated[float, typer.Option("--candidate-memory", help="MiB one candidate may take; 0 for no limit", min=0)]
 Signals = Annotated[str | None, typer.Option(help="of signal-regression: a name (archscout meta list) or a .json file")]
 
 
-def placed(executor: str, address: str, workers: int, cpus: float, gpus: float, timeout: float, memory: float) -> Placement:
-    """Where candidates are judged. Raises UserError where that cannot be had, before anything else is done."""
-    from archscout.engine.placement import Placement
+Workers = Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)]
+_WORKERS = "worker processes; 0 for one per core, or for as many as a cluster has room for"
+_PLACING: dict[str, tuple[Any, Any]] = {
+    "executor": (Annotated[str, typer.Option(help="who judges: local (this machine) or ray (a cluster)")], "local"),
+    "address": (Annotated[str, typer.Option(help="of the Ray cluster: auto, ray://HOST:PORT or HOST:PORT")], "auto"),
+    "workers": (Annotated[int | None, typer.Option(help=_WORKERS, min=0, show_default=False)], None),
+    "cpus_per_candidate": (Annotated[float, typer.Option(help="of a cluster: CPUs for each candidate", min=0)], 1.0),
+    "gpus_per_candidate": (Annotated[float, typer.Option(help="of a cluster: GPUs for each candidate, to compute on", min=0)], 0.0),
+    "candidate_timeout": (Annotated[float, typer.Option(help="seconds one candidate may take; 0 for no limit", min=0)], 0.0),
+    "candidate_memory": (Annotated[float, typer.Option(help="MiB one candidate may take; 0 for no limit", min=0)], 0.0),
+}
+"""The options of a `Placement`: what typer makes of each, and its default."""
 
-    found = Placement(executor, address, workers, cpus, gpus, timeout, memory)
-    found.check()
-    return found
+
+def placing(workers: int = 0) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options that say where candidates are judged; the command takes them as one `placement`.
+
+    workers: on this machine where none are asked for; 0 for one per core. That the place can be had is not checked.
+    """
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        del command.__annotations__["placement"]  # its class is heavy to import
+        hints = get_type_hints(command, include_extras=True)
+        shown: list[Parameter] = []
+        for name, parameter in signature(command).parameters.items():
+            options = _PLACING if name == "placement" else {name: (hints.get(name), parameter.default)}
+            for option, (annotation, default) in options.items():
+                shown.append(Parameter(option, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+
+        @wraps(command)
+        def run(**words: Any) -> None:
+            from archscout.engine.placement import Placement
+
+            said = {name: words.pop(name) for name in _PLACING}
+            if said["workers"] is None:
+                said["workers"] = workers if said["executor"] == "local" else 0
+            command(**words, placement=Placement(**said))
+
+        run.__signature__ = Signature(shown)  # type: ignore[attr-defined]
+        return run
+
+    return with_options
 
 
 def given(

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from archscout.cli.options import (
-    Address,
-    Cpus,
     DataDir,
-    ExecutorName,
-    Gpus,
     Json,
-    Memory,
     Queries,
     Settings,
     Shots,
     Signals,
     TaskName,
-    Timeout,
     Vocabulary,
     Ways,
-    Workers,
     given,
+    placing,
 )  # fmt: skip
 from archscout.core.errors import UserError
+
+if TYPE_CHECKING:
+    from archscout.engine.placement import Placement
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command()(resume)
 
 
+@placing()
 def search(
     data: Annotated[
         str, typer.Option(help="a folder of images, an .npz, a .csv of labels, a text (.txt), or a name (archscout plugins data)")
@@ -53,13 +52,8 @@ def search(
     max_params: Annotated[str | None, typer.Option(help="upper bound on parameters, such as 500k")] = None,
     max_macs: Annotated[str | None, typer.Option(help="upper bound on multiply-accumulates per image, such as 50M")] = None,
     max_latency: Annotated[str | None, typer.Option(help="upper bound on the latency of one image here, such as 5ms")] = None,
-    workers: Workers = 0,
-    executor: ExecutorName = "local",
-    address: Address = "auto",
-    cpus_per_candidate: Cpus = 1.0,
-    gpus_per_candidate: Gpus = 0.0,
-    candidate_timeout: Timeout = 0,
-    candidate_memory: Memory = 0,
+    *,
+    placement: Placement,
     look_ahead: Annotated[
         int, typer.Option(help="proposals in flight for each worker; more than 1 where candidates take very different times", min=1)
     ] = 1,
@@ -101,11 +95,9 @@ def search(
     request = Request(
         data=data, data_dir=_text(data_dir), labels=_text(labels), image_size=image_size, channels=channels, augment=augment,
         task=task, vocabulary=vocabulary, ways=ways, shots=shots, queries=queries, space=space, strategy=strategy,
-        estimator=estimator, budget=budget, limits=limits, workers=workers,
-        executor=executor, address=address, cpus_per_candidate=cpus_per_candidate, gpus_per_candidate=gpus_per_candidate,
-        candidate_timeout=candidate_timeout, candidate_memory=candidate_memory, look_ahead=look_ahead, order=order,
-        epochs=epochs, device=device, seed=seed,
-        verify=verify, screen_only=screen_only, cache=cache, allowed_failures=allowed_failures, formats=formats,
+        estimator=estimator, budget=budget, limits=limits, **asdict(placement), look_ahead=look_ahead, order=order,
+        epochs=epochs, device=device, seed=seed, verify=verify, screen_only=screen_only, cache=cache,
+        allowed_failures=allowed_failures, formats=formats,
         settings=given(settings, signals, SETTING_OWNERS),
     )  # fmt: skip
     request.check()

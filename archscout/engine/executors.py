@@ -31,6 +31,8 @@ _LOOK_SECONDS = 0.1
 _WEIGH_SECONDS = 0.5  # weighing a process group costs milliseconds
 _LOADING_SECONDS = 120.0
 _RETRIES = 1
+_LATELY = 32
+"""Judges and problems that are kept packed here, and loaded by a worker: those used last."""
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +40,7 @@ class Job:
     """One candidate under way; `outcome` is None until it is judged.
 
     seconds: what it took. place: the machine that judged it; empty for this one. deaths: processes that ended while they judged it.
+    loaded: whether whoever judged it could load judge and problem.
     """
 
     estimator: Any
@@ -48,6 +51,7 @@ class Job:
     seconds: float = 0.0
     place: str = ""
     deaths: int = 0
+    loaded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,16 @@ def packed(thing: Any, pickled: Callable[[Any], bytes]) -> Packed:
     return Packed(blake2b(data, digest_size=16).hexdigest(), data, loaded_files())
 
 
+def use(known: dict[Any, Any], key: Any, value: Any) -> list[Any]:
+    """Remember what is used now as the last; takes out of `known`, and gives the keys of, what was not used for too long."""
+    known.pop(key, None)
+    known[key] = value
+    forgotten = list(known)[:-_LATELY]
+    for old in forgotten:
+        del known[old]
+    return forgotten
+
+
 def _pickled(thing: Any) -> bytes:
     return pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL)
 
@@ -169,7 +183,7 @@ class Inline(Closing):
 class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
-    known: set[str] = field(default_factory=set)
+    known: dict[str, None] = field(default_factory=dict)
     job: Job | None = None
     sent: float = 0.0
     started: float | None = None
@@ -267,9 +281,9 @@ class Pool(Closing):
     def _pack(self, thing: Any) -> Packed:
         if isinstance(thing, Packed):
             return thing
-        if id(thing) not in self._packed:  # kept with the object itself, so that its id stays its own
-            self._packed[id(thing)] = thing, packed(thing, _pickled)
-        return self._packed[id(thing)][1]
+        kept = self._packed.get(id(thing)) or (thing, packed(thing, _pickled))
+        use(self._packed, id(thing), kept)  # with the object itself, so that its id stays its own
+        return kept[1]
 
     def _assign(self) -> None:
         while self._queue:
@@ -290,6 +304,7 @@ class Pool(Closing):
             "path": sys.path,
             "files": {**judge.files, **problem.files},
             "objects": {one.digest: one.data for one in (judge, problem) if one.digest not in member.known},
+            "forget": [old for one in (judge, problem) for old in use(member.known, one.digest, None)],
             "estimator": judge.digest,
             "problem": problem.digest,
             "architecture": job.architecture,
@@ -300,7 +315,6 @@ class Pool(Closing):
             member.connection.send_bytes(pickle.dumps(message))
         except OSError:
             return  # it has just died; `wait` finds out
-        member.known |= {judge.digest, problem.digest}
 
     def _hear(self, member: _Worker) -> None:
         try:
@@ -317,6 +331,9 @@ class Pool(Closing):
         if isinstance(message[0], StorageError):
             raise message[0]
         job.outcome, job.seconds = message
+        job.loaded = member.started is not None
+        if not job.loaded:
+            member.known.clear()
         self._done.append(job)
 
     def _lost(self, member: _Worker) -> None:
@@ -350,4 +367,5 @@ class Pool(Closing):
         job = member.job
         assert job is not None
         job.outcome, job.seconds = failure, monotonic() - (member.started or member.sent)
+        job.loaded = member.started is not None
         self._done.append(job)

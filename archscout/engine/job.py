@@ -25,7 +25,7 @@ from archscout.engine.budget import parse_budget
 from archscout.engine.cache import Cached
 from archscout.engine.customs import Customs, customs_of
 from archscout.engine.drive import Event
-from archscout.engine.executors import OpenExecutor
+from archscout.engine.executors import Inline, OpenExecutor
 from archscout.engine.machine import device_of
 from archscout.engine.placement import Placement
 from archscout.engine.request import Request, settings_of
@@ -221,8 +221,10 @@ class Job:
         made: Estimator = make(self.request, owner, catalogue.room_of_judge(name), name)
         return made
 
-    def pool(self) -> OpenExecutor:
-        """Workers for candidates."""
+    def pool(self, stage: str) -> OpenExecutor:
+        """Workers for the candidates of a stage; none where it is closed."""
+        if self.store.stage_finished(stage):
+            return Inline()
         pool = self.placement.pool()
         return Cached(pool, cache_folder(), self.placement.device) if self.request.cache else pool
 

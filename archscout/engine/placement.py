@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,16 +18,16 @@ class Placement:
     """What a command says of it; every field has its option.
 
     executor: `local` or `ray`. address: of the cluster. workers: 0 for one per core, or for as many as the cluster has room for.
-    cpus, gpus: of each candidate, on a cluster. timeout: seconds for one candidate. memory: MiB for one; 0 for no limit.
+    cpus_per_candidate, gpus_per_candidate: on a cluster. candidate_timeout: in seconds, candidate_memory: in MiB; 0 for no limit.
     """
 
     executor: str = "local"
     address: str = "auto"
     workers: int = 0
-    cpus: float = 1.0
-    gpus: float = 0.0
-    timeout: float = 0.0
-    memory: float = 0.0
+    cpus_per_candidate: float = 1.0
+    gpus_per_candidate: float = 0.0
+    candidate_timeout: float = 0.0
+    candidate_memory: float = 0.0
 
     def check(self) -> None:
         """Raises UserError where it cannot be had, before anything is spent: Ray is missing, no cluster answers, or has no room."""
@@ -36,46 +36,55 @@ class Placement:
         if self.executor not in EXECUTORS:
             raise UnknownName(f"there is no executor '{self.executor}'; {suggestion(self.executor, EXECUTORS)}")
         if self.executor == "local":
-            for name in ("address", "cpus", "gpus"):
-                if getattr(self, name) != getattr(Placement, name):
-                    option = name if name == "address" else f"{name}-per-candidate"
-                    raise UserError(f"--{option} is of a cluster; give --executor ray with it, or leave it out")
+            for option in ("--address", "--cpus-per-candidate", "--gpus-per-candidate"):
+                if option in self.changed:
+                    raise UserError(f"{option} is of a cluster; give --executor ray with it, or leave it out")
             return
-        if self.cpus + self.gpus <= 0:
+        if self.cpus_per_candidate + self.gpus_per_candidate <= 0:
             raise UserError("a candidate needs a share of a CPU or a GPU; give more --cpus-per-candidate")
         ray = _ray()
-        ray.hosts_with(self.cpus, self.gpus)
+        ray.hosts_with(self.cpus_per_candidate, self.gpus_per_candidate)
         ray.connect(self.address)
         if not self.workers:
-            ray.room(self.cpus, self.gpus)
+            ray.room(self.cpus_per_candidate, self.gpus_per_candidate)
+
+    @property
+    def changed(self) -> list[str]:
+        """The options that say something else than where nothing is said, as a person gives them."""
+        usual = asdict(HERE)
+        return [f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value != usual[name]]
 
     @property
     def device(self) -> str:
         """On which candidates compute, whatever their problem says; empty where it is that of the problem."""
         if self.executor == "local":
             return ""
-        return "cuda" if self.gpus else "cpu"
+        return "cuda" if self.gpus_per_candidate else "cpu"
 
     def crew(self) -> int:
         """How many workers there will be."""
         if self.executor == "ray" and not self.workers:
             self.check()
-            found: int = _ray().room(self.cpus, self.gpus)
+            found: int = _ray().room(self.cpus_per_candidate, self.gpus_per_candidate)
             return found
         return self.workers or cores()
 
     def pool(self) -> OpenExecutor:
         """Processes of their own for candidates."""
-        timeout, memory = self.timeout or None, self.memory or None
+        timeout, memory = self.candidate_timeout or None, self.candidate_memory or None
         if self.executor == "ray":
             self.check()
-            made: OpenExecutor = _ray().RayExecutor(self.workers, cpus=self.cpus, gpus=self.gpus, timeout=timeout, memory_mb=memory)
+            made: OpenExecutor = _ray().RayExecutor(
+                self.workers, cpus=self.cpus_per_candidate, gpus=self.gpus_per_candidate, timeout=timeout, memory_mb=memory
+            )
             return made
         return Pool(self.workers or cores(), timeout=timeout, memory_mb=memory)
 
     def quickest(self) -> OpenExecutor:
         """The same, but this process where one worker of this machine is enough and nothing is limited."""
-        alone = self.executor == "local" and (self.workers or cores()) == 1 and not (self.timeout or self.memory)
+        alone = (
+            self.executor == "local" and (self.workers or cores()) == 1 and not (self.candidate_timeout or self.candidate_memory)
+        )
         return Inline() if alone else self.pool()
 
 

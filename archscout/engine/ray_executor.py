@@ -30,13 +30,15 @@ from archscout.core.errors import StorageError, UserError
 from archscout.core.evidence import Estimate, Failure
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator, KeepingEstimator
-from archscout.engine.executors import Closing, Job, Packed, Pool
+from archscout.engine.executors import Closing, Job, Packed, Pool, use
 from archscout.engine.machine import versions
 from archscout.engine.parcels import kept_folder, unwrapped, wrapped
 from archscout.nn.checkpoint import previous
 from archscout.store.files import made_folder, write_atomic
 
 _ANSWER_SECONDS, _CONNECT_SECONDS = 4.0, 12.0
+_JOIN_SECONDS = 60.0
+"""Where a server answers it may still have to start a process for a client, on a busy machine."""
 _LOSSES = 3
 """How often a candidate may lose its worker: with a machine that goes it is not the candidate's fault, but it may be."""
 _QUICK_SECONDS = 0.05
@@ -55,6 +57,10 @@ class Asked(NamedTuple):
     kept: str
 
 
+class _Unable(Exception):
+    """A worker cannot load a judge or a problem; its argument is the failure that this would be."""
+
+
 class Host:
     """A worker of the cluster: a pool of one process on some machine, which judges what it is sent."""
 
@@ -66,12 +72,17 @@ class Host:
         """Which machine of the cluster it is on, and the versions of what computes there."""
         return ray.get_runtime_context().get_node_id(), versions()
 
-    def judge(self, asked: Sequence[Asked], news: Mapping[str, Any]) -> list[tuple[Estimate | Failure, float, bytes | None]]:
+    def judge(
+        self, asked: Sequence[Asked], news: Mapping[str, Any], forget: Sequence[str]
+    ) -> list[tuple[Estimate | Failure, float, bytes | None]]:
         """Of each candidate in turn the outcome, the seconds it took, and the file that the judge left.
 
-        news: digests of the parcels that this worker has not had, with references to them. Raises UserError where their cargo
-        cannot be kept on this machine, StorageError where its disk is full.
+        news: digests of the parcels that this worker has not had, with references to them. forget: digests that are not needed
+        any more. Raises _Unable where judge or problem cannot be loaded on this machine, UserError where their cargo cannot be
+        kept, StorageError where its disk is full.
         """
+        for digest in forget:
+            self._known.pop(digest, None)
         for digest, reference in news.items():
             self._known[digest] = unwrapped(ray.get(reference), ray.get)
         return [self._judged(one) for one in asked]
@@ -80,6 +91,8 @@ class Host:
         job = self._pool.submit(self._known[asked.judge], self._known[asked.problem], asked.architecture, asked.seed)
         while job.outcome is None:
             self._pool.wait()
+        if not job.loaded:
+            raise _Unable(job.outcome)
         judged = asked.kept and isinstance(job.outcome, Estimate)
         return job.outcome, job.seconds, _taken(kept_folder() / asked.kept) if judged else None
 
@@ -91,7 +104,8 @@ class _Worker:
     place: str = ""
     jobs: list[Job] = field(default_factory=list)
     sent: float = 0.0
-    known: set[str] = field(default_factory=set)
+    known: dict[str, None] = field(default_factory=dict)
+    unable: Failure | None = None
 
 
 class RayExecutor(Closing):
@@ -101,7 +115,8 @@ class RayExecutor(Closing):
     them, without on CPUs, whatever the driver's machine has. timeout, memory_mb: as of `Pool`. The process has joined the cluster
     before (`connect`).
 
-    Candidates of a worker that is lost, with its machine or alone, are judged by another one, three times at the most. Candidates
+    Candidates of a worker that is lost, with its machine or alone, are judged by another one, three times at the most. A worker
+    that cannot load the judge gets no more candidates while there are others, lest they all go where they fail at once. Candidates
     that take milliseconds go to a worker several at a time, where so many wait.
     """
 
@@ -129,7 +144,9 @@ class RayExecutor(Closing):
     def state(self) -> str:
         """As `Executor.state`: workers that are there, machines, candidates that wait."""
         there = [member.place for member in self._team if member.place]
-        return f"{len(there)} of {self.workers} workers on {len(set(there))} machines, {len(self._queue)} waiting"
+        unable = sum(bool(member.unable) for member in self._team)
+        words = f", {unable} unable to load the judge" if unable else ""
+        return f"{len(there)} of {self.workers} workers on {len(set(there))} machines{words}, {len(self._queue)} waiting"
 
     def submit(self, estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Job:
         """As `Executor.submit`. Raises UserError for a judge or problem that cannot travel."""
@@ -180,16 +197,18 @@ class RayExecutor(Closing):
 
     def _send(self, thing: Any) -> tuple[str, Any]:
         """The digest of a judge or a problem, and the reference to its parcel, which is made once."""
-        if id(thing) not in self._sent:  # kept with the object itself, so that its id stays its own
+        sent = self._sent.get(id(thing))
+        if sent is None:
             moved = replace(thing, device=self._device) if isinstance(thing, Problem) else thing
             parcel = wrapped(moved, ray.put)
-            self._sent[id(thing)] = thing, parcel.digest, ray.put(parcel)
-        _, digest, reference = self._sent[id(thing)]
-        return digest, reference
+            sent = thing, parcel.digest, ray.put(parcel)
+        use(self._sent, id(thing), sent)  # with the object itself, so that its id stays its own
+        return sent[1:]
 
     def _assign(self) -> None:
         """Give idle workers candidates, and start workers where candidates would wait."""
-        idle = [member for member in self._team if member.call is None]
+        hopeless = all(member.unable for member in self._team)
+        idle = [member for member in self._team if member.call is None and (hopeless or not member.unable)]
         while self._queue and idle:
             self._fly(idle[-1], self._some(ceil(len(self._queue) / len(idle))))
             idle.pop()
@@ -212,14 +231,15 @@ class RayExecutor(Closing):
     def _fly(self, member: _Worker, jobs: list[Job]) -> None:
         asked: list[Asked] = []
         news: dict[str, Any] = {}
+        forget: list[str] = []
         for job in jobs:
             parcels = self._send(job.estimator), self._send(job.problem)
             news |= {digest: reference for digest, reference in parcels if digest not in member.known}
+            forget += [old for digest, _ in parcels for old in use(member.known, digest, None)]
             path = _kept(job)
             asked.append(Asked(parcels[0][0], parcels[1][0], job.architecture, job.seed, path.name if path else ""))
-        member.call = member.actor.judge.remote(asked, news)
+        member.call = member.actor.judge.remote(asked, news, [old for old in forget if old not in news])
         member.jobs, member.sent = jobs, monotonic()
-        member.known.update(news)
 
     def _hear(self, member: _Worker) -> None:
         try:
@@ -233,13 +253,13 @@ class RayExecutor(Closing):
                 raise kind(f"on '{member.place}': {error.cause}") from error
             elif isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
                 # Nothing else that a judge does comes here.
-                member.known.clear()
-                why = f"the worker cannot load the judge or the problem: {_line(error.cause)}"
-                self._take(member, [(Failure("error", why), 0.0, None)] * len(member.jobs))
+                loading = f"the worker cannot load the judge or the problem: {_line(error.cause)}"
+                self._unable(member, error.cause.args[0] if isinstance(error.cause, _Unable) else Failure("error", loading))
             else:
                 self._lost(member)
             return
         if member.place:
+            member.unable = None
             self._take(member, answer)
             return
         node, there = answer
@@ -258,6 +278,16 @@ class RayExecutor(Closing):
             self._pace[digest] = max(seconds, 0.7 * self._pace.get(digest, 0.0))  # soon slower, only by and by quicker
         self._done += member.jobs
         member.call, member.jobs = None, []
+
+    def _unable(self, member: _Worker, why: Failure) -> None:
+        """A worker cannot load the judge or the problem of its candidates: others try, as long as some may be able."""
+        member.known.clear()
+        member.unable = why
+        if all(other.unable for other in self._team):
+            self._take(member, [(why, 0.0, None)] * len(member.jobs))
+        else:
+            self._queue.extendleft(reversed(member.jobs))
+            member.call, member.jobs = None, []
 
     def _lost(self, member: _Worker) -> None:
         self._dismiss(member)
@@ -308,7 +338,7 @@ def connect(address: str) -> None:
     # Where nobody answers, Ray waits for minutes, deaf to signals. In the main thread it would also take SIGTERM for itself.
     thread = Thread(target=join, daemon=True)
     thread.start()
-    thread.join(_CONNECT_SECONDS)
+    thread.join(_CONNECT_SECONDS if address == "auto" else _JOIN_SECONDS)
     if not found or found[0] is not None:
         why = f" ({_line(found[0])})" if found and not isinstance(found[0], ConnectionError) else ""
         raise UserError(f"no Ray cluster answers at '{address}'{why}; {nobody}")

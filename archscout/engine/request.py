@@ -107,10 +107,7 @@ class Request:
     @property
     def placement(self) -> Placement:
         """Where candidates are judged."""
-        return Placement(
-            self.executor, self.address, self.workers, self.cpus_per_candidate, self.gpus_per_candidate, self.candidate_timeout,
-            self.candidate_memory,
-        )  # fmt: skip
+        return Placement(**{field.name: getattr(self, field.name) for field in fields(Placement)})
 
     def format_names(self) -> tuple[str, ...]:
         """The formats that are written; the weights always are."""

@@ -92,7 +92,7 @@ def screen(job: Job, plan: Plan) -> Screened:
     log = job.store.stage("screen")
     # The default judge only counts: that is done here before a worker has started.
     counted = job.request.estimator == "auto" and not job.customs.screens_by_training
-    with Inline() if counted or job.owns_loop else job.pool() as executor:
+    with Inline() if counted or job.owns_loop else job.pool("screen") as executor:
         drive(
             job.strategy(plan.strategy), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
             budget=Budget(seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
@@ -250,7 +250,7 @@ def compare(job: Job, plan: Plan, screened: Screened) -> Contest:
     )  # fmt: skip
     judge = trainer(job, plan)
     log = job.store.stage("compare")
-    with job.pool() as executor:
+    with job.pool("compare") as executor:
         drive(
             strategy, {"main": judge}, arena_problem(job), seed=derive(job.request.seed, "compare"), log=log,
             executor=executor, budget=Budget(_seconds(job, plan)), notify=job.events("compare"), verify=job.verify_replay,

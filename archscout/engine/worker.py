@@ -178,6 +178,8 @@ def _learn(message: Mapping[str, Any], known: dict[str, Any]) -> None:
             sys.path.append(entry)
     for name, path in message["files"].items():
         load_file(Path(path), name)
+    for digest in message["forget"]:
+        known.pop(digest, None)
     for digest, data in message["objects"].items():
         known[digest] = pickle.loads(data)
     if "torch" in sys.modules:

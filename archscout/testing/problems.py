@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -146,6 +147,29 @@ class Sleeping:
         """Sleeps."""
         time.sleep(self.seconds * (derive(1, architecture) % 100) / 100)
         return Counting(trace=self.trace).estimate(problem, architecture, seed=seed)
+
+
+@dataclass(frozen=True)
+class Choosy:
+    """As `Sleeping`, but the process that tries first to load it, which the file `trace` names, cannot."""
+
+    trace: str
+    seconds: float = 0.05
+
+    def estimate(self, problem: Problem, architecture: Architecture, *, seed: int) -> Estimate:
+        """Sleeps."""
+        return Sleeping(self.seconds).estimate(problem, architecture, seed=seed)
+
+    def __reduce__(self) -> Any:
+        return _chosen, (self.trace, self.seconds)
+
+
+def _chosen(trace: str, seconds: float) -> Choosy:
+    with suppress(FileExistsError), open(trace, "x") as file:
+        file.write(str(os.getpid()))
+    if Path(trace).read_text() == str(os.getpid()):
+        raise ImportError("a library is missing here")
+    return Choosy(trace, seconds)
 
 
 @dataclass(frozen=True)

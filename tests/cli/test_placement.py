@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import SLOWNESS, Command
@@ -79,6 +81,17 @@ def test_what_does_not_fit_together_is_refused(words: tuple[object, ...], part: 
 def test_methods_that_train_one_network_have_nothing_for_a_cluster(call: Callable[..., str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leave --executor out"):
         call("meta", "train", "at-nas", "--data", "bundled", "--executor", "ray")
+
+
+def test_few_architectures_are_judged_in_this_process(call: Callable[..., str]) -> None:
+    with pytest.raises(UserError, match="--candidate-timeout goes with --all"):
+        call("score", "nas201:3.3.3.1.3.2", "--candidate-timeout", 5)
+
+
+def test_a_finished_run_needs_no_cluster(archscout: Command, finished: Any, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    told = archscout("resume", run, *ELSEWHERE, "127.0.0.1:1", "--json").json
+    assert told["test_value"] == finished.summary["test_value"]
 
 
 def test_bench_search_gives_the_same_with_many_workers(call: Callable[..., str]) -> None:

@@ -17,7 +17,7 @@ from two_machines import TwoMachines, hosts
 from archscout.engine.parcels import kept_folder
 from archscout.engine.placement import Placement
 from archscout.testing.executors import CHECKS, PROBLEM, leaves_files_where_they_belong, outcomes
-from archscout.testing.problems import Sleeping
+from archscout.testing.problems import Choosy, Sleeping
 
 pytestmark = [
     pytest.mark.cluster,
@@ -66,6 +66,16 @@ def test_quick_candidates_go_several_at_a_time(make: Callable[..., Any]) -> None
         assert outcomes(executor, [executor.submit(Sleeping(0), PROBLEM, one, 0) for one in ARCHITECTURES]) == VALUES
     assert calls[0] == 1, "nothing is known of the first"
     assert max(calls) > 4 and sum(calls) == len(ARCHITECTURES)
+
+
+def test_a_worker_that_cannot_load_the_judge_does_not_draw_candidates(make: Callable[..., Any], tmp_path: Path) -> None:
+    with make(2) as executor:
+        jobs = [executor.submit(Choosy(str(tmp_path / "trace"), 0.1), PROBLEM, one, 0) for one in ARCHITECTURES]
+        assert outcomes(executor, jobs) == VALUES
+        assert "1 unable to load the judge" in executor.state
+        found = outcomes(executor, [executor.submit(Choosy(str(tmp_path / "no" / "trace")), PROBLEM, ARCHITECTURES[0], 0)])
+        assert found[0].kind == "error" and "cannot load the judge or the problem: FileNotFoundError" in found[0].message
+        assert outcomes(executor, [executor.submit(Sleeping(0), PROBLEM, one, 0) for one in ARCHITECTURES]) == VALUES
 
 
 @pytest.mark.parametrize("what", ["host", "process"])

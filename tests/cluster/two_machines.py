@@ -33,5 +33,5 @@ class TwoMachines:
 
 
 def hosts() -> list[psutil.Process]:
-    """The workers that are there."""
-    return [one for one in psutil.process_iter(["name"]) if one.info["name"].startswith("ray::Host")]
+    """The workers that are there, of the cluster that this process has started."""
+    return [one for one in psutil.Process().children(recursive=True) if one.name().startswith("ray::Host")]

@@ -23,7 +23,7 @@ from archscout.engine.executors import Inline, Pool
 from archscout.engine.worker import judge
 from archscout.store.log import MemoryLog
 from archscout.testing.executors import BAD, CHECKS, GOOD, PATIENCE, PROBLEM, eventually, gone, outcomes
-from archscout.testing.problems import Counting, Misbehaving, Raising, Sleeping
+from archscout.testing.problems import Choosy, Counting, Misbehaving, Raising, Sleeping
 
 
 def workers_of(pid: int) -> list[int]:
@@ -39,6 +39,24 @@ def test_a_pool_starts_nothing_before_it_is_needed() -> None:
     before = set(workers_of(os.getpid()))  # of a test before this one, still ending
     with Pool(2):
         assert set(workers_of(os.getpid())) <= before
+
+
+def test_judges_long_unused_are_forgotten_and_travel_again() -> None:
+    problems = [Problem(PROBLEM.space, PROBLEM.task, {"params": 100.0 + i}) for i in range(40)]
+    with Pool(1) as pool:
+        found = outcomes(pool, [pool.submit(Counting(), one, GOOD, 0) for one in [*problems, *problems]])
+        assert found == [Counting().estimate(one, GOOD, seed=0) for one in [*problems, *problems]]
+        assert len(pool._packed) == len(pool._team[0].known) == 32
+
+
+def test_a_judge_that_cannot_be_loaded_fails_each_of_its_candidates(tmp_path: Path) -> None:
+    with Pool(1) as pool:
+        jobs = [pool.submit(Choosy(str(tmp_path / "trace")), PROBLEM, GOOD, 0) for _ in range(2)]
+        assert [one.message for one in outcomes(pool, jobs)] == [
+            "the worker cannot load the judge or the problem: ImportError: a library is missing here"
+        ] * 2
+        assert not any(job.loaded or job.deaths for job in jobs)
+        assert outcomes(pool, [pool.submit(Counting(), PROBLEM, GOOD, 0)]) == [Counting().estimate(PROBLEM, GOOD, seed=0)]
 
 
 def test_problem_and_judge_travel_once() -> None:
