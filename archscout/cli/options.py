@@ -30,13 +30,12 @@ _WORKERS = "worker processes; 0 for one per core, or for as many as a cluster ha
 _PLACING: dict[str, tuple[Any, Any]] = {
     "executor": (Annotated[str, typer.Option(help="who judges: local (this machine) or ray (a cluster)")], "local"),
     "address": (Annotated[str, typer.Option(help="of the Ray cluster: auto, ray://HOST:PORT or HOST:PORT")], "auto"),
-    "workers": (Annotated[int | None, typer.Option(help=_WORKERS, min=0, show_default=False)], None),
     "cpus_per_candidate": (Annotated[float, typer.Option(help="of a cluster: CPUs for each candidate", min=0)], 1.0),
     "gpus_per_candidate": (Annotated[float, typer.Option(help="of a cluster: GPUs for each candidate, to compute on", min=0)], 0.0),
     "candidate_timeout": (Annotated[float, typer.Option(help="seconds one candidate may take; 0 for no limit", min=0)], 0.0),
     "candidate_memory": (Annotated[float, typer.Option(help="MiB one candidate may take; 0 for no limit", min=0)], 0.0),
 }
-"""The options of a `Placement`: what typer makes of each, and its default."""
+"""The options of a `Placement` but for the workers: what typer makes of each, and its default."""
 
 
 def placing(workers: int = 0) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -48,9 +47,12 @@ def placing(workers: int = 0) -> Callable[[Callable[..., None]], Callable[..., N
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
         del command.__annotations__["placement"]  # its class is heavy to import
         hints = get_type_hints(command, include_extras=True)
+        usual = f"{workers}, or 0 on a cluster" if workers else "0"
+        crew = Annotated[int | None, typer.Option(help=_WORKERS, min=0, show_default=usual)]
+        options_of = {"workers": (crew, None), **_PLACING}
         shown: list[Parameter] = []
         for name, parameter in signature(command).parameters.items():
-            options = _PLACING if name == "placement" else {name: (hints.get(name), parameter.default)}
+            options = options_of if name == "placement" else {name: (hints.get(name), parameter.default)}
             for option, (annotation, default) in options.items():
                 shown.append(Parameter(option, Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
 
@@ -58,7 +60,7 @@ def placing(workers: int = 0) -> Callable[[Callable[..., None]], Callable[..., N
         def run(**words: Any) -> None:
             from archscout.engine.placement import Placement
 
-            said = {name: words.pop(name) for name in _PLACING}
+            said = {name: words.pop(name) for name in options_of}
             if said["workers"] is None:
                 said["workers"] = workers if said["executor"] == "local" else 0
             command(**words, placement=Placement(**said))

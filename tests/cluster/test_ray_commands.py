@@ -174,4 +174,4 @@ def test_through_a_client(
 
 def test_the_doctor_shows_the_cluster(archscout: Command, machines: TwoMachines) -> None:
     checks = {check["name"]: check for check in archscout("doctor", "--address", machines.address, "--json", fresh=True).json}
-    assert checks["cluster"]["ok"] and checks["cluster"]["found"].startswith("2 machines with 3 CPUs and 0 GPUs: machine-")
+    assert checks["cluster"]["ok"] and checks["cluster"]["found"].startswith("2 machines with 3 CPUs and 2 GPUs: machine-")

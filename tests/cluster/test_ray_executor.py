@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from two_machines import TwoMachines, hosts
 
+from archscout import catalogue
 from archscout.engine.parcels import kept_folder
 from archscout.engine.placement import Placement
 from archscout.testing.executors import CHECKS, PROBLEM, leaves_files_where_they_belong, outcomes
@@ -25,6 +27,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of Ray's own files
 ]
 ARCHITECTURES = [PROBLEM.space.architecture([i % 4, i % 3, 1, 2, 3, i % 2]) for i in range(24)]
+_SEEING = """
+import os, time
+from dataclasses import dataclass
+from archscout.core.evidence import Estimate
+
+@dataclass(frozen=True)
+class Seeing:
+    def estimate(self, problem, architecture, *, seed):
+        time.sleep(0.5)
+        return Estimate(float(os.environ.get("CUDA_VISIBLE_DEVICES") or -1), metrics={"cuda": int(problem.device == "cuda")})
+"""
 VALUES = [Sleeping(0).estimate(PROBLEM, one, seed=0) for one in ARCHITECTURES]
 
 
@@ -56,6 +69,19 @@ def test_work_is_spread_and_said_by_whom(make: Callable[..., Any]) -> None:
         assert outcomes(executor, jobs) == VALUES
         assert {job.place for job in jobs} == {"machine-1", "machine-2"}
         assert executor.state == "3 of 3 workers on 2 machines, 0 waiting"
+
+
+def test_candidates_with_a_gpu_each_compute_on_their_own(make: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "seeing.py"
+    file.write_text(_SEEING)
+    judge = catalogue.plugin("estimators", str(file))()
+    with make(0, gpus=1.0) as executor:
+        assert executor.workers == 2
+        found = outcomes(executor, [executor.submit(judge, PROBLEM, one, 0) for one in ARCHITECTURES[:8]])
+    assert {one.value for one in found} == {0.0, 1.0} and all(one.metrics["cuda"] for one in found)
+    with make(1) as executor:
+        [found] = outcomes(executor, [executor.submit(judge, replace(PROBLEM, device="cuda"), ARCHITECTURES[0], 0)])
+    assert not found.metrics["cuda"], "without a GPU of their own candidates compute on CPUs"
 
 
 def test_quick_candidates_go_several_at_a_time(make: Callable[..., Any]) -> None:
@@ -119,10 +145,10 @@ def test_a_cluster_without_room_is_refused(machines: TwoMachines, make: Callable
 
     for wanted, words in (
         ({"cpus": 64.0}, "64 CPUs"),
-        ({"gpus": 1.0}, "1 GPUs"),
+        ({"gpus": 3.0}, "3 GPUs"),
         ({"gpus": 1.5}, "a share of one GPU"),
         ({"cpus": 1e-6}, "cannot have 1e-06 CPUs"),
     ):
         with pytest.raises(UserError, match=words):
-            Placement("ray", machines.address, **wanted).check()
+            Placement("ray", machines.address, **{f"{name}_per_candidate": share for name, share in wanted.items()}).check()
     assert partial(Placement, "ray", machines.address)().crew() == 3

@@ -12,7 +12,10 @@ STORE_BYTES = 100 << 20
 
 @dataclass
 class TwoMachines:
-    """A head with room for one worker, and as many others with room for two as were added. port: for clients (ray://)."""
+    """A head with room for one worker, and as many others with room for two, and two GPUs by their word, as were added.
+
+    port: for clients (ray://).
+    """
 
     cluster: Any
     port: int
@@ -25,7 +28,7 @@ class TwoMachines:
 
     def add(self) -> None:
         """Another machine."""
-        self.others.append(self.cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES, node_name="machine-2"))
+        self.others.append(self.cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=STORE_BYTES, node_name="machine-2"))
 
     def kill(self) -> None:
         """End the machine that was added last, at once, with all that runs there."""
