@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def bias(space: CellSpace, found: Mapping[int, Architecture]) -> dict[str, Any]:
         cells[name] = {
             "width": _told([float(cell.width) for cell in own], patterns.mean()[0]),
             "depth": _told([float(cell.depth) for cell in own], patterns.mean()[1]),
-            "percentile": _told(ranks, 50.0),
+            "percentile": _told(ranks, 50.0, most=100.0),
             "common_pattern": {
                 "share": sum(cell.is_common_pattern for cell in own) / len(own),
                 "random": patterns.common / patterns.total,
@@ -129,8 +130,9 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
     return text
 
 
-def _told(values: Sequence[float], random: float) -> dict[str, Any]:
-    interval = list(mean_interval(values)) if len(values) > 1 else None
+def _told(values: Sequence[float], random: float, most: float = inf) -> dict[str, Any]:
+    """most: of a value that cannot be larger, nor below nought, however wide an interval of few seeds is."""
+    interval = [min(max(end, 0.0), most) for end in mean_interval(values)] if len(values) > 1 else None
     return {"mean": sum(values) / len(values), "interval": interval, "random": random, "values": list(values)}
 
 
