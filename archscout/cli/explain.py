@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Settings, given
+from archscout.cli.options import DataDir, Json, Settings, given, refuse
 from archscout.core.errors import UserError
 
 _OWNERS = ("space", "data", "recipe", "study", "strategy", "estimator", "proxy")
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
+    context: typer.Context,
     what: Annotated[str | None, typer.Argument(help=_WHAT, show_default=False)] = None,
     space: Annotated[str | None, typer.Option(help="a space or .py file, for forms that several spaces know")] = None,
     landscape: Annotated[
@@ -62,8 +63,10 @@ def explain(
     words = given(settings, owners=_OWNERS)
     command = shlex.join(["archscout", *sys.argv[1:]])
     if strategy is not None:
-        if landscape or deep or epochs is not None:
-            raise UserError("--landscape, --deep and --epochs look at one architecture, not at a strategy; leave them out")
+        one = "looks at one architecture, not at a strategy"
+        refuse(context, one, "landscape", "deep", "epochs", "variants", "concat", "device")
+        if table is None:
+            refuse(context, "goes with --table", "dataset")
         facts = _strategy(
             strategy, table, dataset, space, estimator, queries, range(seed, seed + (seeds or 20)), data or "bundled", image_size,
             data_dir, minutes, out, words, command,
@@ -72,13 +75,15 @@ def explain(
 
         print(json.dumps(facts, indent=1) if as_json else "\n".join([*bias_lines(facts), *_ends(facts)]))
         return
-    if table is not None:
-        raise UserError("--table goes with --strategy; leave it out")
+    refuse(context, "goes with --strategy", "table", "dataset", "estimator", "queries")
+    looks = bool(landscape) or deep
+    if not looks:
+        trains = "goes with --landscape or --deep: without them nothing is trained"
+        refuse(context, trains, "epochs", "data", "image_size", "data_dir", "minutes", "seeds", "device")
 
     from archscout.explaining.subject import subject_of
 
     subject = subject_of(str(what), space, {name: value for name, value in words.items() if name.startswith("space.")})
-    looks = bool(landscape) or deep
     found = subject.explained() if subject.has_cells or not looks else None
     made = found.variants(variants, seed=seed, concat=concat) if found is not None else []
     facts = {**subject.record(), **(found.record() if found is not None else {})}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli.options import (
+    PLACEMENT,
     DataDir,
     Json,
     Queries,
@@ -19,6 +20,7 @@ from archscout.cli.options import (
     Ways,
     given,
     placing,
+    refuse,
 )  # fmt: skip
 from archscout.core.errors import UserError
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from archscout.engine.lectures import Lectures
     from archscout.engine.placement import Placement
 
+_ON_TABLES, _ON_EPISODES = ("dataset", "labelled", "epochs"), ("space", "ways", "shots", "queries", "image_size")
+"""Of `train`: what only methods of one kind take."""
 _CHANNELS = 8
 """Of the networks that are trained for a database, where the space can be made smaller."""
 _RECIPE: dict[str, Any] = {"batch": 16, "small_share": 0.0, "label_smoothing": 0.0}
@@ -137,6 +141,7 @@ def _tell_database(database: MetaDatabase, place: Path, complete: bool, as_json:
 
 @placing()
 def train(
+    context: typer.Context,
     method: Annotated[str, typer.Argument(help="the method (archscout plugins meta)")],
     table: Annotated[
         str, typer.Option(help="of a method that tunes a judge: a recorded benchmark (archscout plugins tables)")
@@ -177,24 +182,19 @@ def train(
     if isinstance(learner, DatabaseLearner):
         if database is None or table:
             raise UserError(f"'{method}' learns from a database; give --database FILE (archscout meta build makes one), no --table")
-        _alone(method, placement)
+        refuse(context, f"is of other methods than '{method}'", "data", *_ON_TABLES, *_ON_EPISODES, *PLACEMENT)
         _train_on_database(learner, database, extractor, asked)
     elif isinstance(learner, EpisodeLearner):
         if data is None or table or database is not None:
             raise UserError(f"'{method}' learns from the episodes of a data set; give --data NAME, no --table and no --database")
-        _alone(method, placement)
+        refuse(context, f"is of other methods than '{method}'", *_ON_TABLES, "extractor", *PLACEMENT)
         _train_on_episodes(learner, data, space, (ways, shots, queries), image_size, asked)
     else:
         if not table or not dataset or database is not None:
             raise UserError(f"'{method}' learns from a recorded benchmark; give --table NAME and --dataset NAME, no --database")
+        refuse(context, f"is of other methods than '{method}'", *_ON_EPISODES, "extractor")
         placement.check()
         _train_on_table(learner, table, dataset, labelled, data, epochs, placement, asked)
-
-
-def _alone(method: str, placement: Placement) -> None:
-    """Raises UserError for a method that has nothing for others to do."""
-    if changed := placement.changed:
-        raise UserError(f"'{method}' trains one network and has no candidates to place; leave {changed[0]} out")
 
 
 @dataclass(frozen=True)

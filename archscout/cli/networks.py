@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli.options import (
+    PLACEMENT,
     DataDir,
     Json,
     Queries,
@@ -21,6 +22,7 @@ from archscout.cli.options import (
     Ways,
     given,
     placing,
+    refuse,
 )  # fmt: skip
 from archscout.core.errors import UserError
 
@@ -36,6 +38,7 @@ def register(app: typer.Typer) -> None:
 
 @placing()
 def score(
+    context: typer.Context,
     architectures: Annotated[
         list[str] | None, typer.Argument(help="text forms (nas201:3.3.3.1.3.2) or published ones (DARTS_V2)", show_default=False)
     ] = None,
@@ -66,10 +69,7 @@ def score(
         sentence = f"{facts['architectures']:,} of {facts['of']:,} architectures, {facts['failed']:,} of them without a score"
         print(json.dumps(facts, indent=1) if as_json else f"{sentence}, in {facts['out']}{rest}")
         return
-    if table is not None or out is not None or per_class or minutes is not None:
-        raise UserError("--table, --out, --per-class and --minutes go with --all")
-    if changed := placement.changed:
-        raise UserError(f"{changed[0]} goes with --all; a few architectures are judged in this process")
+    refuse(context, "goes with --all", "table", "out", "per_class", "minutes", *PLACEMENT)
 
     from archscout import api
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from archscout.core.errors import UserError
+
 Json = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 Vocabulary = Annotated[str, typer.Option(help="of a text: word, byte, or auto for what suits its length")]
 TaskName = Annotated[
@@ -69,6 +71,18 @@ def placing(workers: int = 0) -> Callable[[Callable[..., None]], Callable[..., N
         return run
 
     return with_options
+
+
+PLACEMENT = ("workers", *_PLACING)
+"""The parameters behind the options of a placement."""
+
+
+def refuse(context: typer.Context, why: str, *names: str) -> None:
+    """Raises UserError where an option of these parameters was given, which has no effect in this use of the command."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UserError(f"--{name.replace('_', '-')} {why}; leave it out")
 
 
 def given(

@@ -19,6 +19,7 @@ Every message says what was wanted, what came, and what to do.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -86,8 +87,10 @@ class OverLimit(CandidateError):
 def storage_error(path: Path | str, number: int, reason: str = "unknown reason") -> StorageError:
     """The error for a write that failed with the system's error `number`; 0 for one without, which has a reason of its own."""
     name = f"{os.strerror(number)} [errno {number}]" if number else reason
+    closed = number in (errno.EACCES, errno.EPERM, errno.EROFS)
+    remedy = "allow writing there" if closed else "make room"
     return StorageError(
-        f"'{path}' cannot be written: {name}; everything confirmed before is kept: make room, then 'archscout resume', or the same "
+        f"'{path}' cannot be written: {name}; everything confirmed before is kept: {remedy}, then 'archscout resume', or the same "
         "command, goes on"
     )
 

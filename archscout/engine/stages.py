@@ -93,9 +93,10 @@ def screen(job: Job, plan: Plan) -> Screened:
     # The default judge only counts: that is done here before a worker has started.
     counted = job.request.estimator == "auto" and not job.customs.screens_by_training
     with Inline() if counted or job.owns_loop else job.pool("screen") as executor:
+        budget = Budget(seconds, plan.screen_evaluations, judges=("main",))
         drive(
             job.strategy(plan.strategy), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
-            budget=Budget(seconds, plan.screen_evaluations), notify=job.events("screen"), verify=job.verify_replay,
+            budget=budget, notify=job.events("screen"), verify=job.verify_replay,
             look_ahead=job.request.look_ahead, order=job.request.order,
         )  # fmt: skip
     if job.owns_loop:

@@ -187,7 +187,7 @@ BAD = {
     "no results": (("bench", "report", "--results", "."), "no CSV files"),
     "nothing to score": (("score",), "name the architectures to judge, or give --all"),
     "all of what": (("score", "--all", "--estimator", "params"), "give one of them"),
-    "out without all": (("score", "nas201:0.0.0.0.0.1", "--out", "x.npz"), "go with --all"),
+    "out without all": (("score", "nas201:0.0.0.0.0.1", "--out", "x.npz"), "--out goes with --all"),
     "architecture": (("score", "nas201:0.0.0.0.0.9", "--estimator", "params"), "takes 0 to 4"),
     "too large a space": (("score", "--all", "--space", "mobile", "--estimator", "params"), "at most 2,000,000 are enumerated"),
 }  # fmt: skip

@@ -327,9 +327,12 @@ def test_a_killed_comparison_of_runs_goes_on_to_the_same_answer(archscout: Comma
         (("explain", "DARTS_V2", "--landscape", "5", "--set", "study.batches=1"), "batches is at least 2"),
         (("explain", "DARTS_V2", "--set", "studi.batches=1"), "--set knows no 'studi.batches'"),
         (("explain", "DARTS_V2", "--table", "nas201"), "--table goes with --strategy"),
+        (("explain", "DARTS_V2", "--queries", "5"), "--queries goes with --strategy"),
+        (("explain", "DARTS_V2", "--epochs", "5"), "--epochs goes with --landscape or --deep"),
+        (("explain", "--strategy", "random", "--space", "darts", "--dataset", "cifar10"), "--dataset goes with --table"),
         (("explain", "--strategy", "random"), "give --table"),
         (("explain", "--strategy", "random", "--space", "macro"), "have no cells"),
-        (("explain", "--strategy", "random", "--table", "nas201", "--deep"), "look at one architecture"),
+        (("explain", "--strategy", "random", "--table", "nas201", "--deep"), "--deep looks at one architecture"),
         (("explain", "rnn:0.0.0.0.1.0.1.0.2.0.3.0.5.0.6.0", "--landscape", "3", "--data", "bands.npz", "--image-size", "8"), "rnn"),
     ],
 )

@@ -79,8 +79,10 @@ def test_what_does_not_fit_together_is_refused(words: tuple[object, ...], part: 
 
 
 def test_methods_that_train_one_network_have_nothing_for_a_cluster(call: Callable[..., str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="leave --executor out"):
+    with pytest.raises(UserError, match="--executor is of other methods than 'at-nas'"):
         call("meta", "train", "at-nas", "--data", "bundled", "--executor", "ray")
+    with pytest.raises(UserError, match="--ways is of other methods than 'signal-tasks'"):
+        call("meta", "train", "signal-tasks", "--table", "nas201", "--dataset", "cifar10", "--ways", 5)
 
 
 def test_few_architectures_are_judged_in_this_process(call: Callable[..., str]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from archscout.store.runs import RunStore
+
 
 def test_json_has_exactly_the_promised_keys(finished: Any) -> None:
     summary = finished.summary
@@ -65,6 +67,15 @@ def test_screen_only_trains_nothing(small_data: Path, tmp_path: Path, call: Call
     summary = json.loads(call(*words, "--screen-only", "--strategy", "local", "--out", tmp_path / "run", "--json"))
     assert summary["test_value"] is None and summary["artifacts"]["safetensors"] is None and summary["evaluations"] == 6
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_budget_counts_what_the_main_judge_is_asked(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("search", "--data", small_data, "--budget", 4, "--space", "nas201", "--estimator", "params", "--workers", 1)
+    more = ("--strategy", "assisted-evolution", "--set", "strategy.candidates=5", "--set", "strategy.population=3")
+    call(*words, *more, "--screen-only", "--out", tmp_path / "run", "--json")
+    with RunStore.read(tmp_path / "run") as store:
+        judges = [landed.observation.judge for landed in store.observations("screen")]
+    assert judges.count("proxy") == 5 and judges.count("main") == 4
 
 
 @pytest.mark.parametrize("given", [["--overwrite"], []])

@@ -22,12 +22,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
     path = tmp_path / "a.bin"
     write_atomic(path, b"old")
 
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for number, remedy in ((errno.ENOSPC, "make room"), (errno.EROFS, "allow writing there")):
 
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(StorageError, match=rf"a\.bin' cannot be written: .*\[errno {errno.ENOSPC}\]"):
-        write_atomic(path, b"new")
+        def refused(handle: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(files.os, "fsync", refused)
+        with pytest.raises(StorageError, match=rf"a\.bin' cannot be written: .*\[errno {number}\].*{remedy}, then"):
+            write_atomic(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
