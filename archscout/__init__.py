@@ -8,6 +8,7 @@ The names below are all there is; they are loaded when first used, so that `impo
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from archscout.core.architecture import Architecture, Decision
     from archscout.core.errors import ArchscoutError, UserError
     from archscout.engine.asktell import AskTell
+
+# Threads of an operation wait for one another by spinning, 300,000 turns by default: where another program wants one of the cores,
+# they mostly spin (decision 005). Read when torch is loaded; whoever has set either variable is obeyed.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 __all__ = [

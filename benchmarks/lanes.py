@@ -7,12 +7,14 @@ Every reading comes from a fresh process; the better of two counts. One thread o
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 STEP = """
 import sys
-from archscout.engine.threads import keep_memory, torch_threads
+from archscout.engine.threads import keep_memory
+from archscout.nn.threads import torch_threads
 keep_memory()
 from archscout import catalogue
 from archscout.data._opened import DataRequest, open_data
@@ -25,13 +27,20 @@ network = new_network(space, architecture, task, seed=0)
 with torch_threads(int(sys.argv[1])):
     print(step_seconds(network, task, Recipe(), steps=8, lanes=int(sys.argv[2])) * 1000)
 """
-WAYS = {"one thread": (1, 1), "two OpenMP threads": (2, 1), "two lanes": (1, 2)}
+_OURS, _THEIRS = "10000", "300000"
+WAYS = {
+    "one thread": (1, 1, _OURS),
+    "two OpenMP threads": (2, 1, _OURS),
+    "two that spin as long as libgomp lets them": (2, 1, _THEIRS),
+    "two lanes": (1, 2, _OURS),
+}
 
 
-def milliseconds(threads: int, lanes: int) -> float:
+def milliseconds(threads: int, lanes: int, spins: str) -> float:
     """A training step, in a process of its own."""
     command = [sys.executable, "-c", STEP, str(threads), str(lanes)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    environment = os.environ | {"GOMP_SPINCOUNT": spins}
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
 
 
 def main() -> None:

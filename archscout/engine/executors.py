@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -115,7 +116,8 @@ def packed(thing: Any, pickled: Callable[[Any], bytes]) -> Packed:
             f"'{type(thing).__name__}' uses a class of the script itself, which worker processes cannot import; "
             "put the class into a file of its own"
         )
-    return Packed(blake2b(data, digest_size=16).hexdigest(), data, loaded_files())
+    files = {name: path for name, path in loaded_files().items() if Path(path).is_file()}  # one that is gone may not be needed
+    return Packed(blake2b(data, digest_size=16).hexdigest(), data, files)
 
 
 def use(known: dict[Any, Any], key: Any, value: Any) -> list[Any]:

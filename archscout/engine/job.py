@@ -25,7 +25,7 @@ from archscout.engine.budget import parse_budget
 from archscout.engine.cache import Cached
 from archscout.engine.customs import Customs, customs_of
 from archscout.engine.drive import Event
-from archscout.engine.executors import Inline, OpenExecutor
+from archscout.engine.executors import Closing, Executor, Inline, OpenExecutor
 from archscout.engine.machine import device_of
 from archscout.engine.placement import Placement
 from archscout.engine.request import Request, settings_of
@@ -90,6 +90,28 @@ Notify = Callable[[str, Event | None, str], None]
 
 def silent(stage: str, event: Event | None, sentence: str) -> None:
     """No display."""
+
+
+class Workers(Closing):
+    """Those who judge the candidates of a job: made when a stage needs them, and kept for the next one."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._pool: OpenExecutor | None = None
+
+    def of(self, stage: str) -> Executor:
+        """Workers for the candidates of a stage that judges some; where it is closed already none are needed."""
+        if self._job.store.stage_finished(stage):
+            return Inline()
+        if self._pool is None:
+            self._pool = self._job.pool()
+        self._pool.cancel()
+        return self._pool
+
+    def close(self) -> None:
+        """As `Executor.close`."""
+        if self._pool is not None:
+            self._pool.close()
 
 
 @dataclass
@@ -221,10 +243,8 @@ class Job:
         made: Estimator = make(self.request, owner, catalogue.room_of_judge(name), name)
         return made
 
-    def pool(self, stage: str) -> OpenExecutor:
-        """Workers for the candidates of a stage; none where it is closed."""
-        if self.store.stage_finished(stage):
-            return Inline()
+    def pool(self) -> OpenExecutor:
+        """Workers for candidates."""
         pool = self.placement.pool()
         return Cached(pool, cache_folder(), self.placement.device) if self.request.cache else pool
 

@@ -64,8 +64,7 @@ def wrapped(thing: Any, stow: Callable[[bytes], Any]) -> Parcel:
         return file.getvalue()
 
     plain = packed(thing, pickled)
-    files = {name: Path(path) for name, path in plain.files.items() if Path(path).is_file()}  # one that is gone may not be needed
-    modules = {name: take(path.name, path.read_bytes()) for name, path in files.items()}
+    modules = {name: take(Path(path).name, Path(path).read_bytes()) for name, path in plain.files.items()}
     return Parcel(plain.digest, plain.data, modules, cargo)
 
 

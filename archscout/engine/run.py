@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from archscout.engine.drive import failed_share
 from archscout.engine.finish import Trained, finish, save_results, verify
-from archscout.engine.job import Job
+from archscout.engine.job import Job, Workers
 from archscout.engine.plan import Plan, plan_of
 from archscout.engine.stages import Contest, Screened, compare, screen
 
@@ -35,12 +35,13 @@ def search(job: Job) -> Finding:
     for sentence in plan.sentences:
         job.say("plan", sentence)
     try:
-        screened = screen(job, plan)
-        screen_log = job.store.stage("screen")
-        stopped = screen_log.reason or "done"
-        if job.request.screen_only:
-            return Finding(plan, screened, None, None, [], failed_share(screen_log), stopped)
-        contest = compare(job, plan, screened)
+        with Workers(job) as workers:
+            screened = screen(job, plan, workers)
+            screen_log = job.store.stage("screen")
+            stopped = screen_log.reason or "done"
+            if job.request.screen_only:
+                return Finding(plan, screened, None, None, [], failed_share(screen_log), stopped)
+            contest = compare(job, plan, screened, workers)
         finished = finish(job, plan, contest)
         verified = verify(job, plan, contest, finished) if job.request.verify else []
         share = max(failed_share(screen_log), failed_share(job.store.stage("compare")))

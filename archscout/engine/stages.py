@@ -27,7 +27,7 @@ from archscout.core.seeds import derive, generator
 from archscout.engine.budget import Budget
 from archscout.engine.drive import at_fidelity, drive
 from archscout.engine.executors import Inline
-from archscout.engine.job import Job
+from archscout.engine.job import Job, Workers
 from archscout.engine.limits import Gate
 from archscout.engine.plan import RUNG_FACTOR, Plan
 from archscout.nn.measure import acceptance, counts
@@ -80,7 +80,7 @@ class Screened:
     judged: tuple[Observation, ...] = ()
 
 
-def screen(job: Job, plan: Plan) -> Screened:
+def screen(job: Job, plan: Plan, workers: Workers) -> Screened:
     """Judge many architectures without training, or let the strategy learn on a supernet."""
     problem = job.problem(plan.limits)
     begun = monotonic()
@@ -92,13 +92,13 @@ def screen(job: Job, plan: Plan) -> Screened:
     log = job.store.stage("screen")
     # The default judge only counts: that is done here before a worker has started.
     counted = job.request.estimator == "auto" and not job.customs.screens_by_training
-    with Inline() if counted or job.owns_loop else job.pool("screen") as executor:
-        budget = Budget(seconds, plan.screen_evaluations, judges=("main",))
-        drive(
-            job.strategy(plan.strategy), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
-            budget=budget, notify=job.events("screen"), verify=job.verify_replay,
-            look_ahead=job.request.look_ahead, order=job.request.order,
-        )  # fmt: skip
+    executor = Inline() if counted or job.owns_loop else workers.of("screen")
+    budget = Budget(seconds, plan.screen_evaluations, judges=("main",))
+    drive(
+        job.strategy(plan.strategy), judges, problem, seed=derive(job.request.seed, "screen"), log=log, executor=executor,
+        budget=budget, notify=job.events("screen"), verify=job.verify_replay, look_ahead=job.request.look_ahead,
+        order=job.request.order,
+    )  # fmt: skip
     if job.owns_loop:
         answers = [entry.move.best for entry in reversed(log.moves) if isinstance(entry.move, Progress) and entry.move.best]
         ranked = tuple(dict.fromkeys([*filter(None, [log.answer]), *answers]))
@@ -241,7 +241,7 @@ def arena_problem(job: Job) -> Problem:
     return job.problem(latency, job.arena)
 
 
-def compare(job: Job, plan: Plan, screened: Screened) -> Contest:
+def compare(job: Job, plan: Plan, screened: Screened, workers: Workers) -> Contest:
     """Train the contestants shortly, rung by rung."""
     everyone = contestants(job, plan, screened)
     always = tuple(str(c.architecture) for c in everyone if c.role != SEARCHED)
@@ -251,12 +251,11 @@ def compare(job: Job, plan: Plan, screened: Screened) -> Contest:
     )  # fmt: skip
     judge = trainer(job, plan)
     log = job.store.stage("compare")
-    with job.pool("compare") as executor:
-        drive(
-            strategy, {"main": judge}, arena_problem(job), seed=derive(job.request.seed, "compare"), log=log,
-            executor=executor, budget=Budget(_seconds(job, plan)), notify=job.events("compare"), verify=job.verify_replay,
-            look_ahead=job.request.look_ahead, order=job.request.order,
-        )  # fmt: skip
+    drive(
+        strategy, {"main": judge}, arena_problem(job), seed=derive(job.request.seed, "compare"), log=log,
+        executor=workers.of("compare"), budget=Budget(_seconds(job, plan)), notify=job.events("compare"),
+        verify=job.verify_replay, look_ahead=job.request.look_ahead, order=job.request.order,
+    )  # fmt: skip
     return decide(everyone, log.observations, plan.rungs)
 
 

@@ -14,6 +14,7 @@ import pytest
 from commandline import SLOWNESS
 from small_strategies import Evolution
 
+from archscout import catalogue
 from archscout.core.errors import UserError
 from archscout.core.evidence import Estimate, Failure
 from archscout.core.problem import Problem
@@ -39,6 +40,15 @@ def test_a_pool_starts_nothing_before_it_is_needed() -> None:
     before = set(workers_of(os.getpid()))  # of a test before this one, still ending
     with Pool(2):
         assert set(workers_of(os.getpid())) <= before
+
+
+def test_a_plug_in_file_that_is_gone_troubles_no_other_judge(tmp_path: Path) -> None:
+    file = tmp_path / "passing.py"
+    file.write_text("from dataclasses import dataclass\n\n@dataclass(frozen=True)\nclass Passing:\n    pass\n")
+    catalogue.plugin("estimators", str(file))
+    file.unlink()
+    with Pool(1) as pool:
+        assert outcomes(pool, [pool.submit(Counting(), PROBLEM, GOOD, 0)]) == [Counting().estimate(PROBLEM, GOOD, seed=0)]
 
 
 def test_judges_long_unused_are_forgotten_and_travel_again() -> None:
