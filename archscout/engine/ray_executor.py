@@ -238,7 +238,8 @@ class RayExecutor(Closing):
             forget += [old for digest, _ in parcels for old in use(member.known, digest, None)]
             path = _kept(job)
             asked.append(Asked(parcels[0][0], parcels[1][0], job.architecture, job.seed, path.name if path else ""))
-        member.call = member.actor.judge.remote(asked, news, [old for old in forget if old not in news])
+        needed = {digest for one in asked for digest in (one.judge, one.problem)}
+        member.call = member.actor.judge.remote(asked, news, [old for old in forget if old not in needed])
         member.jobs, member.sent = jobs, monotonic()
 
     def _hear(self, member: _Worker) -> None:
