@@ -16,7 +16,6 @@ BY_COMMAND = {
     "meta build": "--tasks 4 --records 8 --epochs 0.5 --workers 1 --families shapes,glyphs",
     "meta train signal-tasks": "--labelled 4 --workers 1",
     "meta train at-nas": "--minutes 0.05",
-    "explain": "--image-size 8",
     "explain --landscape": "--landscape 3 --image-size 8 --epochs 1",
     "explain --deep": "--minutes 0.05 --image-size 8 --epochs 1",
     "explain --strategy": "--queries 4 --seeds 2 --image-size 8",
