@@ -61,7 +61,7 @@ def archscout(session_folder: Path) -> Iterator[Command]:
     if not sys.platform.startswith("linux"):
         yield command
         return
-    with Warm(command.environment) as one, Warm(command.environment) as other:
+    with Warm.started(command.environment) as one, Warm.started(command.environment) as other:
         yield replace(command, warm=cycle((one, other)))
 
 
