@@ -66,6 +66,15 @@ def archscout(session_folder: Path) -> Iterator[Command]:
 
 
 @pytest.fixture
+def warm_workers(archscout: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools of this process fork their workers from a process that has loaded everything."""
+    from archscout.engine import worker
+
+    if archscout.warm is not None:
+        monkeypatch.setattr(worker, "start", next(archscout.warm).start_worker)
+
+
+@pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that other users of this machine can reach, which pytest's own are not."""
     with TemporaryDirectory() as folder:

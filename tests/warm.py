@@ -4,7 +4,7 @@ A fresh interpreter spends seconds on loading torch before a command begins, and
 process loads the package once, runs no operation, starts no thread, and forks for every command: a process of its own, in a session
 of its own, with its own words, environment, folder and streams, which ends by itself or by any signal as another would. The workers
 of such a command are forked likewise, from the same untouched process and not from the command, with which they share nothing.
-Only what concerns loading cannot be seen there; tests of that start fresh interpreters. See docs/decisions/016-warm-interpreters.md.
+Only what concerns loading cannot be seen there; tests of that start fresh interpreters: see docs/decisions/016.
 """
 
 from __future__ import annotations
@@ -178,8 +178,12 @@ def _load() -> None:
 
     for module in pkgutil.walk_packages(archscout.__path__, "archscout."):
         import_module(module.name)
-    for name in ("torch._dynamo", "torch.export", "scipy.stats", "rich.progress"):
+    for name in ("torch._dynamo", "torch.export", "networkx", "scipy.stats", "rich.progress"):
         import_module(name)
+    from archscout.report import web
+
+    for template in web.HOME.glob("*.html"):
+        web._environment(web.HOME).get_template(template.name)
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a thread was started, which a fork would not have"
     gc.collect()
     gc.freeze()
