@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from warm import Forked, Warm
+from warm import ForkedCommand, Warm
 
 from archscout.core.errors import ArchscoutError
 from archscout.store.runs import RunStore
@@ -27,7 +27,7 @@ SLOWNESS = 4.0
 PATIENCE = 240.0
 """Seconds after which a command that should have ended counts as hanging."""
 
-Process = subprocess.Popen[str] | Forked
+Process = subprocess.Popen[str] | ForkedCommand
 """A command that was started."""
 
 
@@ -59,10 +59,12 @@ class Command:
     """The console script beside this interpreter, with a cache of its own and one thread per process.
 
     warm: processes to fork from, taken in turn, so that a run and its resumption hash differently, as in real life; None: none.
+    warm_workers: whether the workers of a forked command are forked too.
     """
 
     cache: Path
     warm: Iterator[Warm] | None = None
+    warm_workers: bool = True
 
     @property
     def words(self) -> list[str]:
@@ -91,7 +93,7 @@ class Command:
         """
         called, environment = [*self.words, *map(str, words)], self.environment | dict(env or {})
         if self.warm is not None and not (fresh or before or settings):
-            return next(self.warm).start(called, environment, Path(cwd).absolute())
+            return next(self.warm).start(called, environment, Path(cwd).absolute(), warm_workers=self.warm_workers)
         return subprocess.Popen(
             [*before, *called], env=environment, cwd=cwd,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

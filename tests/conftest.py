@@ -61,8 +61,17 @@ def archscout(session_folder: Path) -> Iterator[Command]:
     if not sys.platform.startswith("linux"):
         yield command
         return
-    with Warm(command.environment) as one, Warm(command.environment) as other:
+    with Warm.started(command.environment) as one, Warm.started(command.environment) as other:
         yield replace(command, warm=cycle((one, other)))
+
+
+@pytest.fixture
+def warm_workers(archscout: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools of this process fork their workers from a process that has loaded everything."""
+    from archscout.engine import worker
+
+    if archscout.warm is not None:
+        monkeypatch.setattr(worker, "start", next(archscout.warm).start_worker)
 
 
 @pytest.fixture

@@ -118,6 +118,7 @@ def test_files_that_are_no_plugin(tmp_path, text, message):
 def test_other_packages_register_by_entry_point(monkeypatch):
     entry = EntryPoint("fraction", "fractions:Fraction", "archscout.estimators")
     monkeypatch.setattr(catalogue, "entry_points", lambda group: [entry] if group == entry.group else [])
+    monkeypatch.setattr(catalogue, "_registered", catalogue._registered.__wrapped__)
     assert "fraction" in catalogue.names("estimators")
     assert "fraction" not in catalogue.names("strategies")
     assert catalogue.summary("estimators", "fraction") == "from the package fractions"

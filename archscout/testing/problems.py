@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,12 +53,16 @@ class CountingSpace:
 
     def build(self, architecture: Architecture, task: Task) -> nn.Module:
         """A network with one hidden layer."""
-        from math import prod
-
         from torch import nn
 
         width = 1 + sum(architecture.choices)
         return nn.Sequential(nn.Flatten(), nn.Linear(prod(task.shape), width), nn.ReLU(), nn.Linear(width, task.classes))
+
+    def counts(self, architecture: Architecture, task: Task) -> Mapping[str, int]:
+        """The weights and biases, and the MACs, of both layers."""
+        width = 1 + sum(architecture.choices)
+        macs = width * (prod(task.shape) + task.classes)
+        return {"params": macs + width + task.classes, "macs": macs}
 
 
 def counting(decisions: int = 6, options: int = 4, limits: Mapping[str, float] | None = None) -> Problem:

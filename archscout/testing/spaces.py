@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from archscout.nn.tokens import one_token_batch
 
 NETWORKS = 20
 """Random networks that are built by a check."""
+LARGEST = 5_000_000
+"""Parameters of a network that a check builds; larger ones show nothing more, and take seconds each."""
 
 
 def is_described(space: Space, task: Task) -> None:
@@ -277,6 +280,9 @@ def _drawn(space: Space, count: int) -> list[Architecture]:
 
 
 def _built(space: Space, task: Task, count: int = NETWORKS) -> Iterator[tuple[Architecture, nn.Module]]:
-    for number, architecture in enumerate(_drawn(space, count)):
+    fitting = (found for found in _drawn(space, 20 * count) if counts(space, found, task)["params"] <= LARGEST)
+    number = -1
+    for number, architecture in enumerate(islice(fitting, count)):
         with seeded(number):
             yield architecture, space.build(architecture, task)
+    assert number >= 0, f"no architecture has {LARGEST:,} parameters or fewer; give the space smaller settings"

@@ -69,7 +69,7 @@ def finished(archscout: Command, image_folder: Path, once: Callable[[str, Callab
 
 
 @pytest.fixture
-def call(archscout: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def call(archscout: Command, warm_workers: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run a command in this process and give its standard output: for those that need no process of their own."""
     from archscout.cli.main import commands
 

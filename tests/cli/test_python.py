@@ -13,7 +13,7 @@ import archscout as scout
 
 
 @pytest.fixture
-def own_cache(archscout: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(archscout: Command, warm_workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHSCOUT_CACHE", str(archscout.cache))
 
 

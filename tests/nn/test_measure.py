@@ -12,7 +12,8 @@ from archscout.core.joint import JointSpace, member_space, names_of
 from archscout.core.operations import GraphBuilder
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.seeds import generator
-from archscout.nn.measure import acceptance, counts, latency, smallest_count
+from archscout.nn.measure import UNKNOWN_WORK, _built_counts, acceptance, counts, latency, smallest_count
+from archscout.testing.problems import CountingSpace
 
 TASK = Task("none", IMAGE_CLASSIFICATION, (1, 28, 28), 10, "none")
 MOBILE, HANDMADE = catalogue.make("spaces", "mobile"), catalogue.make("spaces", "handmade")
@@ -44,6 +45,15 @@ def test_a_limit_below_the_smallest_network_names_it() -> None:
     smallest = smallest_count(Problem(MOBILE, TASK), "params")
     with pytest.raises(LimitError, match=f"smallest network of 'mobile' for this task has {smallest:,} params"):
         acceptance(Problem(MOBILE, TASK, {"params": smallest - 1}))
+
+
+@pytest.mark.parametrize("choices", [(0,) * 6, (3, 1, 0, 2, 2, 1)])
+def test_networks_that_are_built_and_run_count_as_by_arithmetic(choices: tuple[int, ...]) -> None:
+    space = CountingSpace()
+    architecture = space.architecture(choices)
+    found = space.counts(architecture, TASK)
+    assert _built_counts(space, architecture, TASK) == found
+    assert counts(space, architecture, TASK) == {**found, "work": UNKNOWN_WORK * found["macs"]}
 
 
 def test_no_limits_no_test() -> None:
