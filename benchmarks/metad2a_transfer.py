@@ -5,7 +5,7 @@
     predictor   random cells freshly trained on Fashion-MNIST, MNIST and the sign digits, in the form and by the recipe of the
                 database; Spearman's rho of the predictions within each set, beside MACs, NASWOT and the task-blind prediction (the
                 mean over the tasks that were learned from)
-    generator   20 written cells against 20 random ones, trained the same; the top predicted one against the best of 10 random ones
+    generator   40 written cells against 40 random ones, trained the same; the top predicted one against the best of 10 random ones
     table       NAS-Bench-201's CIFAR-10 and CIFAR-100, both with the images of CIFAR-10, a data set of the meta-training: the
                 single best-predicted cell, the best of 30 by validation, and the published protocol, best of 30 by *test*
     ridge       image-free ridge regressions on the database itself, beside the model, on the tasks that it held out
@@ -47,7 +47,7 @@ from archscout.nn.measure import counts
 SETS = ("sign-digits", "fashion-mnist", "mnist")
 PER_CLASS = 64
 """Images of a class in each part, as many as most tasks of the database have of ten classes."""
-CELLS, WRITTEN, RANDOM_OF = 40, 20, 10
+CELLS, WRITTEN, RANDOM_OF = 40, 40, 10
 PUBLISHED = {"cifar10": 94.37, "cifar100": 73.51}
 KEPT, RUNS = 30, 10
 
