@@ -124,7 +124,7 @@ def test_the_published_random_connections(seed: int) -> None:
     assert (redrawn.width, redrawn.depth) == REDRAWN[seed]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(cells())
 def test_depth_is_the_longest_path(topology: Topology) -> None:
     assert topology.depth == longest(topology)
