@@ -164,8 +164,8 @@ def test_every_space_and_back(space, seed):
 
 
 @pytest.mark.parametrize("space", MANY, ids=identity)
-def test_two_thousand_legal_sequences_and_back(space):
-    rows = random_tokens(encoding_of(space), 2_000, generator(0, "tokens"))
+def test_ten_thousand_legal_sequences_and_back(space):
+    rows = random_tokens(encoding_of(space), 10_000, generator(0, "tokens"))
     found = [architecture_of(space, row) for row in rows]
     legal = [architecture for architecture in found if architecture is not None]
     assert len(legal) == len(rows) or isinstance(space, PartialSpace)
