@@ -148,8 +148,7 @@ def resume_run(
 
     with RunStore.open(Path(folder)) as store:
         request = _moved(Request.from_dict(store.request), executor, address)
-        if not store.stage_finished("screen" if request.screen_only else "compare"):
-            request.placement.check()
+        request.placement.check(join=not store.stage_finished("screen" if request.screen_only else "compare"))
         if data is None and request.data == IN_MEMORY:
             raise RunError(f"the data of '{folder}' were handed over in Python; hand them in again: resume('{folder}', data=...)")
         opened = open_request(request, progress) if request.data != IN_MEMORY else _open_memory(request, data)

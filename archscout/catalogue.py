@@ -73,6 +73,9 @@ def plugin(room: str, name: str) -> type[Any]:
     if name in _files(room):
         return _only_class(importlib.import_module(f"archscout.{ROOMS[room].replace('/', '.')}.{_module(name)}"), name)
     entry = _entries(room).get(name)
+    if entry is None:
+        _registered.cache_clear()  # its package may have been installed since
+        entry = _entries(room).get(name)
     if entry is not None:
         loaded: type[Any] = entry.load()
         return loaded

@@ -49,7 +49,7 @@ def placing(workers: int = 0) -> Callable[[Callable[..., None]], Callable[..., N
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
         del command.__annotations__["placement"]  # its class is heavy to import
         hints = get_type_hints(command, include_extras=True)
-        usual = f"{workers}, or 0 on a cluster" if workers else "0"
+        usual = f"{workers} here, 0 on a cluster" if workers else "0"
         crew = Annotated[int | None, typer.Option(help=_WORKERS, min=0, show_default=usual)]
         options_of = {"workers": (crew, None), **_PLACING}
         shown: list[Parameter] = []

@@ -40,7 +40,9 @@ def search(
     data: Annotated[
         str, typer.Option(help="a folder of images, an .npz, a .csv of labels, a text (.txt), or a name (archscout plugins data)")
     ],
-    budget: Annotated[str, typer.Option(help="time for everything (10m, 90s, 1h30m), or a number of evaluations (200)")] = "10m",
+    budget: Annotated[
+        str, typer.Option(help="time for everything (10m, 90s, 1h30m), or a number of evaluations (200), a proxy's not counted")
+    ] = "10m",
     task: TaskName = "auto",
     vocabulary: Vocabulary = "auto",
     ways: Ways = 5,

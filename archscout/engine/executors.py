@@ -120,11 +120,14 @@ def packed(thing: Any, pickled: Callable[[Any], bytes]) -> Packed:
     return Packed(blake2b(data, digest_size=16).hexdigest(), data, files)
 
 
-def use(known: dict[Any, Any], key: Any, value: Any) -> list[Any]:
-    """Remember what is used now as the last; takes out of `known`, and gives the keys of, what was not used for too long."""
+def use(known: dict[Any, Any], key: Any, value: Any, most: int = 0) -> list[Any]:
+    """Remember what is used now as the last; takes out of `known`, and gives the keys of, what was not used for too long.
+
+    most: how many stay, where that is more than usual.
+    """
     known.pop(key, None)
     known[key] = value
-    forgotten = list(known)[:-_LATELY]
+    forgotten = list(known)[: -max(most, _LATELY)]
     for old in forgotten:
         del known[old]
     return forgotten

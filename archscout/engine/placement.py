@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -29,30 +29,29 @@ class Placement:
     candidate_timeout: float = 0.0
     candidate_memory: float = 0.0
 
-    def check(self) -> None:
-        """Raises UserError where it cannot be had, before anything is spent: Ray is missing, no cluster answers, or has no room."""
+    def check(self, *, join: bool = True) -> None:
+        """Raises UserError where it cannot be had, before anything is spent: Ray is missing, no cluster answers, or has no room.
+
+        join: else only what is asked for is looked at, and no cluster.
+        """
         if self.workers < 0:
             raise UserError(f"--workers is at least 1, or 0 for as many as there is room for, but {self.workers} came")
         if self.executor not in EXECUTORS:
             raise UnknownName(f"there is no executor '{self.executor}'; {suggestion(self.executor, EXECUTORS)}")
         if self.executor == "local":
-            for option in ("--address", "--cpus-per-candidate", "--gpus-per-candidate"):
-                if option in self.changed:
-                    raise UserError(f"{option} is of a cluster; give --executor ray with it, or leave it out")
+            for name in ("address", "cpus_per_candidate", "gpus_per_candidate"):
+                if getattr(self, name) != getattr(HERE, name):
+                    raise UserError(f"--{name.replace('_', '-')} is of a cluster; give --executor ray with it, or leave it out")
             return
         if self.cpus_per_candidate + self.gpus_per_candidate <= 0:
             raise UserError("a candidate needs a share of a CPU or a GPU; give more --cpus-per-candidate")
+        if not join:
+            return
         ray = _ray()
         ray.hosts_with(self.cpus_per_candidate, self.gpus_per_candidate)
         ray.connect(self.address)
         if not self.workers:
             ray.room(self.cpus_per_candidate, self.gpus_per_candidate)
-
-    @property
-    def changed(self) -> list[str]:
-        """The options that say something else than where nothing is said, as a person gives them."""
-        usual = asdict(HERE)
-        return [f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value != usual[name]]
 
     @property
     def device(self) -> str:

@@ -57,8 +57,12 @@ class Asked(NamedTuple):
     kept: str
 
 
-class _Unable(Exception):
-    """A worker cannot load a judge or a problem; its argument is the failure that this would be."""
+class Answer(NamedTuple):
+    """What came of a candidate, the seconds it took, and the file that the judge left."""
+
+    outcome: Estimate | Failure
+    seconds: float
+    kept: bytes | None = None
 
 
 class Host:
@@ -72,40 +76,38 @@ class Host:
         """Which machine of the cluster it is on, and the versions of what computes there."""
         return ray.get_runtime_context().get_node_id(), versions()
 
-    def judge(
-        self, asked: Sequence[Asked], news: Mapping[str, Any], forget: Sequence[str]
-    ) -> list[tuple[Estimate | Failure, float, bytes | None]]:
-        """Of each candidate in turn the outcome, the seconds it took, and the file that the judge left.
+    def judge(self, asked: Sequence[Asked], news: Mapping[str, Any], forget: Sequence[str]) -> tuple[list[Answer], Failure | None]:
+        """Answers for the candidates in turn; and why the next one has none, where judge or problem cannot be loaded here.
 
         news: digests of the parcels that this worker has not had, with references to them. forget: digests that are not needed
-        any more. Raises _Unable where judge or problem cannot be loaded on this machine, UserError where their cargo cannot be
-        kept, StorageError where its disk is full.
+        any more. Raises UserError where cargo cannot be kept on this machine, StorageError where its disk is full.
         """
         for digest in forget:
             self._known.pop(digest, None)
         for digest, reference in news.items():
             self._known[digest] = unwrapped(ray.get(reference), ray.get)
-        return [self._judged(one) for one in asked]
-
-    def _judged(self, asked: Asked) -> tuple[Estimate | Failure, float, bytes | None]:
-        job = self._pool.submit(self._known[asked.judge], self._known[asked.problem], asked.architecture, asked.seed)
-        while job.outcome is None:
-            self._pool.wait()
-        if not job.loaded:
-            raise _Unable(job.outcome)
-        judged = asked.kept and isinstance(job.outcome, Estimate)
-        return job.outcome, job.seconds, _taken(kept_folder() / asked.kept) if judged else None
+        answers: list[Answer] = []
+        for one in asked:
+            job = self._pool.submit(self._known[one.judge], self._known[one.problem], one.architecture, one.seed)
+            while job.outcome is None:
+                self._pool.wait()
+            if isinstance(job.outcome, Failure) and not job.loaded:
+                return answers, job.outcome
+            judged = one.kept and isinstance(job.outcome, Estimate)
+            answers.append(Answer(job.outcome, job.seconds, _taken(kept_folder() / one.kept) if judged else None))
+        return answers, None
 
 
 @dataclass(eq=False, slots=True)
 class _Worker:
     actor: Any
     call: Any
+    since: float = field(default_factory=monotonic)
     place: str = ""
     jobs: list[Job] = field(default_factory=list)
     sent: float = 0.0
     known: dict[str, None] = field(default_factory=dict)
-    unable: Failure | None = None
+    unable: dict[str, None] = field(default_factory=dict)
 
 
 class RayExecutor(Closing):
@@ -116,8 +118,8 @@ class RayExecutor(Closing):
     before (`connect`).
 
     Candidates of a worker that is lost, with its machine or alone, are judged by another one, three times at the most. A worker
-    that cannot load the judge gets no more candidates while there are others, lest they all go where they fail at once. Candidates
-    that take milliseconds go to a worker several at a time, where so many wait.
+    that cannot load a judge gets no more candidates of it while there are others, lest they all go where they fail at once.
+    Candidates that take milliseconds go to a worker several at a time, where so many wait.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class RayExecutor(Closing):
         """As `Executor.state`: workers that are there, machines, candidates that wait."""
         there = [member.place for member in self._team if member.place]
         unable = sum(bool(member.unable) for member in self._team)
-        words = f", {unable} unable to load the judge" if unable else ""
+        words = f", {unable} unable to load a judge" if unable else ""
         return f"{len(there)} of {self.workers} workers on {len(set(there))} machines{words}, {len(self._queue)} waiting"
 
     def submit(self, estimator: Estimator, problem: Problem, architecture: Architecture, seed: int) -> Job:
@@ -202,31 +204,40 @@ class RayExecutor(Closing):
             moved = replace(thing, device=self._device) if isinstance(thing, Problem) else thing
             parcel = wrapped(moved, ray.put)
             sent = thing, parcel.digest, ray.put(parcel)
-        use(self._sent, id(thing), sent)  # with the object itself, so that its id stays its own
+        use(self._sent, id(thing), sent, 2 * self.workers)  # with the object itself, so that its id stays its own
         return sent[1:]
 
     def _assign(self) -> None:
         """Give idle workers candidates, and start workers where candidates would wait."""
-        hopeless = all(member.unable for member in self._team)
-        idle = [member for member in self._team if member.call is None and (hopeless or not member.unable)]
-        while self._queue and idle:
-            self._fly(idle[-1], self._some(ceil(len(self._queue) / len(idle))))
-            idle.pop()
+        waiting: list[Job] = []
+        while self._queue and (idle := [member for member in self._team if member.call is None]):
+            judge = self._send(self._queue[0].estimator)[0]
+            if judge in idle[-1].unable:
+                able = [member for member in idle if judge not in member.unable]
+                idle = able or ([] if self._hope(judge) else idle)
+            if idle:
+                self._fly(idle[-1], self._some(ceil(len(self._queue) / len(idle))))
+            else:
+                waiting.append(self._queue.popleft())
+        self._queue.extendleft(reversed(waiting))
         starting = sum(not member.place for member in self._team)
         for _ in range(min(self.workers - len(self._team), len(self._queue) - starting)):
             actor = self._hosts.remote(*self._settings)
             self._team.append(_Worker(actor, actor.about.remote()))
 
+    def _hope(self, judge: str) -> bool:
+        """Whether there is a worker that may be able to load a judge; one that does not come within a minute is none."""
+        late = monotonic() - _JOIN_SECONDS
+        return any(judge not in member.unable and (member.place or member.since > late) for member in self._team)
+
     def _some(self, most: int) -> list[Job]:
-        """The next candidate, and those after it as long as all together are quick."""
+        """The next candidate, and those of the same judge after it as long as all together are quick."""
         some = [self._queue.popleft()]
-        seconds = self._expected(some[0])
-        while self._queue and len(some) < most and (seconds := seconds + self._expected(self._queue[0])) < _QUICK_SECONDS:
+        judge = self._send(some[0].estimator)[0]
+        most = min(most, max(1, int(_QUICK_SECONDS / max(self._pace.get(judge, inf), 1e-9))))
+        while self._queue and len(some) < most and self._send(self._queue[0].estimator)[0] == judge:
             some.append(self._queue.popleft())
         return some
-
-    def _expected(self, job: Job) -> float:
-        return self._pace.get(self._send(job.estimator)[0], inf)
 
     def _fly(self, member: _Worker, jobs: list[Job]) -> None:
         asked: list[Asked] = []
@@ -254,41 +265,45 @@ class RayExecutor(Closing):
                 raise kind(f"on '{member.place}': {error.cause}") from error
             elif isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
                 # Nothing else that a judge does comes here.
-                loading = f"the worker cannot load the judge or the problem: {_line(error.cause)}"
-                self._unable(member, error.cause.args[0] if isinstance(error.cause, _Unable) else Failure("error", loading))
+                why = f"the worker cannot load the judge or the problem: {_line(error.cause)}"
+                self._take(member, [], Failure("error", why))
             else:
                 self._lost(member)
             return
         if member.place:
-            member.unable = None
-            self._take(member, answer)
+            self._take(member, *answer)
             return
         node, there = answer
         member.call, member.place = None, next((one["name"] for one in machines() if one["node"] == node), node)
         self._check(member.place, there)
         self._false_starts = 0
 
-    def _take(self, member: _Worker, answers: Sequence[tuple[Estimate | Failure, float, bytes | None]]) -> None:
-        for job, (outcome, seconds, kept) in zip(member.jobs, answers, strict=True):
-            job.outcome, job.seconds, job.place = outcome, seconds, member.place
+    def _take(self, member: _Worker, answers: Sequence[Answer], unable: Failure | None) -> None:
+        """Take what a worker answered; unable: why it could not load the judge or the problem of the next candidate."""
+        jobs, member.call, member.jobs = member.jobs, None, []
+        judge = self._send(jobs[0].estimator)[0]
+        for job, answer in zip(jobs, answers, strict=False):
             path = _kept(job)
-            if kept is not None and path is not None:
+            if answer.kept is not None and path is not None:
                 made_folder(path.parent)
-                write_atomic(path, kept)
-            digest = self._send(job.estimator)[0]
-            self._pace[digest] = max(seconds, 0.7 * self._pace.get(digest, 0.0))  # soon slower, only by and by quicker
-        self._done += member.jobs
-        member.call, member.jobs = None, []
-
-    def _unable(self, member: _Worker, why: Failure) -> None:
-        """A worker cannot load the judge or the problem of its candidates: others try, as long as some may be able."""
+                write_atomic(path, answer.kept)
+            if isinstance(answer.outcome, Estimate):  # soon slower, only by and by quicker
+                use(self._pace, judge, max(answer.seconds, 0.7 * self._pace.get(judge, 0.0)))
+            self._finish(job, *answer[:2], member.place)
+        if answers:
+            member.unable.pop(judge, None)
+        if unable is None:
+            return
         member.known.clear()
-        member.unable = why
-        if all(other.unable for other in self._team):
-            self._take(member, [(why, 0.0, None)] * len(member.jobs))
-        else:
-            self._queue.extendleft(reversed(member.jobs))
-            member.call, member.jobs = None, []
+        use(member.unable, judge, None)
+        untried = jobs[len(answers) :]
+        if not self._hope(judge):
+            self._finish(untried.pop(0), unable, 0.0, member.place)
+        self._queue.extendleft(reversed(untried))
+
+    def _finish(self, job: Job, outcome: Estimate | Failure, seconds: float, place: str) -> None:
+        job.outcome, job.seconds, job.place = outcome, seconds, place
+        self._done.append(job)
 
     def _lost(self, member: _Worker) -> None:
         self._dismiss(member)
@@ -297,9 +312,8 @@ class RayExecutor(Closing):
             if job.deaths < _LOSSES:
                 self._queue.appendleft(job)
                 continue
-            job.outcome = Failure("killed", f"its worker was lost {job.deaths} times, alone or with its machine")
-            job.seconds, job.place = monotonic() - member.sent, member.place
-            self._done.append(job)
+            lost = Failure("killed", f"its worker was lost {job.deaths} times, alone or with its machine")
+            self._finish(job, lost, monotonic() - member.sent, member.place)
 
     def _unfit(self, member: _Worker, error: Exception) -> None:
         """Raises UserError where workers do not start at all; a machine that goes while one starts is no reason."""
@@ -323,6 +337,8 @@ def connect(address: str) -> None:
     """
     if ray.is_initialized():
         return
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     nobody = "start one with 'ray start --head', or name another with --address"
     if address != "auto" and not _answers(address.removeprefix("ray://")):

@@ -68,7 +68,7 @@ def write_outcome(job: Job, finding: Finding) -> dict[str, Any]:
         "search_won": verdict.won if verdict else None,
         "pareto": _pareto(job, finding),
         "artifacts": {"report": str(job.folder / "report.html"), **{name: _text(files[name]) for name in FORMATS}},
-        "evaluations": sum(not o.refused for o in _observations(job)),
+        "evaluations": sum(not o.refused and o.judge == "main" for o in _observations(job)),
         "seconds": round(job.store.spent_seconds, 1),
         "stopped": finding.stopped,
     }

@@ -281,8 +281,8 @@ def _drawn(space: Space, count: int) -> list[Architecture]:
 
 def _built(space: Space, task: Task, count: int = NETWORKS) -> Iterator[tuple[Architecture, nn.Module]]:
     fitting = (found for found in _drawn(space, 20 * count) if counts(space, found, task)["params"] <= LARGEST)
-    number = -1
-    for number, architecture in enumerate(islice(fitting, count)):
+    chosen = list(islice(fitting, count))
+    assert chosen, f"no architecture has {LARGEST:,} parameters or fewer; give the space smaller settings"
+    for number, architecture in enumerate(chosen):
         with seeded(number):
             yield architecture, space.build(architecture, task)
-    assert number >= 0, f"no architecture has {LARGEST:,} parameters or fewer; give the space smaller settings"

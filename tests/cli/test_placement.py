@@ -94,6 +94,7 @@ def test_a_finished_run_needs_no_cluster(archscout: Command, finished: Any, tmp_
     run = shutil.copytree(finished.folder, tmp_path / "run")
     told = archscout("resume", run, *ELSEWHERE, "127.0.0.1:1", "--json").json
     assert told["test_value"] == finished.summary["test_value"]
+    archscout("resume", run, "--executor", "rya", code=2).refused("did you mean 'ray'")
 
 
 def test_bench_search_gives_the_same_with_many_workers(call: Callable[..., str]) -> None:

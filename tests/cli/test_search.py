@@ -72,7 +72,7 @@ def test_screen_only_trains_nothing(small_data: Path, tmp_path: Path, call: Call
 def test_a_budget_counts_what_the_main_judge_is_asked(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
     words = ("search", "--data", small_data, "--budget", 4, "--space", "nas201", "--estimator", "params", "--workers", 1)
     more = ("--strategy", "assisted-evolution", "--set", "strategy.candidates=5", "--set", "strategy.population=3")
-    call(*words, *more, "--screen-only", "--out", tmp_path / "run", "--json")
+    assert json.loads(call(*words, *more, "--screen-only", "--out", tmp_path / "run", "--json"))["evaluations"] == 4
     with RunStore.read(tmp_path / "run") as store:
         judges = [landed.observation.judge for landed in store.observations("screen")]
     assert judges.count("proxy") == 5 and judges.count("main") == 4

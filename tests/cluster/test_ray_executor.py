@@ -19,7 +19,7 @@ from archscout import catalogue
 from archscout.engine.parcels import kept_folder
 from archscout.engine.placement import Placement
 from archscout.testing.executors import CHECKS, PROBLEM, leaves_files_where_they_belong, outcomes
-from archscout.testing.problems import Choosy, Sleeping
+from archscout.testing.problems import Choosy, Counting, Sleeping
 
 pytestmark = [
     pytest.mark.cluster,
@@ -94,14 +94,34 @@ def test_quick_candidates_go_several_at_a_time(make: Callable[..., Any]) -> None
     assert max(calls) > 4 and sum(calls) == len(ARCHITECTURES)
 
 
-def test_a_worker_that_cannot_load_the_judge_does_not_draw_candidates(make: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_worker_that_cannot_load_a_judge_does_not_draw_its_candidates(make: Callable[..., Any], tmp_path: Path) -> None:
+    choosy = Choosy(str(tmp_path / "trace"), 0.1)
     with make(2) as executor:
-        jobs = [executor.submit(Choosy(str(tmp_path / "trace"), 0.1), PROBLEM, one, 0) for one in ARCHITECTURES]
+        jobs = [executor.submit(choosy, PROBLEM, one, 0) for one in ARCHITECTURES]
         assert outcomes(executor, jobs) == VALUES
-        assert "1 unable to load the judge" in executor.state
-        found = outcomes(executor, [executor.submit(Choosy(str(tmp_path / "no" / "trace")), PROBLEM, ARCHITECTURES[0], 0)])
-        assert found[0].kind == "error" and "cannot load the judge or the problem: FileNotFoundError" in found[0].message
-        assert outcomes(executor, [executor.submit(Sleeping(0), PROBLEM, one, 0) for one in ARCHITECTURES]) == VALUES
+        assert "1 unable to load a judge" in executor.state
+        jobs = [executor.submit(Sleeping(0.3), PROBLEM, one, 0) for one in ARCHITECTURES]
+        executor.wait(0.1)
+        assert all(member.jobs for member in executor._team), "it judges what it can load"
+        assert outcomes(executor, jobs) == VALUES
+
+
+def test_a_judge_that_nobody_can_load_fails_alone(
+    make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from archscout.engine import ray_executor
+
+    monkeypatch.setattr(ray_executor, "_JOIN_SECONDS", 5.0)
+    bad = Choosy(str(tmp_path / "no" / "trace"))
+    for workers in (1, 9):  # there is no room for so many
+        with make(workers) as executor:
+            assert outcomes(executor, [executor.submit(Counting(), PROBLEM, ARCHITECTURES[0], 0)]) == VALUES[:1]
+            judges = [Counting(), Counting(), bad, bad, Counting()]
+            found = outcomes(executor, [executor.submit(one, PROBLEM, ARCHITECTURES[0], 0) for one in judges])
+            assert [found[place] for place in (0, 1, 4)] == VALUES[:1] * 3
+            for place in (2, 3):
+                assert found[place].kind == "error"
+                assert "cannot load the judge or the problem: FileNotFoundError" in found[place].message
 
 
 @pytest.mark.parametrize("what", ["host", "process"])
