@@ -338,7 +338,7 @@ def connect(address: str) -> None:
     if ray.is_initialized():
         return
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", address)
+        address = os.environ.get("RAY_ADDRESS") or address
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     nobody = "start one with 'ray start --head', or name another with --address"
     if address != "auto" and not _answers(address.removeprefix("ray://")):
