@@ -12,8 +12,7 @@ import sqlite3
 from collections import deque
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from archscout import catalogue
 from archscout.core.architecture import Architecture
@@ -21,13 +20,13 @@ from archscout.core.evidence import Estimate
 from archscout.core.joint import member_space
 from archscout.core.problem import Problem
 from archscout.core.protocols import Estimator
-from archscout.engine.executors import Executor, Job
+from archscout.engine.executors import Closing, Executor, Job
 from archscout.engine.machine import versions
 
 _MEASURED = ("latency_ms",)
 
 
-class Cached:
+class Cached(Closing):
     """An executor in front of another: it answers what is known, and remembers what the other finds.
 
     device: on which the other computes, whatever a problem says; empty where it is that of the problem.
@@ -41,12 +40,6 @@ class Cached:
         self._versions = versions()
         self._base = sqlite3.connect(folder / "estimates.sqlite", timeout=30)
         self._base.execute("CREATE TABLE IF NOT EXISTS estimates (key TEXT PRIMARY KEY, estimate TEXT NOT NULL) WITHOUT ROWID")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     @property
     def workers(self) -> int:

@@ -127,9 +127,10 @@ def use(known: dict[Any, Any], key: Any, value: Any, most: int = 0) -> list[Any]
     """
     known.pop(key, None)
     known[key] = value
-    forgotten = list(known)[: -max(most, _LATELY)]
-    for old in forgotten:
-        del known[old]
+    forgotten: list[Any] = []
+    while len(known) > max(most, _LATELY):
+        forgotten.append(next(iter(known)))
+        del known[forgotten[-1]]
     return forgotten
 
 

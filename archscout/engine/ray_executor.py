@@ -102,10 +102,9 @@ class Host:
 class _Worker:
     actor: Any
     call: Any
-    since: float = field(default_factory=monotonic)
     place: str = ""
     jobs: list[Job] = field(default_factory=list)
-    sent: float = 0.0
+    sent: float = field(default_factory=monotonic)
     known: dict[str, None] = field(default_factory=dict)
     unable: dict[str, None] = field(default_factory=dict)
 
@@ -209,14 +208,16 @@ class RayExecutor(Closing):
 
     def _assign(self) -> None:
         """Give idle workers candidates, and start workers where candidates would wait."""
+        idle = [member for member in self._team if member.call is None]
         waiting: list[Job] = []
-        while self._queue and (idle := [member for member in self._team if member.call is None]):
-            judge = self._send(self._queue[0].estimator)[0]
+        while self._queue and idle:
+            able, judge = idle, self._send(self._queue[0].estimator)[0]
             if judge in idle[-1].unable:
-                able = [member for member in idle if judge not in member.unable]
-                idle = able or ([] if self._hope(judge) else idle)
-            if idle:
-                self._fly(idle[-1], self._some(ceil(len(self._queue) / len(idle))))
+                able = [member for member in idle if judge not in member.unable] or ([] if self._hope(judge) else idle)
+            if able:
+                member, share = able[-1], ceil(len(self._queue) / len(able))
+                idle.remove(member)
+                self._fly(member, self._some(share))
             else:
                 waiting.append(self._queue.popleft())
         self._queue.extendleft(reversed(waiting))
@@ -228,7 +229,7 @@ class RayExecutor(Closing):
     def _hope(self, judge: str) -> bool:
         """Whether there is a worker that may be able to load a judge; one that does not come within a minute is none."""
         late = monotonic() - _JOIN_SECONDS
-        return any(judge not in member.unable and (member.place or member.since > late) for member in self._team)
+        return any(judge not in member.unable and (member.place or member.sent > late) for member in self._team)
 
     def _some(self, most: int) -> list[Job]:
         """The next candidate, and those of the same judge after it as long as all together are quick."""
