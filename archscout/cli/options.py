@@ -24,10 +24,9 @@ DataDir = Annotated[Path | None, typer.Option(help="where named data sets lie; a
 TableName = Annotated[str, typer.Option(help="a recorded benchmark (archscout plugins tables)")]
 Dataset = Annotated[str, typer.Option(help="the recorded data set")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="a setting, such as estimator.batch=64 or space.channels=16")]
+Workers = Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)]
 Signals = Annotated[str | None, typer.Option(help="of signal-regression: a name (archscout meta list) or a .json file")]
 
-
-Workers = Annotated[int, typer.Option(help="worker processes; 0 for one per core", min=0)]
 _WORKERS = "worker processes; 0 for one per core, or for as many as a cluster has room for"
 _PLACING: dict[str, tuple[Any, Any]] = {
     "executor": (Annotated[str, typer.Option(help="who judges: local (this machine) or ray (a cluster)")], "local"),
