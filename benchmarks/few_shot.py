@@ -220,13 +220,16 @@ class Bench:
         return training
 
     def _steps(self, training: MetaTraining) -> int:
-        """How many steps cost what at-nas cost."""
-        cost = self.cost
-        training.learn()
-        begun = self.clock()
-        for _ in range(10):
+        """How many steps, the last of them with one path alone, cost what at-nas cost."""
+        cost, seconds = self.cost, []
+        for alone in (False, True):
+            training.finished = alone
             training.learn()
-        return int(0.97 * cost / (self.clock() - begun) * 10)
+            begun = self.clock()
+            for _ in range(10):
+                training.learn()
+            seconds.append((self.clock() - begun) / 10)
+        return int(0.97 * cost / np.interp(self.settings.focus, (0, 1), seconds))
 
     def adapting(self) -> None:
         """Architecture and weights from the support."""

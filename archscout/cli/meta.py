@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from archscout.engine.lectures import Lectures
     from archscout.engine.placement import Placement
 
-_ON_TABLES, _ON_EPISODES = ("dataset", "labelled", "epochs"), ("space", "ways", "shots", "queries", "image_size")
+_ON_TABLES, _ON_EPISODES = ("dataset", "labelled", "epochs"), ("space", "ways", "shots", "queries", "image_size", "device")
 """Of `train`: what only methods of one kind take."""
 _CHANNELS = 8
 """Of the networks that are trained for a database, where the space can be made smaller."""
@@ -166,6 +166,7 @@ def train(
     shots: Shots = 1,
     queries: Queries = 0,
     image_size: Annotated[str, typer.Option(help="of a method that learns from episodes: side in pixels, or auto")] = "auto",
+    device: Annotated[str, typer.Option(help="of a method that learns from episodes: auto, cpu or cuda")] = "auto",
     name: Annotated[str, typer.Option(help="to be used by; without it one that tells method and question")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what another command kept under this name")] = False,
     settings: Settings = None,
@@ -188,7 +189,7 @@ def train(
         if data is None or table or database is not None:
             raise UserError(f"'{method}' learns from the episodes of a data set; give --data NAME, no --table and no --database")
         refuse(context, f"is of other methods than '{method}'", *_ON_TABLES, "extractor", *PLACEMENT)
-        _train_on_episodes(learner, data, space, (ways, shots, queries), image_size, asked)
+        _train_on_episodes(learner, data, space, (ways, shots, queries), image_size, device, asked)
     else:
         if not table or not dataset or database is not None:
             raise UserError(f"'{method}' learns from a recorded benchmark; give --table NAME and --dataset NAME, no --database")
@@ -303,7 +304,7 @@ def _train_on_database(learner: DatabaseLearner, path: Path, extractor: str, ask
 
 
 def _train_on_episodes(
-    learner: EpisodeLearner, data: str, space: str, episodes: tuple[int, int, int], image_size: str, asked: _Asked
+    learner: EpisodeLearner, data: str, space: str, episodes: tuple[int, int, int], image_size: str, device: str, asked: _Asked
 ) -> None:
     from archscout import api
     from archscout.catalogue import plain_record
@@ -312,27 +313,29 @@ def _train_on_episodes(
     from archscout.core.models import model_place
     from archscout.core.problem import FEW_SHOT, Problem
     from archscout.engine.lectures import Lectures, keep_model
+    from archscout.engine.machine import device_of
     from archscout.engine.request import Request
     from archscout.learners._meta_network import recorded
 
     ways, shots, queries = episodes
     request = Request(
         data=data, data_dir=str(asked.data_dir) if asked.data_dir else None, task=FEW_SHOT.name, ways=ways, shots=shots,
-        queries=queries, image_size=image_size, seed=asked.seed,
+        queries=queries, image_size=image_size, device=device, seed=asked.seed,
         settings={name: value for name, value in asked.words.items() if name.startswith("data.")},
     )  # fmt: skip
     request.check()
+    on = device_of(device)
     made = questions.space_of(space or "few-shot", asked.words)
     opened = api.open_request(request, progress=True)
     check_kind(opened.task, made, f"the space '{made.name}'")
     place = model_place(asked.name or f"{asked.method}-{opened.task.name}-{ways}-way-{shots}-shot")
-    problem, seconds = Problem(made, opened.task), None if asked.minutes is None else 60 * asked.minutes
+    problem, seconds = Problem(made, opened.task, device=on), None if asked.minutes is None else 60 * asked.minutes
 
     def begun(state: Snapshot | None) -> Generator[Lecture, None, None]:
         return learner.episodes_training(problem, seed=asked.seed, seconds=seconds, state=state)
 
     lectures = Lectures(
-        learner, begun, [opened.fingerprint, plain_record(made), asked.minutes], seed=asked.seed, folder=Path("runs")
+        learner, begun, [opened.fingerprint, plain_record(made), asked.minutes, on], seed=asked.seed, folder=Path("runs")
     )  # fmt: skip
     asked.check_free(place, lectures.path.exists())
     learned, last = _attended(lectures, asked.method, None)

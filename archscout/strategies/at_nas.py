@@ -1,7 +1,8 @@
 """AT-NAS as a strategy: meta-train a supernet on the episodes of a few-shot task, evolve paths with it, answer with the fittest.
 
-The method is in `nn/at_nas.py`. Its meta-weights serve the search here; the run then meta-trains the answer by itself, beside
-hand-made and random networks at equal cost. `archscout meta train at-nas` keeps supernet and population for new tasks.
+The method is in `nn/at_nas.py`. Its meta-weights serve the search here, so none of the time goes to the weights of the answer (no
+`focus`); the run then meta-trains the answer by itself, beside hand-made and random networks at equal cost. `archscout meta train
+at-nas` keeps supernet and population for new tasks.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class AtNas(AcrossTasks):
     evolve: False for uniform paths throughout. fitness: "post" adaptation, "pre", or the "gain" between.
     channels, cells: of the supernet; 0 for those of the space. report: steps between two reports, each with a snapshot.
     """
+
+    focus: float = 0.0
 
     @property
     def kinds(self) -> tuple[TaskKind, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from commandline import Command
 from PIL import Image
 
@@ -153,6 +154,12 @@ def test_a_space_without_a_supernet_is_searched_as_others_are(archscout: Command
 def test_meta_training_is_in_a_space_for_episodes(archscout: Command, characters: Path) -> None:
     done = archscout("meta", "train", "at-nas", "--data", characters, "--ways", 3, "--space", "rnn", code=2)
     done.refused("the space 'rnn' serves language-modelling")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_meta_training_on_a_gpu_that_is_not_there(archscout: Command, characters: Path) -> None:
+    archscout("meta", "train", "at-nas", "--data", characters, "--device", "cuda", code=2).refused("--device cuda needs a GPU")
+    archscout("meta", "train", "at-nas", "--data", characters, "--device", "tpu", code=2).refused("takes auto, cpu, cuda")
 
 
 def test_what_was_meta_trained_is_listed_and_adapts(archscout: Command, model: Path, unseen: Path) -> None:
