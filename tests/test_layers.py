@@ -160,7 +160,7 @@ def test_a_planted_violation_is_found(tmp_path, path, code, word):
         ("report/x.py", "from archscout.benchmarks.verdict import best"),
         ("cli/bench.py", "from archscout.benchmarks.verdict import best"),
         ("cli/search.py", "import archscout.strategies.random"),
-        ("api.py", "import archscout.engine.drive, archscout.cli.main"),
+        ("api/x.py", "import archscout.engine.drive, archscout.cli.main"),
     ],
 )
 def test_what_is_allowed_is_let_through(tmp_path, path, code):
