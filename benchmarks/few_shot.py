@@ -43,6 +43,7 @@ from archscout.core.seeds import derive, generator
 from archscout.data._episodes import EpisodeForm
 from archscout.data._opened import DataRequest, OpenedData, open_data
 from archscout.engine.lectures import parted
+from archscout.engine.threads import keep_memory
 from archscout.nn import checkpoint
 from archscout.nn.adapting import LearnableGraph, accuracies, accuracies_of, classified, learnable
 from archscout.nn.at_nas import AcrossTasks, MetaTraining, adapt, evolved, paced
@@ -362,6 +363,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=HERE / "runs" / "few-shot")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "few_shot.csv")
     asked = parser.parse_args()
+    keep_memory()
     bench = Bench(asked)
     for part in asked.parts:
         work: Callable[[], None] = getattr(bench, part)

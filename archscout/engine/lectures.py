@@ -18,6 +18,7 @@ from archscout.core.errors import Interrupted, UserError
 from archscout.core.moves import Lecture
 from archscout.core.protocols import Snapshot
 from archscout.engine.machine import versions
+from archscout.engine.threads import keep_memory
 from archscout.nn import checkpoint
 
 _SAVED_EVERY = 20.0
@@ -47,6 +48,7 @@ class Lectures:
         A method may have learned nothing that can be used before its end; then the names are none. Raises UserError where the time
         was up before there was anything to go on from.
         """
+        keep_memory()
         found = checkpoint.last(self.path)
         state: Snapshot | None = None if found is None else {**found[0], **found[1]["state"]}
         deadline, saved = inf if minutes is None else monotonic() + 60 * minutes, monotonic()
