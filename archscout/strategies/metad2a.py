@@ -63,11 +63,16 @@ class MetaD2A:
         return 0
 
     def remarks(self, metrics: Mapping[str, float]) -> Sequence[str]:
-        """Whether these data are like those that the model learned from, and what a prediction is."""
+        """What a prediction is, whether anything written keeps within the limits, and how near these data are to those learned from."""
         found = [
             f"MetaD2A's model predicted {metrics['predicted']:.1%} for its first choice. That is the accuracy after the few "
             "seconds of training of its database, and serves to rank."
         ]
+        if metrics["accepted"] == 0:
+            found.append(
+                f"None of the {metrics['written']:,.0f} architectures that it wrote keeps within the limits, so the model ranked "
+                "random ones that do; a larger budget or looser limits leave it its choice."
+            )
         if metrics["distance"] > 1:
             found.append(
                 f"These data lie {metrics['distance']:.1f} times as far from the tasks that the model learned from as those lie "

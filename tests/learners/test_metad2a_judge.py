@@ -19,6 +19,7 @@ from archscout.learners._dataset_model import opened
 from archscout.learners.metad2a import MetaD2A
 from archscout.meta.metad2a import MetaD2A as Method
 from archscout.nn.checkpoint import under
+from archscout.nn.measure import counts
 from archscout.spaces.nas201 import Nas201
 from archscout.testing.databases import MadeUp
 from archscout.testing.estimators import CHECKS
@@ -85,3 +86,14 @@ def test_models_that_do_not_fit_are_told_of(file, tmp_path):
     _opened.cache_clear()
     with pytest.raises(RunError, match="is not there any more, or another one"):
         judge.estimate(PROBLEM, SPACE.architecture((1,) * 6), seed=0)
+
+
+def test_the_strategy_says_where_nothing_that_it_wrote_kept_within_the_limits(file):
+    strategy = catalogue.make("strategies", "metad2a", model=str(file), generate=4, keep=2, draws=1)
+    least = min(counts(SPACE, SPACE.architecture((choice,) * 6), PROBLEM.task)["macs"] for choice in range(5))
+    search = strategy.search(replace(PROBLEM, limits={"macs": least}), seed=0)  # cells of which there are few: without convolutions
+    *_, last = search
+    assert last.metrics["accepted"] < 0.1
+    said = strategy.remarks({**last.metrics, "written": 4000.0, "accepted": 0.0})
+    assert said[1].startswith("None of the 4,000 architectures that it wrote keeps within the limits")
+    assert not any("limits" in line for line in strategy.remarks({**last.metrics, "accepted": 0.5}))
