@@ -63,7 +63,7 @@ class MetaD2A:
         return 0
 
     def remarks(self, metrics: Mapping[str, float]) -> Sequence[str]:
-        """What a prediction is, whether anything written keeps within the limits, and how near the data are to those of the model."""
+        """What a prediction is, whether anything written kept within the limits, and how like these data are to the model's."""
         found = [
             f"MetaD2A's model predicted {metrics['predicted']:.1%} for its first choice. That is the accuracy after the few "
             "seconds of training of its database, and serves to rank."
