@@ -220,19 +220,24 @@ def _head_logits(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episo
 
 
 @torch.no_grad()
-def accuracies_of(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> list[float]:
-    """Of each episode the share of its queries that the adapted network classifies right."""
-    found: list[float] = []
+def answered(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> list[Tensor]:
+    """Of each episode which of its queries (Q,) the adapted network classifies right."""
+    found: list[Tensor] = []
     if inner.method == "anil" and net.parted:
         for first in range(0, len(episodes), AT_ONCE):
             logits, labels = _head_logits(net, weights, episodes[first : first + AT_ONCE], inner)
-            found += (logits.argmax(-1) == labels).double().mean(1).tolist()
+            found += (logits.argmax(-1) == labels).cpu()
         return found
     for episode in episodes:
         end = adapted(net, weights, episode.support, episode.support_labels, inner)
         logits = classified(net, end, episode, inner.statistics)
-        found.append(float((logits.argmax(1) == episode.query_labels).double().mean()))
+        found.append((logits.argmax(1) == episode.query_labels).cpu())
     return found
+
+
+def accuracies_of(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> list[float]:
+    """Of each episode the share of its queries that the adapted network classifies right."""
+    return [float(right.double().mean()) for right in answered(net, weights, episodes, inner)]
 
 
 def accuracies(

@@ -16,8 +16,8 @@ With the meta-weights W, a path a and an episode (support S, queries Q), W_S(a) 
                and the answer caught up with the same path trained alone only so (docs/few-shot.md).
 
 A new task is met by `adapt`: the population, and mutations of its best, are judged on the support alone, and the winner adapts to
-it. With K >= 2 shots a path is judged by leaving one shot out; with one shot the support's loss after the steps says nothing (every
-path fits it), so shifted copies of the support stand in for queries, and the fitness from the meta-training decides between equals.
+it, or the fittest path where the winner is not clearly better. With K >= 2 shots a path is judged by leaving one shot out; with one
+shot the support's loss after the steps says nothing (every path fits it), so shifted copies of the support stand in for queries.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from math import sqrt
 from time import monotonic
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ from archscout.core.errors import NotFinite, UserError
 from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot, Space
 from archscout.core.seeds import derive, generator
-from archscout.nn.adapting import AT_ONCE, Found, Inner, LearnableGraph, Tensors, accuracies_of, adapted, meta_gradients
+from archscout.nn.adapting import AT_ONCE, Found, Inner, LearnableGraph, Tensors, accuracies_of, adapted, answered, meta_gradients
 from archscout.nn.batches import Augmentation, augmented
 from archscout.nn.episode_course import follow
 from archscout.nn.episode_recipe import EpisodeRecipe
@@ -54,6 +55,8 @@ _KEPT_PATHS = 256
 _VIEWS, _SHIFT = 4, 2
 _JUDGED, _SHARE_JUDGING, _FINALISTS = 4, 0.15, 5
 _TRIES = 200
+_CLEAR = 1.96
+"""Deviations by which another path must be better on the support than the fittest: the best of forty looks better than it is."""
 
 
 @dataclass(frozen=True)
@@ -368,23 +371,30 @@ def adapt(
     """
     weights, rng = network.plain(), generator(seed, "adapt")
     folds = list(folded(support, labels, seed))
-    scores: dict[Architecture, float] = {}
+    right: dict[Architecture, Tensor] = {}
 
-    def judge(architecture: Architecture) -> float:
-        if architecture not in scores:
-            net = network.path(architecture)
-            scores[architecture] = float(np.mean(accuracies_of(net, weights, folds, inner)))
-        return scores[architecture]
+    def judge(architecture: Architecture) -> None:
+        if architecture not in right:
+            right[architecture] = torch.cat(answered(network.path(architecture), weights, folds, inner))
+
+    def best() -> Architecture:  # the first of equals, so the fitter
+        return max(right, key=lambda architecture: int(right[architecture].sum()))
 
     for architecture in population[:size]:
         judge(architecture)
     for _ in range(rounds):
-        best = max(scores, key=lambda architecture: scores[architecture])  # the first of equals, so the fitter
+        parent = best()
         for _ in range(size):
-            child = mutate(space, best, rng, accept)
-            judge(child)
-    best = max(scores, key=lambda architecture: scores[architecture])
-    return Adapted(best, adapted(network.path(best), weights, support, labels, inner), scores[best])
+            judge(mutate(space, parent, rng, accept))
+    chosen = best() if _clearly(right[best()], right[population[0]]) else population[0]
+    score = float(right[chosen].double().mean())
+    return Adapted(chosen, adapted(network.path(chosen), weights, support, labels, inner), score)
+
+
+def _clearly(one: Tensor, other: Tensor) -> bool:
+    """Whether the first of two rows of right answers (N,) is better beyond chance, by McNemar's test."""
+    gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
+    return gained - lost > _CLEAR * sqrt(gained + lost)
 
 
 def folded(support: Tensor, labels: Tensor, seed: int) -> Iterable[Episode]:

@@ -13,6 +13,7 @@ from archscout.core.draw import mutate, sample
 from archscout.core.errors import NotFinite, UserError
 from archscout.core.problem import Problem
 from archscout.core.seeds import generator
+from archscout.nn import at_nas
 from archscout.nn.at_nas import AcrossTasks, MetaNetwork, MetaTraining, adapt, crossed, evolved, folded, paced
 from archscout.nn.episode_course import EpisodeCourse
 from archscout.nn.episode_recipe import EpisodeRecipe
@@ -241,6 +242,24 @@ def test_adapting_looks_at_nothing_but_the_support_and_ends_alike() -> None:
         assert torch.equal(first.weights[name], again.weights[name])
     logits = net(first.weights, one.support)
     assert (logits.argmax(1) == one.support_labels).float().mean() > 0.6, "it fits the support"
+
+
+@pytest.mark.parametrize(("gained", "lost", "leaves"), [(4, 0, True), (3, 0, False), (12, 4, True), (10, 4, False), (0, 0, False)])
+def test_the_fittest_path_is_left_only_for_one_that_is_clearly_better(
+    monkeypatch: pytest.MonkeyPatch, gained: int, lost: int, leaves: bool
+) -> None:
+    training = MetaTraining(PROBLEM, SHORT, 0)
+    fittest, other = training.population[0], training.population[2]
+    right = torch.zeros(20, dtype=torch.bool)
+    rows = {fittest: right.clone(), other: right.clone()}
+    rows[fittest][:lost], rows[other][lost : lost + gained] = True, True
+    paths = {id(training.network.path(one)): row for one, row in rows.items()}
+    monkeypatch.setattr(at_nas, "answered", lambda net, *rest: [paths.get(id(net), right)])
+    episode = PROBLEM.task.splits["valid"].episode(1)
+    given = (training.network, SPACE, training.population, episode.support, episode.support_labels, training.settings.test_inner)
+    found = adapt(*given, seed=0, rounds=1, size=3)
+    assert found.architecture == (other if leaves else fittest)
+    assert found.score == (gained if leaves else lost) / 20
 
 
 def test_paced() -> None:
