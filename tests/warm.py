@@ -9,6 +9,7 @@ Only what concerns loading cannot be seen there; tests of that start fresh inter
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import pickle
@@ -18,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +28,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,20 @@ def _command(request: _Request, out: int, err: int, requests: int) -> None:
     else:
         warm.close()
     sys.argv = list(request.words)
-    sys.exit(main())
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code is None or isinstance(end.code, int)
+        _leave(end.code or 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End as the interpreter does, but for taking apart what was loaded: that would copy all of it into this process first."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _worker(request: _Request, err: int, handle: int, lifeline: int) -> None:

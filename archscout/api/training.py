@@ -62,7 +62,7 @@ def train_one(
 
     recipe: a name of `nn.recipes`; epochs, augment and settings (`recipe.NAME`, `space.NAME`) go before what it says.
     """
-    from archscout.engine.machine import cores, device_of
+    from archscout.engine.machine import cores, device_of, threads_within
     from archscout.export.folder import save_model
     from archscout.nn.episode_recipe import adaptation_of
     from archscout.nn.marks import marks_of
@@ -95,7 +95,7 @@ def train_one(
     network = new_network(owner, found, opened.task, seed=seed, auxiliary=auxiliary).to(device)
     keep_memory()
     lanes = lanes_of(wanted, len(opened.task.splits["train"]), cores()) if device == "cpu" else 1
-    with torch_threads(cores() // lanes):
+    with torch_threads(threads_within(lanes)):
         result = fit(
             network, opened.task, wanted, seed=seed, epochs=epochs,
             checkpoint=folder / "checkpoints" / f"{found.digest}.safetensors", lanes=lanes,

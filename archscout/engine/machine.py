@@ -31,6 +31,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads_within(lanes: int) -> int:
+    """Threads for the operations in each of so many lanes: the cores are shared out; OMP_NUM_THREADS, where it is set, bounds them.
+
+    Threads of one operation wait for one another many times a step, which costs more than it gives where others use the cores.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    most = int(first) if first.isdecimal() else cores()
+    return max(1, min(cores() // lanes, most))
+
+
 def device_of(asked: str) -> str:
     """The device that `--device` means: `auto` is the GPU where torch can use one. Raises UserError for a GPU that is not there."""
     import torch

@@ -24,7 +24,7 @@ from archscout.core.protocols import Learner, LoopOwner, ScaledSpace, Space
 from archscout.core.seeds import derive, generator, seeded
 from archscout.engine.customs import Customs, pixels
 from archscout.engine.job import Job
-from archscout.engine.machine import cores, free_memory
+from archscout.engine.machine import cores, free_memory, threads_within
 from archscout.engine.request import settings_of
 from archscout.export.folder import seconds_to_save
 from archscout.nn.course import AnyRecipe
@@ -378,7 +378,7 @@ def _sized(job: Job, limits: Mapping[str, float]) -> tuple[Space, dict[str, Any]
 def computing(job: Job, recipe: AnyRecipe) -> tuple[int, int]:
     """How many lanes a full training has, and how many threads an operation in each."""
     lanes = 1 if job.device != "cpu" else lanes_of(recipe, len(job.task.splits["train"]), cores())
-    return lanes, cores() // lanes
+    return lanes, threads_within(lanes)
 
 
 def wanted_recipe(job: Job) -> AnyRecipe:

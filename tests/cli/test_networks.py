@@ -46,7 +46,19 @@ def test_a_setting_may_decide_what_a_published_name_means(small_data: Path, call
 
 
 def test_train(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
-    words = ("train", "handmade:0.0.0", "--data", small_data, "--epochs", 3, "--out", tmp_path / "net", "--json")
+    words = (
+        "train",
+        "handmade:0.0.0",
+        "--data",
+        small_data,
+        "--epochs",
+        3,
+        "--formats",
+        "onnx",
+        "--out",
+        tmp_path / "net",
+        "--json",
+    )
     facts = json.loads(call(*words))
     assert facts["epochs"] == 3 and facts["architecture"] == "handmade:0.0.0"
     low, high = facts["test_interval"]
