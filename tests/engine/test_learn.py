@@ -88,7 +88,7 @@ def test_a_file_in_use_or_damaged_is_told_of(tmp_path):
 @pytest.mark.usefixtures("warm_workers")
 def test_neither_workers_nor_threads_change_what_is_learned(tmp_path):
     """Training amplifies rounding, so the observations are compared, not only the answer."""
-    judge = replace(JUDGE, steps=12, every=12)
+    judge = replace(JUDGE, steps=6, every=6)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
