@@ -1,7 +1,7 @@
 """The kill test: a main job killed at five moments, and resumed, ends as an undisturbed one does and repeats nothing.
 
-Where a worker dies with its driver, workers are fresh interpreters. Where the driver works alone they are forked, since each would spend
-three seconds of a core on loading what trains.
+Where a worker dies with its driver, workers are fresh interpreters. Where the driver works alone they are forked, since each would
+spend three seconds of a core on loading what trains.
 """
 
 from __future__ import annotations
