@@ -11,8 +11,8 @@
                    maml      the four convolutions of MAML, 64 filters, strided; `maml-32` with 32; both by `--method`
                    fomaml    `maml` by first-order MAML with MAML's settings of the inner loop, in place of `--method`
     adapting   architecture and weights from the support alone: accuracy on `--episodes` test episodes, seconds of an adaptation
-    evolution  with the meta-weights of `random`: the mean fitness of generation 10 less generation 0, and the fittest against the
-               best of as many random paths, on fresh episodes
+    evolution  with the meta-weights of `random`, here without a focus: the mean fitness of generation 10 less generation 0, and the
+               fittest against the best of as many random paths, on fresh episodes
     across     the meta-networks of `omniglot` on sign-digits and MNIST, 600 episodes each
     glyphs     5-way 1-shot on made-up characters of three strokes (400 classes for training, 100 for the test), first-order MAML,
                four convolutions of 32 filters
@@ -90,8 +90,9 @@ class Bench:
         words = f"python benchmarks/few_shot.py --parts {claim.split(':')[0]} --budget {asked.budget:g} --ways {asked.ways} "
         words += f"--shots {asked.shots} --threads {asked.threads} --channels {asked.channels} --statistics {asked.statistics}"
         words += f" --batch {asked.batch} --focus {asked.focus:g}" + (f" --device {asked.device}" if asked.device != "cpu" else "")
+        cost = "" if claim.startswith("glyphs") else f", {self.cost:.0f} {'processor ' if asked.device == 'cpu' else ''}seconds"
         row = {
-            **claimed(f"{claim}, {asked.budget:g} minutes", *values, published=published), "command": words, "seed": asked.seed,
+            **claimed(f"{claim}{cost}", *values, published=published), "command": words, "seed": asked.seed,
             "commit": commit(), "seconds": round(seconds), "machine": machine(asked.threads),
         }  # fmt: skip
         append(asked.results, [row])
@@ -188,9 +189,10 @@ class Bench:
         return float(contents[1]["spent"])
 
     def supernet(self, method: str) -> MetaTraining:
-        """The supernet of at-nas or random, trained for the budget; from its file where that is there."""
+        """The supernet of at-nas, random or unfocused, trained for the budget; from its file where that is there."""
         path = self.place(method, ".safetensors")
         settings = self.settings if method == "at-nas" else replace(self.settings, evolve=False)
+        settings = replace(settings, focus=0.0) if method == "unfocused" else settings
         seed, problem = derive(self.asked.seed, method), Problem(self.space, self.task, device=self.asked.device)
         contents, _ = checkpoint.load(path)
         with Threads(self.asked.threads) as threads:
@@ -199,7 +201,7 @@ class Bench:
             elif method == "at-nas":
                 found, _ = paced(problem, settings, 60 * self.asked.budget, seed, threads)
             else:
-                found = {"iterations": self._steps(MetaTraining(problem, settings, seed, threads))}
+                found = {"iterations": self._steps(MetaTraining(problem, settings, seed, threads), settings.focus)}
             pace: dict[str, Any] = found
             training = MetaTraining(problem, replace(settings, **pace), seed, threads)
             if contents is not None:
@@ -220,7 +222,7 @@ class Bench:
                 _keep(path, training, found, self.clock() - begun)
         return training
 
-    def _steps(self, training: MetaTraining) -> int:
+    def _steps(self, training: MetaTraining, focus: float) -> int:
         """How many steps, the last of them with one path alone, cost what at-nas cost."""
         cost, seconds = self.cost, []
         for alone in (False, True):
@@ -230,7 +232,7 @@ class Bench:
             for _ in range(10):
                 training.learn()
             seconds.append((self.clock() - begun) / 10)
-        return int(0.97 * cost / np.interp(self.settings.focus, (0, 1), seconds))
+        return int(0.97 * cost / np.interp(focus, (0, 1), seconds))
 
     def adapting(self) -> None:
         """Architecture and weights from the support."""
@@ -259,7 +261,7 @@ class Bench:
 
     def evolution(self) -> None:
         """Whether evolution finds fitter paths than chance, with frozen weights."""
-        training, begun = self.supernet("random"), monotonic()
+        training, begun = self.supernet("unfocused"), monotonic()
         settings = replace(self.settings, population=20, parents=5, crossed=6, mutated=6)
         rng, population, first = generator(0, "evolution"), list(training.population), None
         tried: dict[Architecture, None] = {}

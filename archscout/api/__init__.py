@@ -10,8 +10,9 @@ from archscout.api.opening import open_request
 from archscout.api.searching import Result, resume, resume_run, run, search
 from archscout.api.tasks import add_task, task_distances
 from archscout.api.training import create_model, train_one
+from archscout.engine.request import Request
 
 __all__ = [
-    "Result", "adapt", "add_task", "create_model", "load", "load_own_space", "open_request", "predict", "resume",
+    "Request", "Result", "adapt", "add_task", "create_model", "load", "load_own_space", "open_request", "predict", "resume",
     "resume_run", "run", "sample", "score", "score_all", "search", "task_distances", "train_one",
 ]  # fmt: skip

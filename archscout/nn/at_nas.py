@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import sqrt
 from time import monotonic
 from typing import Any, Literal
 
@@ -53,7 +52,7 @@ from archscout.nn.threads import Threads, torch_threads
 Fitness = Literal["post", "pre", "gain"]
 _KEPT_PATHS = 256
 _VIEWS, _SHIFT = 4, 2
-_JUDGED, _SHARE_JUDGING, _FINALISTS = 4, 0.15, 5
+_JUDGED, _SHARE_JUDGING, _FINALISTS, _LONG = 4, 0.15, 5, 10_000
 _TRIES = 200
 _CLEAR = 1.96
 """Deviations by which another path must be better on the support than the fittest: the best of forty looks better than it is."""
@@ -101,7 +100,8 @@ class AcrossTasks(EpisodeRecipe):
             )
         if min(self.warm_up, self.focus) < 0 or self.warm_up + self.focus > 1:
             raise UserError(
-                f"warm_up and focus are shares of the iterations, together at most 1, but {self.warm_up} and {self.focus} came"
+                f"warm_up and focus are shares of the iterations, together at most 1, but {self.warm_up} and {self.focus} came; "
+                "lower one of them"
             )
         if self.fitness not in ("post", "pre", "gain"):
             raise UserError(f"fitness is post, pre or gain, but {self.fitness} came")
@@ -294,7 +294,7 @@ def paced(problem: Problem, settings: AcrossTasks, seconds: float, seed: int, th
     A step of one path alone is measured apart: it costs less where starting kernels is what takes the time. Judging paths gets at
     most about a third of the time: in a short training on fewer episodes, and seldom.
     """
-    training = MetaTraining(problem, settings, seed, threads)
+    training = MetaTraining(problem, replace(settings, iterations=_LONG), seed, threads)  # its end is not what is timed
     step = seconds_of(lambda _: training.learn())
     if settings.focus:
         training.finished = True
@@ -371,14 +371,16 @@ def adapt(
     """
     weights, rng = network.plain(), generator(seed, "adapt")
     folds = list(folded(support, labels, seed))
-    right: dict[Architecture, Tensor] = {}
+    one_shot = len(labels) == len(torch.unique(labels))
+    right: dict[Architecture, Tensor] = {}  # (N,), of each image of the support the share of its questions that is answered right
 
     def judge(architecture: Architecture) -> None:
         if architecture not in right:
-            right[architecture] = torch.cat(answered(network.path(architecture), weights, folds, inner))
+            answers = answered(network.path(architecture), weights, folds, inner)
+            right[architecture] = torch.stack(answers).double().mean(0) if one_shot else torch.cat(answers).double()
 
     def best() -> Architecture:  # the first of equals, so the fitter
-        return max(right, key=lambda architecture: int(right[architecture].sum()))
+        return max(right, key=lambda architecture: float(right[architecture].sum()))
 
     for architecture in population[:size]:
         judge(architecture)
@@ -387,14 +389,14 @@ def adapt(
         for _ in range(size):
             judge(mutate(space, parent, rng, accept))
     chosen = best() if _clearly(right[best()], right[population[0]]) else population[0]
-    score = float(right[chosen].double().mean())
+    score = float(right[chosen].mean())
     return Adapted(chosen, adapted(network.path(chosen), weights, support, labels, inner), score)
 
 
 def _clearly(one: Tensor, other: Tensor) -> bool:
-    """Whether the first of two rows of right answers (N,) is better beyond chance, by McNemar's test."""
-    gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
-    return gained - lost > _CLEAR * sqrt(gained + lost)
+    """Whether the first of two rows of right answers (N,) is better by so many deviations, as in McNemar's test."""
+    gaps = one - other
+    return float(gaps.sum()) > _CLEAR * float(gaps.square().sum().sqrt())
 
 
 def folded(support: Tensor, labels: Tensor, seed: int) -> Iterable[Episode]:

@@ -70,8 +70,8 @@ class MetaD2A:
         ]
         if metrics["accepted"] == 0:
             found.append(
-                f"None of the {metrics['written']:,.0f} architectures that it wrote keeps within the limits, so the model ranked "
-                "random ones that do; a larger budget or looser limits leave it its choice."
+                f"None of the {metrics['written']:,.0f} architectures that it wrote is valid and within the limits, so the model "
+                "ranked random ones that are; a larger budget or looser limits leave it its choice."
             )
         if metrics["distance"] > 1:
             found.append(

@@ -95,5 +95,5 @@ def test_the_strategy_says_where_nothing_that_it_wrote_kept_within_the_limits(fi
     *_, last = search
     assert last.metrics["accepted"] < 0.1
     said = strategy.remarks({**last.metrics, "written": 4000.0, "accepted": 0.0})
-    assert said[1].startswith("None of the 4,000 architectures that it wrote keeps within the limits")
+    assert said[1].startswith("None of the 4,000 architectures that it wrote is valid and within the limits")
     assert not any("limits" in line for line in strategy.remarks({**last.metrics, "accepted": 0.5}))

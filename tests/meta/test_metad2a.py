@@ -78,7 +78,7 @@ def test_it_learns_which_architectures_suit_a_dataset():
         assert found.valid == found.drawn and len(found.types) == 40
         written = np.mean([made.accuracy(task, of_vertices(SPACE, row)) for row in found.types.tolist()])
         lifts.append((written - true.mean()) / true.std())
-    assert np.mean(ranked) > 0.85
+    assert np.mean(ranked) > 0.8
     assert abs(np.mean(blind)) < 0.35, "what does not depend on the task says nothing here"
     assert np.mean(lifts) > 1
 

@@ -262,13 +262,22 @@ def test_the_fittest_path_is_left_only_for_one_that_is_clearly_better(
     assert found.score == (gained if leaves else lost) / 20
 
 
-def test_paced() -> None:
+@pytest.mark.parametrize(("iterations", "focus"), [(6, 0.0), (6, 0.5), (2, 0.0), (1, 0.5)])
+def test_paced(iterations: int, focus: float) -> None:
+    settings = replace(SHORT, iterations=iterations, focus=focus)
     with Threads() as threads:
-        found, step = paced(PROBLEM, SHORT, 30.0, 0, threads)
-    assert 0 < step * found["iterations"] < 30 and found["tasks"] == SHORT.tasks
+        found, step = paced(PROBLEM, settings, 30.0, 0, threads)
+    assert 0 < step * found["iterations"] < 30 and found["tasks"] == SHORT.tasks and found["iterations"] > 6
     with Threads() as threads:
-        found, _ = paced(PROBLEM, SHORT, 1e-6, 0, threads)
+        found, _ = paced(PROBLEM, settings, 1e-6, 0, threads)
     assert found["iterations"] == 1
+
+
+def test_a_step_of_one_path_is_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = iter((0.04, 0.01))
+    monkeypatch.setattr(at_nas, "seconds_of", lambda work: (work(0), next(kinds))[1])
+    _, step = paced(PROBLEM, replace(SHORT, focus=0.5), 30.0, 0, Threads())
+    assert step == pytest.approx(0.025)
 
 
 def test_bad_settings() -> None:
