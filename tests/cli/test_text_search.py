@@ -21,6 +21,10 @@ SIZE = ("--set", "space.size=8", "--set", "space.nodes=2")
 SETTINGS = (*SIZE, "--set", "data.window=10", "--set", "recipe.batch=4", "--json")
 
 
+TWO_THREADS = {"OMP_NUM_THREADS": "2"}
+"""As users have them; where a training has no lanes, its operations do."""
+
+
 @pytest.fixture(scope="session")
 def story(once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """4,000 words, which follow from one another by a few rules."""
@@ -39,7 +43,7 @@ def told(archscout: Command, story: Path, once: Callable[[str, Callable[[Path], 
     """A finished search, to be looked at and not to be changed."""
 
     def make(folder: Path) -> None:
-        done = archscout(*WORDS, "--task", "language-modelling", "--data", story, "--out", folder, *SETTINGS)
+        done = archscout(*WORDS, "--task", "language-modelling", "--data", story, "--out", folder, *SETTINGS, env=TWO_THREADS)
         Path(f"{folder}.json").write_text(done.out)
 
     return once("told", make)
@@ -123,11 +127,11 @@ def test_sample_writes_a_text(archscout: Command, told: Path, call: Callable[...
 
 def test_a_killed_search_goes_on_to_the_same_end(archscout: Command, story: Path, told: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    process = archscout.start(*WORDS, "--data", story, "--out", folder, *SETTINGS)
+    process = archscout.start(*WORDS, "--data", story, "--out", folder, *SETTINGS, env=TWO_THREADS)
     assert until(lambda: landed(folder) >= 3, process)
     process.send_signal(signal.SIGKILL)
     end_of(process)
-    archscout("resume", folder, "--json")
+    archscout("resume", folder, "--json", env=TWO_THREADS)
     one, other = summary(folder), summary(told)
     for name in ("best", "test_value", "test_interval", "baselines", "search_won", "pareto"):
         wanted = {**other[name], "latency_ms": one[name]["latency_ms"]} if name == "best" else other[name]
