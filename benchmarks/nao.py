@@ -399,10 +399,12 @@ def search_rows(rows: Rows) -> None:
 
 
 def ablation_rows(rows: Rows) -> None:
-    """Of the part `ablations`: the others less the default."""
+    """Of the part `ablations`: the others less the default, and gradients less random directions."""
     for table, queries, run in (("nas201", 200, 400), ("nas101", 500, 500)):
         [own, *_] = races(table, "cifar10", run)
         rows.compared(own, ablations(table, queries, list(ABLATIONS)), queries, "ablations", shown=False)
+        gradients, random = ablations(table, queries, ["gradients", "random directions"])
+        rows.compared(random, [gradients], queries, "ablations", shown=False)
 
 
 def pair_rows(rows: Rows) -> None:
