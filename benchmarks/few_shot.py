@@ -201,7 +201,7 @@ class Bench:
             elif method == "at-nas":
                 found, _ = paced(problem, settings, 60 * self.asked.budget, seed, threads)
             else:
-                found = {"iterations": self._steps(MetaTraining(problem, settings, seed, threads), settings.focus)}
+                found = {"iterations": self._steps(MetaTraining(problem, settings, seed, threads))}
             pace: dict[str, Any] = found
             training = MetaTraining(problem, replace(settings, **pace), seed, threads)
             if contents is not None:
@@ -222,7 +222,7 @@ class Bench:
                 _keep(path, training, found, self.clock() - begun)
         return training
 
-    def _steps(self, training: MetaTraining, focus: float) -> int:
+    def _steps(self, training: MetaTraining) -> int:
         """How many steps, the last of them with one path alone, cost what at-nas cost."""
         cost, seconds = self.cost, []
         for alone in (False, True):
@@ -232,7 +232,7 @@ class Bench:
             for _ in range(10):
                 training.learn()
             seconds.append((self.clock() - begun) / 10)
-        return int(0.97 * cost / np.interp(focus, (0, 1), seconds))
+        return int(0.97 * cost / np.interp(training.settings.focus, (0, 1), seconds))
 
     def adapting(self) -> None:
         """Architecture and weights from the support."""

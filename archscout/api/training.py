@@ -62,14 +62,15 @@ def train_one(
 
     recipe: a name of `nn.recipes`; epochs, augment and settings (`recipe.NAME`, `space.NAME`) go before what it says.
     """
-    from archscout.engine.machine import cores, device_of, threads_within
+    from archscout.engine.machine import device_of
+    from archscout.engine.plan import computing
     from archscout.export.folder import save_model
     from archscout.nn.episode_recipe import adaptation_of
     from archscout.nn.marks import marks_of
     from archscout.nn.network import without_auxiliary
     from archscout.nn.recipe import Recipe, new_network
     from archscout.nn.recipes import published
-    from archscout.nn.train import fit, lanes_of
+    from archscout.nn.train import fit
     from archscout.report.metric import METRICS
     from archscout.store.files import checked_folder
 
@@ -94,8 +95,8 @@ def train_one(
     auxiliary = isinstance(wanted, Recipe) and wanted.auxiliary > 0
     network = new_network(owner, found, opened.task, seed=seed, auxiliary=auxiliary).to(device)
     keep_memory()
-    lanes = lanes_of(wanted, len(opened.task.splits["train"]), cores()) if device == "cpu" else 1
-    with torch_threads(threads_within(lanes)):
+    lanes, threads = computing(wanted, opened.task, device)
+    with torch_threads(threads):
         result = fit(
             network, opened.task, wanted, seed=seed, epochs=epochs,
             checkpoint=folder / "checkpoints" / f"{found.digest}.safetensors", lanes=lanes,

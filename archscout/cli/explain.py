@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from archscout.cli.options import DataDir, Json, Settings, given, refuse
+from archscout.cli.options import DataDir, Device, Json, Settings, given, refuse
 from archscout.core.errors import UserError
 
 _OWNERS = ("space", "data", "recipe", "study", "strategy", "estimator", "proxy")
@@ -52,7 +52,7 @@ def explain(
     queries: Annotated[int, typer.Option(help="with --strategy: judgements of a run, for those that ask for some", min=1)] = 100,
     seeds: Annotated[int | None, typer.Option(help="runs of --strategy (20), or trainings of each network (1)", min=1)] = None,
     seed: Annotated[int, typer.Option(help="everything random follows from it; of --strategy, the first run's")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "cpu",
+    device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="folder for the page, its numbers and networks")] = None,
     settings: Settings = None,
     as_json: Json = False,

@@ -12,6 +12,7 @@ import typer
 from archscout.cli.options import (
     PLACEMENT,
     DataDir,
+    Device,
     Json,
     Queries,
     Settings,
@@ -142,7 +143,7 @@ def train(
     ways: Ways = 5,
     shots: Shots = 1,
     queries: Queries = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="folder for the trained network; an interrupted training goes on there")] = None,
     formats: Annotated[str, typer.Option(help="of the exported network, besides safetensors")] = "pt2,onnx",

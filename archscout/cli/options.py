@@ -20,6 +20,7 @@ TaskName = Annotated[
 Ways = Annotated[int, typer.Option(help="few-shot: classes of an episode")]
 Shots = Annotated[int, typer.Option(help="few-shot: images of each class to learn from")]
 Queries = Annotated[int, typer.Option(help="few-shot: images of each class to be judged by; 0 for at most five")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 DataDir = Annotated[Path | None, typer.Option(help="where named data sets lie; also $ARCHSCOUT_DATA")]
 TableName = Annotated[str, typer.Option(help="a recorded benchmark (archscout plugins tables)")]
 Dataset = Annotated[str, typer.Option(help="the recorded data set")]

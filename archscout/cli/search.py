@@ -12,6 +12,7 @@ import typer
 
 from archscout.cli.options import (
     DataDir,
+    Device,
     Json,
     Queries,
     Settings,
@@ -63,7 +64,7 @@ def search(
         Literal["proposed", "landed"], typer.Option(help="of results: as proposed, or as they come, which no other run repeats")
     ] = "proposed",
     epochs: Annotated[float, typer.Option(help="epochs of the final training; 0 lets the plan choose", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    device: Device = "auto",
     seed: Annotated[int, typer.Option(help="everything random follows from it")] = 0,
     out: Annotated[Path | None, typer.Option(help="run folder to make; by default runs/DATE-DATA")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run folder if it holds a run")] = False,

@@ -20,6 +20,7 @@ from torch import nn
 from archscout.core.architecture import Architecture
 from archscout.core.draw import sample
 from archscout.core.errors import LimitError, UserError
+from archscout.core.problem import Task
 from archscout.core.protocols import Learner, LoopOwner, ScaledSpace, Space
 from archscout.core.seeds import derive, generator, seeded
 from archscout.engine.customs import Customs, pixels
@@ -140,7 +141,8 @@ def _screened(job: Job) -> Plan:
     sentences = (f"Screen for {what} with '{job.strategy_name}'; nothing is trained at the end.", *_paced_sentence(pace))
     seconds = job.left() if job.owns_loop and job.seconds is not None else job.seconds
     return Plan(
-        limits, seconds, job.evaluations, 0, (), None, None, 0.0, asdict(recipe), *computing(job, recipe), sentences, pace
+        limits, seconds, job.evaluations, 0, (), None, None, 0.0, asdict(recipe),
+        *computing(recipe, job.task, job.device), sentences, pace,
     )  # fmt: skip
 
 
@@ -212,8 +214,8 @@ def _timed(job: Job) -> Plan:
     )
     most = None if slow else 500  # what the default judge leaves of its time goes to the comparison and the finish
     return Plan(
-        limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe), *computing(job, recipe), sentences, pace,
-        sized, valid_items,
+        limits, screen, most, finalists, rungs, compare, finish, epochs, asdict(recipe),
+        *computing(recipe, job.task, job.device), sentences, pace, sized, valid_items,
     )  # fmt: skip
 
 
@@ -258,8 +260,8 @@ def _counted(job: Job) -> Plan:
         *_valid_sentence(job, valid_items),
     )
     return Plan(
-        limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe), *computing(job, recipe), sentences, {}, sized,
-        valid_items,
+        limits, None, screen, finalists, rungs, None, None, epochs, asdict(recipe),
+        *computing(recipe, job.task, job.device), sentences, {}, sized, valid_items,
     )  # fmt: skip
 
 
@@ -313,7 +315,7 @@ def _measured_rate(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
     precisions = job.customs.precisions
     if "recipe.precision" in job.request.settings:
         precisions = (wanted_recipe(job).precision,)
-    lanes, threads = computing(job, wanted_recipe(job))
+    lanes, threads = computing(wanted_recipe(job), job.task, job.device)
     with torch_threads(threads):
         for precision in precisions:
             recipe = replace(wanted_recipe(job), precision=precision)
@@ -334,7 +336,7 @@ def _measured_in_space(job: Job) -> tuple[AnyRecipe, float, Mapping[str, Any]]:
     with the network, so the size follows from the rate at which work is added, and the rate at that size from both.
     """
     recipe = wanted_recipe(job)
-    lanes, threads = computing(job, recipe)
+    lanes, threads = computing(recipe, job.task, job.device)
     batch = recipe.batch_for(len(job.task.splits["train"]))
 
     def timed(space: Space) -> tuple[float, float]:
@@ -375,9 +377,9 @@ def _sized(job: Job, limits: Mapping[str, float]) -> tuple[Space, dict[str, Any]
     return made, {f.name: getattr(made, f.name) for f in fields(made) if getattr(made, f.name) != getattr(before, f.name)}
 
 
-def computing(job: Job, recipe: AnyRecipe) -> tuple[int, int]:
+def computing(recipe: AnyRecipe, task: Task, device: str) -> tuple[int, int]:
     """How many lanes a full training has, and how many threads an operation in each."""
-    lanes = 1 if job.device != "cpu" else lanes_of(recipe, len(job.task.splits["train"]), cores())
+    lanes = 1 if device != "cpu" else lanes_of(recipe, len(task.splits["train"]), cores())
     return lanes, threads_within(lanes)
 
 

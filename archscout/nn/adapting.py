@@ -220,7 +220,7 @@ def _head_logits(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episo
 
 
 @torch.no_grad()
-def answered(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> list[Tensor]:
+def right_answers(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> list[Tensor]:
     """Of each episode which of its queries (Q,) the adapted network classifies right."""
     found: list[Tensor] = []
     if inner.method == "anil" and net.parted:
@@ -237,7 +237,7 @@ def answered(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode],
 
 def accuracies_of(net: LearnableGraph, weights: Tensors, episodes: Sequence[Episode], inner: Inner) -> list[float]:
     """Of each episode the share of its queries that the adapted network classifies right."""
-    return [float(right.double().mean()) for right in answered(net, weights, episodes, inner)]
+    return [float(right.double().mean()) for right in right_answers(net, weights, episodes, inner)]
 
 
 def accuracies(

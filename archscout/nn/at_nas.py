@@ -38,7 +38,17 @@ from archscout.core.errors import NotFinite, UserError
 from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot, Space
 from archscout.core.seeds import derive, generator
-from archscout.nn.adapting import AT_ONCE, Found, Inner, LearnableGraph, Tensors, accuracies_of, adapted, answered, meta_gradients
+from archscout.nn.adapting import (
+    AT_ONCE,
+    Found,
+    Inner,
+    LearnableGraph,
+    Tensors,
+    accuracies_of,
+    adapted,
+    meta_gradients,
+    right_answers,
+)
 from archscout.nn.batches import Augmentation, augmented
 from archscout.nn.episode_course import follow
 from archscout.nn.episode_recipe import EpisodeRecipe
@@ -371,13 +381,13 @@ def adapt(
     """
     weights, rng = network.plain(), generator(seed, "adapt")
     folds = list(folded(support, labels, seed))
-    one_shot = len(labels) == len(torch.unique(labels))
+    views = len(folds[0].support) == len(support)  # nothing was left out: the queries of all folds are the same images
     right: dict[Architecture, Tensor] = {}  # (N,), of each image of the support the share of its questions that is answered right
 
     def judge(architecture: Architecture) -> None:
         if architecture not in right:
-            answers = answered(network.path(architecture), weights, folds, inner)
-            right[architecture] = torch.stack(answers).double().mean(0) if one_shot else torch.cat(answers).double()
+            answers = right_answers(network.path(architecture), weights, folds, inner)
+            right[architecture] = torch.stack(answers).double().mean(0) if views else torch.cat(answers).double()
 
     def best() -> Architecture:  # the first of equals, so the fitter
         return max(right, key=lambda architecture: float(right[architecture].sum()))
@@ -388,7 +398,8 @@ def adapt(
         parent = best()
         for _ in range(size):
             judge(mutate(space, parent, rng, accept))
-    chosen = best() if _clearly(right[best()], right[population[0]]) else population[0]
+    winner, fittest = best(), population[0]
+    chosen = winner if _clearly(right[winner], right[fittest]) else fittest
     score = float(right[chosen].mean())
     return Adapted(chosen, adapted(network.path(chosen), weights, support, labels, inner), score)
 

@@ -46,19 +46,8 @@ def test_a_setting_may_decide_what_a_published_name_means(small_data: Path, call
 
 
 def test_train(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
-    words = (
-        "train",
-        "handmade:0.0.0",
-        "--data",
-        small_data,
-        "--epochs",
-        3,
-        "--formats",
-        "onnx",
-        "--out",
-        tmp_path / "net",
-        "--json",
-    )
+    size = ("--epochs", 3, "--formats", "onnx")
+    words = ("train", "handmade:0.0.0", "--data", small_data, *size, "--out", tmp_path / "net", "--json")
     facts = json.loads(call(*words))
     assert facts["epochs"] == 3 and facts["architecture"] == "handmade:0.0.0"
     low, high = facts["test_interval"]

@@ -19,8 +19,6 @@ from archscout.report.facts import from_json
 WORDS = ("search", "--budget", 8, "--epochs", 1, "--workers", 1, "--vocabulary", "word")
 SIZE = ("--set", "space.size=8", "--set", "space.nodes=2")
 SETTINGS = (*SIZE, "--set", "data.window=10", "--set", "recipe.batch=4", "--json")
-
-
 TWO_THREADS = {"OMP_NUM_THREADS": "2"}
 """As users have them; where a training has no lanes, its operations do."""
 

@@ -254,7 +254,7 @@ def test_the_fittest_path_is_left_only_for_one_that_is_clearly_better(
     rows = {fittest: right.clone(), other: right.clone()}
     rows[fittest][:lost], rows[other][lost : lost + gained] = True, True
     paths = {id(training.network.path(one)): row for one, row in rows.items()}
-    monkeypatch.setattr(at_nas, "answered", lambda net, *rest: [paths.get(id(net), right)])
+    monkeypatch.setattr(at_nas, "right_answers", lambda net, *rest: [paths.get(id(net), right)])
     episode = PROBLEM.task.splits["valid"].episode(1)
     given = (training.network, SPACE, training.population, episode.support, episode.support_labels, training.settings.test_inner)
     found = adapt(*given, seed=0, rounds=1, size=3)
