@@ -53,6 +53,7 @@ from archscout.core.draw import sample
 from archscout.core.moves import Progress
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.seeds import derive, generator
+from archscout.engine.placement import Placement
 from archscout.learners.weight_sharing import WeightSharing
 from archscout.nn.batches import Stream
 from archscout.nn.recipe import Recipe, new_network
@@ -253,7 +254,8 @@ def traces(bench: Bench) -> None:
     settings = {"true": {}, "random labels": {"labels": "random"}, "noise": {"images": "noise"}}
     judges = {what: catalogue.make("estimators", "ntk-trace", **given) for what, given in settings.items()}
     question = Question(Problem(bench.space, task), judges, cells)
-    scores = scores_of(question, bench.asked.runs / "traces.npz", what="traces", workers=1, minutes=bench.left())
+    out, placement = bench.asked.runs / "traces.npz", Placement(workers=1)
+    scores = scores_of(question, out, what="traces", placement=placement, minutes=bench.left())
     if not scores.facts["complete"]:
         return
     rows = [row for cell in cells if (row := scores.row(cell)) is not None]
@@ -289,7 +291,7 @@ def trace_depth(bench: Bench) -> None:
         traces = []
         for number, cell in enumerate(cells):
             x, y = stream.at(number)
-            traces.append(float(trace_of(net, x, y, net.gates(cell), execute_all=False)))
+            traces.append(float(trace_of(net, x, y, net.gates(cell), execute_all=False).detach()))
         found = agreement(np.array(traces), known, statistic="spearman")
         spread = f"tenth to ninth decile {np.quantile(traces, 0.1):.2g} to {np.quantile(traces, 0.9):.2g}"
         claim = f"nas201 cifar10, {len(cells)} paths, C = 16, N = {depth}: Spearman's rho of the trace with test accuracy, {spread}"
