@@ -34,8 +34,8 @@ class Operation:
     """One primitive. `inputs` are positions of earlier operations; `shape` is that of the output.
 
     conv: no padding mode but zeros; `avg_pool` never counts padding; `global_pool` gives (C,) or, with `keep`, (C, 1, 1);
-    `narrow` is the first C channels; `zero` is the input (strided) times nought; `shift` drops the first row and column and pads
-    the last (the second half of DARTS' factorised reduction), `crop` drops them only; `multiply` broadcasts a (C, 1, 1) gate;
+    `narrow` is C channels from `start` on; `zero` is the input (strided) times nought; `shift` drops the first row and column and
+    pads the last (the second half of DARTS' factorised reduction), `crop` drops them only; `multiply` broadcasts a (C, 1, 1) gate;
     `mix` is the sum of its inputs, each times the number at its (row, column) of a matrix of `gates` that comes from outside: only
     supernets have it.
     """
@@ -52,6 +52,7 @@ class Operation:
     bias: bool = False
     affine: bool = True
     keep: bool = False
+    start: int = 0
     gates: tuple[Pair, ...] = ()
 
 
@@ -328,14 +329,14 @@ class GraphBuilder:
         channels = sum(self.shape(i)[0] for i in inputs)
         return self._add(Operation(self._path("concat"), "concat", tuple(inputs), (channels, *self.shape(inputs[0])[1:])))
 
-    def narrow(self, x: int, channels: int) -> int:
-        """The first `channels` channels; of as many, the input."""
+    def narrow(self, x: int, channels: int, start: int = 0) -> int:
+        """`channels` channels, the first or those from `start` on; of all there are, the input."""
         present = self.shape(x)[0]
-        if not 1 <= channels <= present:
-            raise ValueError(f"of {present} channels, 1 to {present} can be kept, but {channels} were asked for")
+        if channels < 1 or start < 0 or start + channels > present:
+            raise ValueError(f"of {present} channels, 1 to {present} can be kept, but {channels} from {start} were asked for")
         if channels == present:
             return x
-        return self._add(Operation(self._path("narrow"), "narrow", (x,), (channels, *self.shape(x)[1:])))
+        return self._add(Operation(self._path("narrow"), "narrow", (x,), (channels, *self.shape(x)[1:]), start=start))
 
     def zero(self, x: int, *, stride: int = 1) -> int:
         """The input, strided, times nought."""

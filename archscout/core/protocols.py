@@ -245,6 +245,18 @@ class SharedSpace(Protocol):
 
 
 @runtime_checkable
+class SplitSpace(Protocol):
+    """A `SharedSpace` whose supernet can let a part of the channels go by the operations (PC-DARTS, arXiv 1907.05737)."""
+
+    def partial_supernet(self, task: Task, partial: int) -> OperationGraph:
+        """The folded network in which the operations of an edge see one of `partial` channels; with 1, `supernet`.
+
+        Raises UserError where it has too few channels for that.
+        """
+        ...
+
+
+@runtime_checkable
 class ScaledSpace(Protocol):
     """A space whose networks all have one size, a setting, which a plan may choose so that they can be trained in time."""
 

@@ -78,7 +78,7 @@ class _Writer:
             case "concat":
                 self._node("Concat", inputs, result, axis=1)
             case "narrow":
-                self._slice(inputs, result, {1: (0, operation.shape[0], 1)})
+                self._slice(inputs, result, {1: (operation.start, operation.start + operation.shape[0], 1)})
             case "zero":
                 self._slice(inputs, f"{name}.strided", {2 + k: (0, _TO_THE_END, operation.stride[k]) for k in (0, 1)})
                 self._node("Mul", [f"{name}.strided", self._constant("nought", np.float32(0))], result)

@@ -205,7 +205,7 @@ def _canonical(graph: OperationGraph) -> list[int]:
         place = position
         if operation.kind in _SHARED:
             inputs = tuple(places[i] for i in operation.inputs)
-            window = (operation.kernel, operation.stride, operation.padding, operation.shape)
+            window = (operation.kernel, operation.stride, operation.padding, operation.start, operation.shape)
             place = first.setdefault((operation.kind, inputs, window), position)
         places.append(place)
     return places

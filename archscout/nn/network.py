@@ -102,7 +102,7 @@ def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:
         case "concat":
             return torch.cat(inputs, 1)
         case "narrow":
-            return first[:, : operation.shape[0]]
+            return first.narrow(1, operation.start, operation.shape[0])
         case "zero":
             if operation.inputs == (0,):  # what `OperationGraph.live` leaves: it reads the network's input, of another shape
                 return first.new_zeros(first.shape[0], *operation.shape)

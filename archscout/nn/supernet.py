@@ -25,9 +25,10 @@ from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
+from archscout.core.highway import HighwayNetwork
 from archscout.core.operations import OperationGraph, Pair
 from archscout.core.problem import Task
-from archscout.core.protocols import SharedSpace, Space
+from archscout.core.protocols import SharedSpace, Space, SplitSpace
 from archscout.nn.executor import Init, Program, Statistics, WeightBank, Weights
 from archscout.nn.network import Network, place
 
@@ -194,24 +195,31 @@ def opened(gates: Tensor) -> frozenset[Pair]:
     return frozenset((row, column) for row, column in gates.detach().nonzero().tolist())
 
 
-def supernet_of(space: Space, task: Task, *, seed: int, init: Init = "default", channels: int = 0, depth: int = 0) -> Supernet:
-    """The supernet of a space. channels, depth: its size where not 0. Raises UserError where the space has none."""
+def supernet_of(
+    space: Space, task: Task, *, seed: int, init: Init = "default", channels: int = 0, depth: int = 0, partial: int = 1
+) -> Supernet:
+    """The supernet of a space. channels, depth: its size where not 0. partial: operations see one of so many channels.
+
+    Raises UserError where the space has none, or no channels to go by its operations.
+    """
     from archscout.nn.recurrent_supernet import RecurrentSupernet
 
     sized = _sized(space, channels, depth)
-    folded = sized.supernet(task)
+    folded = _folded(sized, task, partial)
     if isinstance(folded, OperationGraph):
         return GraphSupernet(sized, folded, seed=seed, init=init)
     return RecurrentSupernet(sized, folded, seed=seed, init=init)
 
 
-def activations(space: Space, task: Task, batch: int, channels: int = 0, depth: int = 0, *, path: bool = False) -> int:
+def activations(
+    space: Space, task: Task, batch: int, channels: int = 0, depth: int = 0, partial: int = 1, *, path: bool = False
+) -> int:  # fmt: skip
     """Bytes of all results of a batch in that supernet: about what a backward pass through the mixture keeps.
 
     path: of one path in place of the mixture, the largest of those that take the same option in every row.
     """
     sized = _sized(space, channels, depth)
-    folded = sized.supernet(task)
+    folded = _folded(sized, task, partial)
     if not isinstance(folded, OperationGraph):
         lanes = 1 if path else folded.nodes / 2
         return round(4 * batch * folded.length * (2 * folded.vocabulary + _RESULTS * folded.nodes * lanes * folded.size))
@@ -222,6 +230,14 @@ def activations(space: Space, task: Task, batch: int, channels: int = 0, depth: 
         graphs = [folded.opened(gates, plain=True) for gates in paths]
     sizes = (sum(prod(operation.shape) for operation in graph.operations if operation.kind not in _VIEWS) for graph in graphs)
     return 4 * batch * max(sizes)
+
+
+def _folded(space: SharedSpace, task: Task, partial: int) -> OperationGraph | HighwayNetwork:
+    if partial == 1:
+        return space.supernet(task)
+    if not isinstance(space, SplitSpace):
+        raise UserError("'partial' lets channels go by the operations of an edge, which this space does not know; leave it at 1")
+    return space.partial_supernet(task, partial)
 
 
 def _sized(space: Space, channels: int, depth: int) -> SharedSpace:

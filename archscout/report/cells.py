@@ -24,7 +24,7 @@ _WORDS = {
     "sigmoid": "sigmoid",
     "batch_norm": "norm",
     "multiply": "gate",
-    "narrow": "first channels",
+    "narrow": "some channels",
 }
 
 

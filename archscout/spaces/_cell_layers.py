@@ -29,6 +29,23 @@ def first_states(builder: GraphBuilder, before: int, x: int, channels: int, redu
         return [first, conv_norm(builder, builder.relu(x), channels, affine=affine)]
 
 
+def split(builder: GraphBuilder, x: int, partial: int) -> tuple[int, int]:
+    """The channels of a state that the operations of an edge see, one of `partial`, and those that go by them."""
+    channels = builder.shape(x)[0]
+    width = channels // partial
+    if width < 2:
+        raise UserError(
+            f"operations are to see one of {partial} channels and two at the least, but an edge has {channels}; "
+            "lower partial, or raise channels"
+        )
+    return builder.narrow(x, width), builder.narrow(x, channels - width, width)
+
+
+def join(builder: GraphBuilder, past: int, seen: int, stride: int = 1) -> int:
+    """What went by the operations of an edge and, after it, what they made, so that those of the next edge see other channels."""
+    return builder.concat(past if stride == 1 else builder.max_pool(past, 3, stride=stride), seen)
+
+
 def separable_twice(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int, *, affine: bool = True) -> int:
     """Two separable convolutions, of which the first has the stride."""
     for name, step in (("first", stride), ("second", 1)):

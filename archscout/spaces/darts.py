@@ -22,7 +22,16 @@ from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Task
 from archscout.core.topology import Topology
 from archscout.core.wiring import Sources
-from archscout.spaces._cell_layers import auxiliary_head, conv_norm, factorised, first_states, separable, separable_twice
+from archscout.spaces._cell_layers import (
+    auxiliary_head,
+    conv_norm,
+    factorised,
+    first_states,
+    join,
+    separable,
+    separable_twice,
+    split,
+)
 from archscout.spaces._genotypes import CELLS, NODES, OPERATIONS, PAIRS, Edges, choices_of, edges_of, parse, written
 from archscout.spaces._graphed import Graphed
 
@@ -91,7 +100,11 @@ class Darts(Graphed):
 
         As published, normalisations have no scale of their own but in the stem, and poolings are normalised.
         """
-        builder, logits, _ = self._network(task, _every_cell)
+        return self.partial_supernet(task, 1)
+
+    def partial_supernet(self, task: Task, partial: int) -> OperationGraph:
+        """The same, with operations that see one of `partial` channels of a state; the others go by them."""
+        builder, logits, _ = self._network(task, _every(partial))
         return builder.finish(logits)
 
     @property
@@ -215,22 +228,41 @@ def _cell(builder: GraphBuilder, before: int, x: int, channels: int, edges: Edge
     return builder.concat(*nodes[2:])
 
 
-def _every_cell(builder: GraphBuilder, before: int, x: int, channels: int, reduction: bool, reduced: bool) -> int:
-    nodes = first_states(builder, before, x, channels, reduced, affine=False)
-    for node in NODES:
-        terms = []
-        for source in range(node):
-            stride = 2 if reduction and source < 2 else 1
-            for option, operation in enumerate(OPERATIONS, 1):
-                with builder.scope(f"edge{source}{node}.{operation}"):
-                    term = _operation(builder, nodes[source], operation, channels, stride, affine=False)
-                    if operation.endswith("pool_3x3"):
-                        term = builder.batch_norm(term, affine=False)
-                    if term != nodes[source]:
-                        builder.droppable(term)
-                terms.append((term, (_ROWS["reduce" if reduction else "normal", source, node], option)))
-        nodes.append(builder.mix(terms))
-    return builder.concat(*nodes[2:])
+def _every(partial: int) -> _Cell:
+    """The cells of the supernet."""
+
+    def cell(builder: GraphBuilder, before: int, x: int, channels: int, reduction: bool, reduced: bool) -> int:
+        nodes = first_states(builder, before, x, channels, reduced, affine=False)
+        for node in NODES:
+            terms, edges = [], []
+            for source in range(node):
+                stride, row = 2 if reduction and source < 2 else 1, _ROWS["reduce" if reduction else "normal", source, node]
+                if partial == 1:
+                    terms += _every_operation(builder, nodes[source], (source, node), stride, row)
+                else:
+                    seen, past = split(builder, nodes[source], partial)
+                    mixture = builder.mix(_every_operation(builder, seen, (source, node), stride, row))
+                    edges.append(join(builder, past, mixture, stride))
+            nodes.append(builder.mix(terms) if partial == 1 else builder.add(*edges))
+        return builder.concat(*nodes[2:])
+
+    return cell
+
+
+def _every_operation(
+    builder: GraphBuilder, x: int, edge: tuple[int, int], stride: int, row: int
+) -> list[tuple[int, tuple[int, int]]]:  # fmt: skip
+    """The terms of an edge, each with its gate."""
+    terms = []
+    for option, operation in enumerate(OPERATIONS, 1):
+        with builder.scope("edge{}{}.{}".format(*edge, operation)):
+            term = _operation(builder, x, operation, builder.shape(x)[0], stride, affine=False)
+            if operation.endswith("pool_3x3"):
+                term = builder.batch_norm(term, affine=False)
+            if term != x:
+                builder.droppable(term)
+        terms.append((term, (row, option)))
+    return terms
 
 
 def _operation(builder: GraphBuilder, x: int, operation: str, channels: int, stride: int, *, affine: bool = True) -> int:

@@ -27,6 +27,7 @@ from archscout.core.problem import Task
 from archscout.core.topology import Topology
 from archscout.core.vertices import INPUT, OUTPUT, VertexEncoding
 from archscout.core.wiring import Graph
+from archscout.spaces._cell_layers import join, split
 from archscout.spaces._edge_cells import operations_of, topology_of
 from archscout.spaces._graphed import Graphed
 
@@ -82,7 +83,11 @@ class Nas201(Graphed):
 
         The normalisations of its operations have no scale of their own, as in the benchmark's searches.
         """
-        return self._network(task, _every_cell)
+        return self.partial_supernet(task, 1)
+
+    def partial_supernet(self, task: Task, partial: int) -> OperationGraph:
+        """The same, with operations that see one of `partial` channels of a node; the others go by them."""
+        return self._network(task, lambda builder, x: _every_cell(builder, x, partial))
 
     @property
     def gates(self) -> tuple[Decision, ...]:
@@ -238,19 +243,29 @@ def _cell(builder: GraphBuilder, x: int, choices: Sequence[int]) -> int:
     return nodes[-1]
 
 
-def _every_cell(builder: GraphBuilder, x: int) -> int:
+def _every_cell(builder: GraphBuilder, x: int, partial: int) -> int:
     nodes = [x]
     for group in _GROUPS:
-        terms = []
+        if partial == 1:
+            nodes.append(builder.mix([term for place in group for term in _every_branch(builder, nodes[EDGES[place][0]], place)]))
+            continue
+        edges = []
         for place in group:
-            source = EDGES[place][0]
-            for option, operation in enumerate(OPERATIONS):
-                if operation != "none":
-                    with builder.scope(f"edge{source}{EDGES[place][1]}.{operation}"):
-                        term = _branch(builder, nodes[source], operation, affine=False)
-                    terms.append((term if term == nodes[source] else builder.droppable(term), (place, option)))
-        nodes.append(builder.mix(terms))
+            seen, past = split(builder, nodes[EDGES[place][0]], partial)
+            edges.append(join(builder, past, builder.mix(_every_branch(builder, seen, place))))
+        nodes.append(builder.add(*edges))
     return nodes[-1]
+
+
+def _every_branch(builder: GraphBuilder, x: int, place: int) -> list[tuple[int, tuple[int, int]]]:
+    """The terms of an edge, each with its gate."""
+    terms = []
+    for option, operation in enumerate(OPERATIONS):
+        if operation != "none":
+            with builder.scope("edge{}{}.{}".format(*EDGES[place], operation)):
+                term = _branch(builder, x, operation, affine=False)
+            terms.append((term if term == x else builder.droppable(term), (place, option)))
+    return terms
 
 
 def _branch(builder: GraphBuilder, x: int, operation: str, *, affine: bool = True) -> int:

@@ -21,7 +21,7 @@ from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.batches import Stream, halved
 from archscout.nn.measure import acceptance
-from archscout.nn.supernet import Supernet, activations
+from archscout.nn.supernet import Supernet, activations, supernet_of
 from archscout.nn.supernet_training import (
     Schedule,
     kept,
@@ -52,6 +52,7 @@ class GateSearch(Schedule):
     most_skips: at most so many skip connections in the normal cell of the answer; -1 for any.
     exclude_none: never answer with the option `none` (the space `darts` never does).
     channels, depth: of the supernet; 0 for those with which the space is usually searched.
+    partial: operations see one of so many channels of an edge, and the others go by (4 in PC-DARTS); 1 for all.
     report: steps between two reports, each with a snapshot.
     """
 
@@ -63,6 +64,7 @@ class GateSearch(Schedule):
     exclude_none: bool = False
     channels: int = 0
     depth: int = 0
+    partial: int = 1
     report: int = 20
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class GateSearch(Schedule):
                 "warm_up and skip_dropout lie between 0 and 1 and report is at least 1, "
                 f"but {self.warm_up}, {self.skip_dropout} and {self.report} came"
             )
+        if self.partial < 1:
+            raise ValueError(f"partial is at least 1, but {self.partial} came")
 
     @property
     def owns_loop(self) -> bool:
@@ -97,7 +101,15 @@ class GateSearch(Schedule):
     def memory(self, problem: Problem) -> int:
         """The results of one pass through the mixture, and of its backward pass where that is differentiated."""
         passes = 3 if getattr(self, "exact", False) else 1
-        return passes * activations(problem.space, problem.task, self.batch, self.channels, self.depth)
+        return passes * activations(problem.space, problem.task, self.batch, self.channels, self.depth, self.partial)
+
+    def supernet(self, problem: Problem, seed: int) -> Supernet:
+        """With fresh weights, where the problem is computed."""
+        net = supernet_of(
+            problem.space, problem.task, seed=derive(seed, "weights"),
+            channels=self.channels, depth=self.depth, partial=self.partial,
+        )  # fmt: skip
+        return net.to(problem.device)
 
     def answers(self, problem: Problem, net: Supernet, seed: int) -> Answers:
         """How answers are derived."""

@@ -14,11 +14,15 @@ with one step in place of the inner minimum, w' = w - xi d/dw L_train(w, alpha) 
 and xi the learning rate of the weights. The answer takes the strongest operations (`derived` of the space).
 
 Against the known collapse, in which skip connections win: the remedies of P-DARTS (Chen, Xie, Wu and Tian 2019, arXiv 1904.12760),
-dropout on skip connections that fades during the search, and a bound on the skip connections of the answer.
+dropout on skip connections that fades during the search, and a bound on the skip connections of the answer; and that of PC-DARTS
+(Xu et al. 2020, arXiv 1907.05737): operations see a part of the channels (`partial`), so that those without weights have less of an
+advantage, and a step costs less.
 
 Deviations: dropout shuts a skip connection for a whole batch, where P-DARTS drops single values behind it; P-DARTS also searches in
-stages of growing depth, which is not done here. `warm_up` (no logits move in the first steps) is an option from P- and PC-DARTS.
-Only the weights' gradients are clipped, as published. A gradient of the logits that is not finite is left out.
+stages of growing depth, which is not done here. PC-DARTS shuffles channels behind an edge; here those that went by come first, so
+that the next edge's operations see them. Its weights of whole edges are left out. `warm_up` (no logits move in the first steps) is
+an option from P- and PC-DARTS. Only the weights' gradients are clipped, as published. A gradient of the logits that is not finite
+is left out.
 """
 
 from __future__ import annotations
@@ -34,7 +38,6 @@ from archscout.core.problem import Problem
 from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive
 from archscout.nn.bilevel import gradient, leaves, stepped, unrolled
-from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Batch, Training
 from archscout.strategies._folded import GateSearch, Logits, SkipDropout
 
@@ -58,9 +61,7 @@ class Darts(GateSearch):
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""
-        net = supernet_of(problem.space, problem.task, seed=derive(seed, "weights"), channels=self.channels, depth=self.depth).to(
-            problem.device
-        )
+        net = self.supernet(problem, seed)
         training = Training(net, problem, self, seed)
         logits = Logits(net, self, derive(seed, "logits"), problem.device)
         answers = self.answers(problem, net, seed)

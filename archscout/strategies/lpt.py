@@ -42,7 +42,6 @@ from archscout.core.seeds import derive
 from archscout.nn.batches import Stream
 from archscout.nn.bilevel import Loss, Tensors, gradient, leaves, stepped, unrolled
 from archscout.nn.executor import Program, WeightBank
-from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Batch, Training, kept, kept_optimizer, put_back, put_back_optimizer
 from archscout.strategies._folded import GateSearch, Logits, SkipDropout
 
@@ -83,9 +82,7 @@ class Lpt(GateSearch):
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""
-        net = supernet_of(
-            problem.space, problem.task, seed=derive(seed, "weights"), channels=self.channels, depth=self.depth
-        ).to(problem.device)  # fmt: skip
+        net = self.supernet(problem, seed)
         training = Training(net, problem, self, seed)
         logits = Logits(net, self, derive(seed, "logits"), problem.device)
         answers = self.answers(problem, net, seed)

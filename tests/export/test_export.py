@@ -229,7 +229,7 @@ def test_every_form_of_an_operation_becomes_onnx(tmp_path: Path) -> None:
     builder = GraphBuilder(SHAPE)
     x = builder.batch_norm(builder.conv(builder.input, 8, 3, dilation=2, bias=True), affine=False)
     builder.batch_norm(builder.conv(x, 5), affine=False)  # nobody reads it
-    x = builder.add(builder.conv(x, 8, (3, 1), groups=4), x, builder.narrow(builder.concat(x, builder.shift(x)), 8))
+    x = builder.add(builder.conv(x, 8, (3, 1), groups=4), x, builder.narrow(builder.concat(x, builder.shift(x)), 8, 4))
     x = builder.add(builder.max_pool(x, 3, stride=2), builder.avg_pool(x, 3, stride=2), builder.zero(x, stride=2))
     network = Network(builder.finish(builder.linear(builder.global_pool(x), 4, bias=False)))
     with torch.no_grad():

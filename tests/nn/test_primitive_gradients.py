@@ -37,7 +37,7 @@ CASES: dict[str, Callable[[GraphBuilder], int]] = {
     "mix, of a normalisation": lambda b: b.mix([(b.batch_norm(b.conv(b.input, 2)), (0, 0)), (b.max_pool(b.input, 3), (0, 1))]),
     "multiply": lambda b: b.multiply(b.input, b.activation(b.global_pool(b.input, keep=True), "sigmoid")),
     "concat": lambda b: b.concat(b.input, b.conv(b.input, 1)),
-    "narrow": lambda b: b.narrow(b.input, 1),
+    "narrow": lambda b: b.narrow(b.input, 1, 1),
     "zero": lambda b: b.add(b.zero(b.input, stride=2), b.conv(b.input, 2, stride=2)),
     "shift": lambda b: b.shift(b.input),
     "crop": lambda b: b.crop(b.input),

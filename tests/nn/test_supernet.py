@@ -12,7 +12,10 @@ from archscout.core.errors import UserError
 from archscout.core.kinds import kinds_of
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.protocols import SharedSpace
-from archscout.nn.supernet import GraphSupernet, supernet_of
+from archscout.nn.executor import Program
+from archscout.nn.supernet import GraphSupernet, activations, supernet_of
+from archscout.spaces.darts import Darts
+from archscout.spaces.nas201 import Nas201
 from archscout.testing.supernets import CHECKS
 from archscout.testing.tasks import token_task
 
@@ -39,6 +42,60 @@ SHARED = [name for name in catalogue.names("spaces") if isinstance(catalogue.mak
 @pytest.mark.parametrize("space", SPACES, ids=repr)
 def test_every_supernet_keeps_the_contract(space, check):
     check(space, SMALL if IMAGE_CLASSIFICATION in kinds_of(space) else TOKENS)
+
+
+class HalfNas201(Nas201):
+    """Its supernet's operations see a half of the channels."""
+
+    def supernet(self, task):
+        return self.partial_supernet(task, 2)
+
+
+class HalfDarts(Darts):
+    """Its supernet's operations see a half of the channels."""
+
+    def supernet(self, task):
+        return self.partial_supernet(task, 2)
+
+
+@pytest.mark.parametrize("check", [name for name in CHECKS if name != "a_path_has_the_layers_of_the_space"])
+@pytest.mark.parametrize("space", [HalfNas201(channels=4, cells=1), HalfDarts(channels=4, layers=3)], ids=repr)
+def test_supernets_of_partial_channels_keep_it_too(space, check):
+    CHECKS[check](space, SMALL)
+
+
+def test_what_goes_by_the_operations_comes_first_and_unchanged():
+    space = Nas201(channels=4, cells=1)
+    net = supernet_of(space, SMALL, seed=0, partial=2)
+    cell = [operation for operation in net.graph.operations if operation.name.startswith("stage1.cell1.edge01")]
+    assert {operation.shape[0] for operation in cell if operation.kind == "conv"} == {2}
+    gates = net.gates(space.architecture([0] * 6))  # every operation is none
+    x = torch.randn(6, *SMALL.shape, generator=torch.Generator().manual_seed(0))
+    graph = replace(net.graph, output=net.graph.marks["stage1"])
+    stem = next(place for place, operation in enumerate(graph.operations) if operation.name == "stem.norm")
+    weights = dict(net.named_parameters())
+    [found] = Program(graph).run(weights, x, gates=gates)
+    [before] = Program(replace(graph, output=stem)).run(weights, x, gates=gates)
+    # Of the three edges into the last node, that from the cell's input lets its channels 2 and 3 by, and puts them first; what the
+    # others let by is nought, since it lay behind their sources' first two channels.
+    assert torch.allclose(found[:, :2], before[:, 2:]) and not found[:, 2:].any()
+
+
+def test_partial_channels_make_a_step_cheaper():
+    task = replace(SMALL, shape=(3, 32, 32), classes=10)
+    for space in (Nas201(channels=16, cells=1), Darts(channels=16, layers=3)):
+        all_, some = (supernet_of(space, task, seed=0, partial=partial).graph for partial in (1, 4))
+        assert some.work < 0.6 * all_.work and some.macs < 0.5 * all_.macs
+        assert activations(space, task, 8, partial=4) < 0.6 * activations(space, task, 8)
+
+
+def test_channels_are_not_parted_where_they_cannot_be():
+    with pytest.raises(
+        UserError, match="one of 4 channels and two at the least, but an edge has 4; lower partial, or raise channels"
+    ):
+        supernet_of(Nas201(), SMALL, seed=0, channels=4, partial=4)
+    with pytest.raises(UserError, match="which this space does not know; leave it at 1"):
+        supernet_of(catalogue.make("spaces", "nao-cell"), SMALL, seed=0, partial=2)
 
 
 def test_the_expected_spaces_have_supernets():
