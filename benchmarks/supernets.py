@@ -452,21 +452,22 @@ def _mislabelled(task: Task, share: float) -> tuple[Task, np.ndarray]:
 def speed(bench: Bench) -> None:
     """Steps of weights and gates, and of a path, beside the plain supernet with the same weights."""
     torch.set_num_threads(1)
-    for channels in (16, 8):
-        ours, plain = _both(channels)
+    for channels, cells in ((16, 5), (16, 1), (8, 1)):
+        ours, plain = _both(channels, cells)
         mixture, second = _checked(ours, plain)
-        path = _path_times(ours, plain, bench.asked.pairs)
-        times = [mixture()[:2] for _ in range(bench.asked.pairs)]
-        what = f"C = {channels}, N = 1, 64 images"
+        pairs = max(1, bench.asked.pairs // cells)
+        path = _path_times(ours, plain, pairs)
+        times = [mixture() for _ in range(pairs)]
+        what = f"C = {channels}, N = {cells}, 64 images"
         rows = []
-        for step, pairs in (("a step of weights and gates through the mixture", times), ("a step of a path", path)):
-            ratios = sorted(slow / fast for fast, slow in pairs)
-            gain = sum(slow for _, slow in pairs) / sum(fast for fast, _ in pairs)
+        for step, found in (("a step of weights and gates through the mixture", times), ("a step of a path", path)):
+            ratios = sorted(slow / fast for fast, slow in found)
+            gain = sum(slow for _, slow in found) / sum(fast for fast, _ in found)
             quarter = len(ratios) // 4
             rows.append(
                 claimed(f"{step}, {what}: times faster than a plain module list", gain, ratios[quarter], ratios[-1 - quarter])
             )
-            rows.append(claimed(f"{step}, {what}: seconds", mean(fast for fast, _ in pairs)))
+            rows.append(claimed(f"{step}, {what}: seconds", mean(fast for fast, _ in found)))
         rows.append(claimed(f"difference of the second step's loss, {what}", second))
         bench.write(rows, bench.own("speed"), sum(fast + slow for fast, slow in [*times, *path]))
     _partial(bench)
@@ -494,11 +495,11 @@ def _partial(bench: Bench) -> None:
         bench.write([claimed(claim, gain, ratios[0], ratios[-1])], bench.own("speed"), sum(map(sum, times)))
 
 
-def _both(channels: int) -> tuple[GraphSupernet, PlainSupernet]:
+def _both(channels: int, cells: int) -> tuple[GraphSupernet, PlainSupernet]:
     task = Task("noise", IMAGE_CLASSIFICATION, (3, 32, 32), 10, "noise")
-    ours = supernet_of(catalogue.make("spaces", "nas201", channels=channels, cells=1), task, seed=0)
+    ours = supernet_of(catalogue.make("spaces", "nas201", channels=channels, cells=cells), task, seed=0, depth=cells)
     assert isinstance(ours, GraphSupernet)
-    plain = PlainSupernet(channels, 1, 10)
+    plain = PlainSupernet(channels, cells, 10)
     unknown = load(plain, {name: weight.detach() for name, weight in ours.named_parameters()})
     assert not unknown, f"the plain supernet does not know {unknown}"
     return ours, plain
