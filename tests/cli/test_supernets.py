@@ -13,10 +13,12 @@ import pytest
 from commandline import Command, end_of, until
 
 from archscout import catalogue
-from archscout.core.errors import UserError
+from archscout.core.errors import LimitError, UserError
 from archscout.core.moves import Progress
+from archscout.nn.supernet import activations
 from archscout.report.learning import learning_notes
 from archscout.store.runs import RunStore
+from archscout.testing.tasks import image_task
 
 SMALL = ("--set", "strategy.channels=2", "--set", "strategy.depth=1", "--set", "strategy.batch=8", "--workers", 1)
 SHORT = {
@@ -52,6 +54,25 @@ def test_a_search_with_a_supernet_trains_its_answer(small_data: Path, tmp_path: 
     assert summary["test_value"] is not None and len(summary["baselines"]) == 3
     page = (tmp_path / "run" / "report.html").read_text()
     assert "worked by itself and reported" in page and "the strategy worked by itself, and was asked for its answer" in page
+
+
+def test_the_memory_that_a_supernet_takes_is_said(small_data: Path, tmp_path: Path, archscout: Command) -> None:
+    words = ("search", "--data", small_data, "--budget", 6, "--strategy", "nasi", *SMALL, "--set", "strategy.steps=1")
+    done = archscout(*words, "--screen-only", "--out", tmp_path / "run")
+    assert "A step of the supernet takes about 0.0 GiB of memory." in done.err
+
+
+def test_a_supernet_that_takes_more_memory_than_is_free_is_refused(
+    small_data: Path, tmp_path: Path, call: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archscout.engine.plan.free_memory", lambda device: 2**30)
+    words = ("search", "--data", small_data, "--budget", 6, "--strategy", "darts", "--workers", 1, "--out", tmp_path / "run")
+    large = ("--set", "strategy.channels=64", "--set", "strategy.depth=1", "--set", "strategy.batch=4096")
+    need = activations(catalogue.make("spaces", "nas201"), image_task((1, 8, 8)), 4096, 64, 1)
+    told = rf"a step of 'darts' takes about {need / 2**30:.1f} GiB of memory, but 1.0 GiB are free; make it smaller with --set"
+    with pytest.raises(LimitError, match=told) as refused:
+        call(*words, *large)
+    assert refused.value.exit_code == 2
 
 
 def test_the_alarm_of_a_collapse_reaches_the_report() -> None:

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from archscout import catalogue
+from archscout.core.draw import sample
 from archscout.core.errors import UserError
 from archscout.core.kinds import kinds_of
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.protocols import SharedSpace
-from archscout.nn.supernet import GraphSupernet, supernet_of
+from archscout.core.seeds import generator
+from archscout.nn import gates as gating
+from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
 from archscout.testing.supernets import CHECKS
 from archscout.testing.tasks import token_task
 
@@ -77,3 +80,31 @@ def test_a_supernet_may_be_smaller_than_its_space():
     assert isinstance(net, GraphSupernet) and (net.space.channels, net.space.layers) == (4, 3)
     net = supernet_of(catalogue.make("spaces", "rnn"), TOKENS, seed=0, channels=5, depth=3)
     assert net.get_parameter("node0.weight").shape == (10, 10)
+
+
+def kept(net: Supernet, x: torch.Tensor, gates: torch.Tensor) -> int:
+    """The bytes that a backward pass would find again, the weights left out."""
+    weights = {weight.untyped_storage().data_ptr() for weight in net.parameters()}
+    seen: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in weights:
+            seen[place] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(x, gates)
+    return sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
+
+
+@pytest.mark.parametrize("space", SPACES, ids=repr)
+def test_the_memory_of_a_step_is_about_what_its_backward_pass_keeps(space):
+    task = SMALL if IMAGE_CLASSIFICATION in kinds_of(space) else TOKENS
+    net = supernet_of(space, task, seed=0)
+    x = torch.zeros(16, *task.shape, dtype=torch.float32 if task is SMALL else torch.int64)
+    gates = gating.softmax(torch.zeros(net.gate_shape), net.valid).requires_grad_()
+    mixture, path = (activations(space, task, 16, path=path) for path in (False, True))
+    assert 0.8 < mixture / kept(net, x, gates) < 2.2
+    rng = generator(0, "paths")
+    assert 0.8 * max(kept(net, x, net.gates(sample(space, rng))) for _ in range(4)) < path < mixture
