@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from _plain_supernet import PlainSupernet, load
+from torch.nn import functional as F
 
 from archscout import catalogue
 from archscout.core.draw import sample
@@ -80,6 +82,49 @@ def test_a_supernet_may_be_smaller_than_its_space():
     assert isinstance(net, GraphSupernet) and (net.space.channels, net.space.layers) == (4, 3)
     net = supernet_of(catalogue.make("spaces", "rnn"), TOKENS, seed=0, channels=5, depth=3)
     assert net.get_parameter("node0.weight").shape == (10, 10)
+
+
+def beside_a_plain_one() -> tuple[GraphSupernet, PlainSupernet]:
+    """The supernet of NAS-Bench-201 and a list of modules with the same weights."""
+    net, plain = supernet_of(catalogue.make("spaces", "nas201", channels=4, cells=1), SMALL, seed=0), PlainSupernet(4, 1, 4)
+    assert isinstance(net, GraphSupernet) and not load(plain, net.state_dict())
+    return net, plain
+
+
+def noise(steps: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A batch of images and labels for each step, and the gates of a mixture."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(steps, 16, *SMALL.shape, generator=draw), torch.randint(4, (steps, 16), generator=draw)
+    return x, y, torch.softmax(torch.randn(6, 5, generator=draw), 1)
+
+
+def test_a_mixture_has_the_gradients_of_a_plain_implementation():
+    [x], [y], gates = noise(1)
+    gates = gates.double().requires_grad_()
+    found = []
+    nets = beside_a_plain_one()
+    names = [name for name, _ in nets[0].named_parameters()]
+    for net in nets:
+        net.double()
+        loss = F.cross_entropy(net(x.double(), gates), y)
+        found.append(torch.autograd.grad(loss, [gates, *map(net.get_parameter, names)]))
+    for name, one, other in zip(["gates", *names], *found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12), name
+        assert bool(one.any()), name
+
+
+def test_a_mixture_learns_like_a_plain_implementation():
+    x, y, gates = noise(3)
+    losses = []
+    for net in beside_a_plain_one():
+        optimizer = torch.optim.SGD(net.parameters(), 0.1)
+        for images, labels in zip(x, y, strict=True):
+            loss = F.cross_entropy(net(images, gates), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 def kept(net: Supernet, x: torch.Tensor, gates: torch.Tensor) -> int:
