@@ -67,12 +67,12 @@ def test_a_supernet_that_takes_more_memory_than_is_free_is_refused(
     small_data: Path, tmp_path: Path, call: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("archscout.engine.plan.free_memory", lambda device: 2**30)
-    words = ("search", "--data", small_data, "--budget", 6, "--strategy", "darts", "--workers", 1, "--out", tmp_path / "run")
-    large = ("--set", "strategy.channels=64", "--set", "strategy.depth=1", "--set", "strategy.batch=4096")
+    words = ("search", "--data", small_data, "--budget", 6, "--strategy", "darts", "--workers", 1, "--screen-only", "--out")
+    large = [f"strategy.{setting}" for setting in ("channels=64", "depth=1", "batch=4096", "epochs=0.01")]
     need = activations(catalogue.make("spaces", "nas201"), image_task((1, 8, 8)), 4096, 64, 1)
     told = rf"a step of 'darts' takes about {need / 2**30:.1f} GiB of memory, but 1.0 GiB are free; make it smaller with --set"
     with pytest.raises(LimitError, match=told) as refused:
-        call(*words, *large)
+        call(*words, tmp_path / "run", *(word for setting in large for word in ("--set", setting)))
     assert refused.value.exit_code == 2
 
 
