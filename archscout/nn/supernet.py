@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
-from archscout.core.highway import HighwayNetwork
+from archscout.core.highway import ACTIVATIONS, HighwayNetwork, possible_edges
 from archscout.core.operations import OperationGraph, Pair
 from archscout.core.problem import Task
 from archscout.core.protocols import SharedSpace, Space, SplitSpace
@@ -35,7 +35,7 @@ from archscout.nn.network import Network, place
 Execute = Literal["selected", "all"]
 _KEPT_PROGRAMS = 64
 _RESULTS = 8
-"""Of a recurrent cell, for each node and lane: state, product (two), gate, activation, their products."""
+"""Of a recurrent cell, for each lane: state, product (two), gate, activation, their products."""
 _VIEWS = ("input", "narrow", "zero")
 
 
@@ -221,8 +221,10 @@ def activations(
     sized = _sized(space, channels, depth)
     folded = _folded(sized, task, partial)
     if not isinstance(folded, OperationGraph):
-        lanes = 1 if path else folded.nodes / 2
-        return round(4 * batch * folded.length * (2 * folded.vocabulary + _RESULTS * folded.nodes * lanes * folded.size))
+        lanes = folded.nodes
+        if not path:
+            lanes = len(possible_edges(folded.nodes)) * (1 if folded.share == "node" else len(ACTIVATIONS))
+        return 4 * batch * folded.length * (2 * folded.vocabulary + _RESULTS * lanes * folded.size)
     graphs = [folded]
     if path:
         most = max(len(row.options) for row in sized.gates)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from commandline import Command
+from commandline import Command, banded_images, end_of
 from safetensors import safe_open
+from safetensors.numpy import load_file
 
+from archscout import catalogue
+from archscout.api.training import _recipe_for
 from archscout.core.errors import UserError
+from archscout.nn.recipe import Recipe
+from archscout.testing.tasks import image_task
 
 STRING = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
@@ -82,6 +89,54 @@ def test_train_by_a_published_recipe(archscout: Command, small_data: Path, tmp_p
         assert sum(file.get_tensor(name).size for name in weights) == facts["params"] < 1_000
     graph = json.loads(Path(facts["artifacts"]["architecture"]).read_text())["graph"]
     assert graph["output"] == len(graph["operations"]) - 1
+
+
+def test_a_training_by_a_published_recipe_that_was_killed_ends_like_one_that_was_not(tmp_path: Path, archscout: Command) -> None:
+    images, labels = banded_images(60)
+    np.savez(tmp_path / "few.npz", images=images, labels=labels)
+    words = ["train", "DARTS_V2", "--data", tmp_path / "few.npz", "--image-size", 32, "--recipe", "darts-cifar10", "--epochs", 10]
+    words += ["--set", "space.channels=2", "--set", "space.layers=3", "--formats", "", "--out"]
+
+    def ended_after_an_epoch(number: signal.Signals) -> int:
+        process = archscout.start(*words, tmp_path / "killed")
+        assert process.stderr is not None and any(line.startswith("epoch") for line in process.stderr)
+        process.send_signal(number)
+        return end_of(process).code
+
+    archscout(*words, tmp_path / "straight")
+    assert ended_after_an_epoch(signal.SIGTERM) == 143, "it saves"
+    assert ended_after_an_epoch(signal.SIGKILL) == -signal.SIGKILL, "what came after that save is lost"
+    assert "epoch 1 of 10" not in archscout(*words, tmp_path / "killed").err
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
+    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_recipe_in_half_precision(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("train", "DARTS_V2", "--data", small_data, "--image-size", 32, "--recipe", "darts-cifar10", "--epochs", 0.05)
+    size = ("--set", "space.channels=2", "--set", "space.layers=3", "--formats", "", "--json")
+    found = []
+    for precision in ("fp32", "bf16"):
+        facts = json.loads(call(*words, *size, "--set", f"recipe.precision={precision}", "--out", tmp_path / precision))
+        assert facts["recipe"]["precision"] == precision and facts["notes"] == []
+        found.append(load_file(facts["artifacts"]["safetensors"]))
+    assert all(weight.dtype == np.float32 for weight in found[1].values() if weight.ndim), "weights stay as they are"
+    assert any(not np.array_equal(found[0][name], found[1][name]) for name in found[0]), "it should be computed otherwise"
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "asked", "precision"),
+    [
+        ("darts-cifar10", "cuda", {}, "bf16"), ("darts-cifar10", "cuda", {"recipe.precision": "fp32"}, "fp32"),
+        ("darts-cifar10", "cpu", {}, "fp32"), ("default", "cuda", {}, "fp32"),
+    ],
+)  # fmt: skip
+def test_published_recipes_are_trained_in_half_precision_on_a_gpu(
+    name: str, device: str, asked: dict[str, str], precision: str
+) -> None:
+    space = catalogue.make("spaces", "darts")
+    found = space.architecture([0] * len(space.decisions))
+    recipe, _ = _recipe_for(name, space, found, image_task((3, 32, 32)), device, asked)
+    assert isinstance(recipe, Recipe) and recipe.precision == precision
 
 
 @pytest.mark.parametrize(

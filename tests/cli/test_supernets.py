@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commandline import Command, end_of, until
+from commandline import Command, end_of, landed, until
 
 from archscout import catalogue
-from archscout.core.errors import UserError
+from archscout.core.errors import ArchscoutError, LimitError, UserError
 from archscout.core.moves import Progress
+from archscout.nn.supernet import activations
 from archscout.report.learning import learning_notes
 from archscout.store.runs import RunStore
+from archscout.testing.tasks import image_task
 
 SMALL = ("--set", "strategy.channels=2", "--set", "strategy.depth=1", "--set", "strategy.batch=8", "--workers", 1)
 SHORT = {
@@ -54,6 +57,25 @@ def test_a_search_with_a_supernet_trains_its_answer(small_data: Path, tmp_path: 
     assert "worked by itself and reported" in page and "the strategy worked by itself, and was asked for its answer" in page
 
 
+def test_the_memory_that_a_supernet_takes_is_said(small_data: Path, tmp_path: Path, archscout: Command) -> None:
+    words = ("search", "--data", small_data, "--budget", 6, "--strategy", "nasi", *SMALL, "--set", "strategy.steps=1")
+    done = archscout(*words, "--screen-only", "--out", tmp_path / "run")
+    assert "A step of the supernet takes about 0.0 GiB of memory." in done.err
+
+
+def test_a_supernet_that_takes_more_memory_than_is_free_is_refused(
+    small_data: Path, tmp_path: Path, call: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archscout.engine.plan.free_memory", lambda device: 2**30)
+    words = ("search", "--data", small_data, "--budget", 6, "--strategy", "darts", "--workers", 1, "--screen-only", "--out")
+    large = [f"strategy.{setting}" for setting in ("channels=64", "depth=1", "batch=4096", "epochs=0.01")]
+    need = activations(catalogue.make("spaces", "nas201"), image_task((1, 8, 8)), 4096, 64, 1)
+    told = rf"a step of 'darts' takes about {need / 2**30:.1f} GiB of memory, but 1.0 GiB are free; make it smaller with --set"
+    with pytest.raises(LimitError, match=told) as refused:
+        call(*words, tmp_path / "run", *(word for setting in large for word in ("--set", setting)))
+    assert refused.value.exit_code == 2
+
+
 def test_the_alarm_of_a_collapse_reaches_the_report() -> None:
     space = catalogue.make("spaces", "nas201")
     moves = [
@@ -68,29 +90,60 @@ def test_the_alarm_of_a_collapse_reaches_the_report() -> None:
         assert ("6 skip connections" in notes[-1]) is alarmed and "loss 1" in notes[0]
 
 
-def test_a_search_that_was_killed_ends_like_one_that_was_not(small_data: Path, tmp_path: Path, archscout: Command) -> None:
-    words = ["search", "--data", small_data, "--budget", 8, "--strategy", "darts", *SMALL, "--set", "strategy.epochs=4"]
-    words += ["--set", "strategy.report=2", "--screen-only", "--json"]
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("darts", ("epochs=2", "report=1")),
+        ("lpt", ("epochs=1", "report=1", "order=2", "tester_channels=2")),
+        ("mdenas", ("epochs=16",)),
+        ("nasi", ("steps=40",)),
+    ],
+)
+def test_a_search_that_was_killed_ends_like_one_that_was_not(
+    name: str, settings: tuple[str, ...], small_data: Path, tmp_path: Path, archscout: Command
+) -> None:
+    words = ["search", "--data", small_data, "--budget", 8, "--strategy", name, *SMALL, "--screen-only", "--json"]
+    words += [word for setting in settings for word in ("--set", f"strategy.{setting}")]
     straight = archscout(*words, "--out", tmp_path / "straight").json
     process = archscout.start(*words, "--out", tmp_path / "killed")
 
+    def reports(run: str) -> list[Any]:
+        with RunStore.read(tmp_path / run) as store:
+            return [(entry.best, dict(entry.metrics)) for _, _, entry in store.progress("screen")]
+
     def reported() -> bool:
-        try:
-            with RunStore.read(tmp_path / "killed") as store:
-                return len(store.progress("screen")) >= 3
-        except Exception:
-            return False
+        with suppress(ArchscoutError, OSError):
+            return len(reports("killed")) >= 3
+        return False
 
     until(reported, process)
     process.send_signal(signal.SIGKILL)
-    end_of(process)
+    assert end_of(process).code == -signal.SIGKILL
     resumed = archscout("resume", tmp_path / "killed", "--json").json
     assert resumed["best"] | {"latency_ms": 0} == straight["best"] | {"latency_ms": 0}
-    reports = []
-    for name in ("straight", "killed"):
-        with RunStore.read(tmp_path / name) as store:
-            reports.append([(entry.best, dict(entry.metrics)) for _, _, entry in store.progress("screen")])
-    assert reports[0] == reports[1], "numbers included"
+    assert reports("killed") == reports("straight"), "numbers included"
+
+
+def test_a_search_that_was_killed_goes_on_with_the_weights_that_it_had_learned(
+    small_data: Path, tmp_path: Path, archscout: Command
+) -> None:
+    def words(name: str) -> list[object]:
+        settings = {"channels": 2, "epochs": 1, "batch": 8, "images": 64, "keep": tmp_path / f"{name}-supernet"}
+        given = [word for key, value in settings.items() for word in ("--set", f"estimator.{key}={value}")]
+        asked = ["search", "--data", small_data, "--budget", 30, "--space", "nas201", "--estimator", "weight-sharing"]
+        return [*asked, "--strategy", "local", "--workers", 1, *given, "--screen-only", "--json", "--out", tmp_path / name]
+
+    straight = archscout(*words("straight")).json
+    process = archscout.start(*words("killed"))
+    assert until(lambda: landed(tmp_path / "killed") > 3, process)
+    process.send_signal(signal.SIGKILL)
+    assert end_of(process).code == -signal.SIGKILL
+    [supernet] = (tmp_path / "killed-supernet").glob("*.safetensors")
+    written = supernet.stat().st_mtime_ns
+    resumed = archscout("resume", tmp_path / "killed", "--json").json
+    assert resumed["best"] | {"latency_ms": 0} == straight["best"] | {"latency_ms": 0}
+    assert (tmp_path / "killed" / "results.csv").read_bytes() == (tmp_path / "straight" / "results.csv").read_bytes()
+    assert supernet.stat().st_mtime_ns == written, "a training that is done is not done again"
 
 
 def test_shared_weights_are_correlated_with_a_table(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:

@@ -6,14 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from _plain_supernet import PlainSupernet, load
+from torch.nn import functional as F
 
 from archscout import catalogue
+from archscout.core.draw import sample
 from archscout.core.errors import UserError
 from archscout.core.kinds import kinds_of
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.protocols import SharedSpace
+from archscout.core.seeds import generator
+from archscout.nn import gates as gating
 from archscout.nn.executor import Program
-from archscout.nn.supernet import GraphSupernet, activations, supernet_of
+from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
 from archscout.spaces.darts import Darts
 from archscout.spaces.nas201 import Nas201
 from archscout.testing.supernets import CHECKS
@@ -134,3 +139,74 @@ def test_a_supernet_may_be_smaller_than_its_space():
     assert isinstance(net, GraphSupernet) and (net.space.channels, net.space.layers) == (4, 3)
     net = supernet_of(catalogue.make("spaces", "rnn"), TOKENS, seed=0, channels=5, depth=3)
     assert net.get_parameter("node0.weight").shape == (10, 10)
+
+
+def beside_a_plain_one() -> tuple[GraphSupernet, PlainSupernet]:
+    """The supernet of NAS-Bench-201 and a list of modules with the same weights."""
+    net, plain = supernet_of(catalogue.make("spaces", "nas201", channels=4, cells=1), SMALL, seed=0), PlainSupernet(4, 1, 4)
+    assert isinstance(net, GraphSupernet) and not load(plain, net.state_dict())
+    return net, plain
+
+
+def noise(steps: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A batch of images and labels for each step, and the gates of a mixture."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(steps, 16, *SMALL.shape, generator=draw), torch.randint(4, (steps, 16), generator=draw)
+    return x, y, torch.softmax(torch.randn(6, 5, generator=draw), 1)
+
+
+def test_a_mixture_has_the_gradients_of_a_plain_implementation():
+    [x], [y], gates = noise(1)
+    gates = gates.double().requires_grad_()
+    found = []
+    nets = beside_a_plain_one()
+    names = [name for name, _ in nets[0].named_parameters()]
+    for net in nets:
+        net.double()
+        loss = F.cross_entropy(net(x.double(), gates), y)
+        found.append(torch.autograd.grad(loss, [gates, *map(net.get_parameter, names)]))
+    for name, one, other in zip(["gates", *names], *found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12), name
+        assert bool(one.any()), name
+
+
+def test_a_mixture_learns_like_a_plain_implementation():
+    x, y, gates = noise(3)
+    losses = []
+    for net in beside_a_plain_one():
+        optimizer = torch.optim.SGD(net.parameters(), 0.1)
+        for images, labels in zip(x, y, strict=True):
+            loss = F.cross_entropy(net(images, gates), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def kept(net: Supernet, x: torch.Tensor, gates: torch.Tensor) -> int:
+    """The bytes that a backward pass would find again, the weights left out."""
+    weights = {weight.untyped_storage().data_ptr() for weight in net.parameters()}
+    seen: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in weights:
+            seen[place] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(x, gates)
+    return sum(tensor.untyped_storage().nbytes() for tensor in seen.values())
+
+
+@pytest.mark.parametrize("space", SPACES, ids=repr)
+def test_the_memory_of_a_step_is_about_what_its_backward_pass_keeps(space):
+    task = SMALL if IMAGE_CLASSIFICATION in kinds_of(space) else TOKENS
+    net = supernet_of(space, task, seed=0)
+    x = torch.zeros(16, *task.shape, dtype=torch.float32 if task is SMALL else torch.int64)
+    gates = gating.softmax(torch.zeros(net.gate_shape), net.valid).requires_grad_()
+    mixture, path = (activations(space, task, 16, path=path) for path in (False, True))
+    assert 0.8 < mixture / kept(net, x, gates) < 2.2
+    rng = generator(0, "paths")
+    assert 0.8 * max(kept(net, x, net.gates(sample(space, rng))) for _ in range(4)) < path < mixture

@@ -116,7 +116,7 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(task: Task, recipe: Reci
     "recipe",
     [
         QUICK, replace(QUICK, average=0.9), replace(QUICK, optimizer="adamw", learning_rate=0.003), replace(QUICK, momentum=0.0),
-        PUBLISHED,
+        PUBLISHED, replace(PUBLISHED, precision="bf16"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("cut", [1, 13, 20])

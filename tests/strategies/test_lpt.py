@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -165,11 +166,11 @@ def test_an_even_test_makes_the_gates_step_that_of_darts_on_the_bank():
     assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-14)
 
 
-def test_the_size_of_a_test_does_not_matter():
-    small = Small()
-    lesson = small.lesson()
-    hard = torch.rand(6, dtype=KIND)
-    assert float(lesson._per_test(hard, torch.full((6,), 0.1, dtype=KIND))) == pytest.approx(float(hard.mean()))
+def test_a_test_is_a_weighted_mean_whose_size_does_not_matter():
+    hard, test = torch.rand(2, 6, dtype=KIND, generator=torch.Generator().manual_seed(0))
+    wanted = pytest.approx(np.average(hard, weights=test))
+    assert float(Lesson._per_test(hard, test)) == wanted
+    assert float(Lesson._per_test(hard, 0.3 * test)) == wanted
 
 
 def test_steps_have_the_right_signs():
