@@ -5,6 +5,7 @@
     speed           a mixture step and a path step beside a plain module list (`_plain_supernet.py`), CPU time, one thread; there
                     both passes of a mixture step compute all gradients, as `backward` does, here those that are used
     nasi            NASI, T = 100: a path a step through five cells a stage; all operations of one; variants; by table, --seeds
+    nasi-limits     the gradients of all steps, recorded once, and what NASI would answer by them under other rules of its limit
     modes           the same with random labels, and with noise for images
     one-shot-spaces NASI in the three sub-spaces of NAS-Bench-101, at a reduced width
     trace-depth     what the trace of a path of the supernet knows of accuracy, by the number of cells a stage
@@ -30,7 +31,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from statistics import mean, stdev
 from time import monotonic, process_time
@@ -55,14 +56,18 @@ from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.core.seeds import derive, generator
 from archscout.engine.placement import Placement
 from archscout.learners.weight_sharing import WeightSharing
+from archscout.nn import gates as gating
 from archscout.nn.batches import Stream
 from archscout.nn.recipe import Recipe, new_network
 from archscout.nn.supernet import GraphSupernet, supernet_of
 from archscout.nn.supernet_training import Training
 from archscout.nn.train import fit
 from archscout.store.runs import RunStore
+from archscout.strategies._folded import Answers
 from archscout.strategies.lpt import Lpt, Tester
-from archscout.strategies.nasi import trace_of
+from archscout.strategies.nasi import Nasi, trace_of
+from archscout.strategies.nasi import _Ascent as Ascent
+from archscout.strategies.nasi import _Traces as Limits
 from archscout.testing.tasks import image_task
 
 SHALLOW = {"strategy.estimator": "full", "strategy.depth": "1"}
@@ -72,6 +77,9 @@ NASI = {
     "single path, N = 5, limit: median": {"strategy.limit_rule": "quantile", "strategy.limit": "1"},
     "single path, N = 5, without none": {"strategy.exclude_none": "true"},
 }
+LIMITS = (
+    ("running-mean", 1000.0), ("fixed", 1000.0), ("fixed", 100.0), ("fixed", 10.0), ("ema", 1000.0), ("quantile", 1000.0),
+)  # fmt: skip
 BOUNDS = {
     "no penalty": {"strategy.penalty": "0"},
     "a tiny limit": {"strategy.penalty": "2", "strategy.limit_rule": "fixed", "strategy.limit": "1e-6"},
@@ -195,6 +203,48 @@ def nasi(bench: Bench) -> None:
     rng = generator(0, "random cells")
     bench.summary("a random cell", [sample(bench.space, rng) for _ in range(200)], bench.own("nasi"), [])
     bench.summary("the largest cell", [bench.space.architecture([3] * 6)], bench.own("nasi"), [])
+
+
+def nasi_limits(bench: Bench) -> None:
+    """Neither weights nor logits move in a search by NASI, so its gradients without a limit tell what it finds with any."""
+    torch.set_num_threads(1)
+    task = questions.task_of(bench.space, "cifar10", bench.asked.data_dir, {})
+    problem, recorded = Problem(bench.space, task), []
+    for seed in range(bench.asked.seeds):
+        path = bench.asked.runs / f"nasi-gradients-{seed}.npz"
+        if not path.exists():
+            if bench.left() <= 0:
+                return
+            begun = monotonic()
+            traces, gradients = _gradients(problem, derive(seed, "screen"))
+            np.savez(path, traces=traces, gradients=gradients, seconds=monotonic() - begun)
+        with np.load(path) as found:
+            recorded.append((found["traces"], found["gradients"], float(found["seconds"])))
+    net = supernet_of(bench.space, task, seed=0)
+    for (rule, start), penalty in product(LIMITS, (1.0, 2.0)):
+        answers = []
+        for seed, (traces, gradients, _) in enumerate(recorded):
+            ascent, limits = Ascent(net.gate_shape), Limits(start, rule, quantile=0.75)
+            for trace, gradient in zip(traces, gradients, strict=True):
+                ascent.add(torch.from_numpy(gradient) * (1.0 if trace <= limits.limit else 1.0 - penalty))
+                limits.add(float(trace))
+            answers.append(Answers(problem, net, seed).of(gating.softmax(ascent.mean, net.valid)))
+        what = f"nasi (single path, N = 5), limit: {rule} from {start:g}, penalty {penalty:g}"
+        bench.summary(what, answers, bench.own("nasi-limits"), [])
+    seconds = [seconds for _, _, seconds in recorded]
+    claim = f"nas201: seconds of a search by nasi (single path, N = 5), {len(seconds)} seeds, one after another"
+    bench.write([claimed(claim, mean(seconds), min(seconds), max(seconds))], bench.own("nasi-limits"), sum(seconds))
+
+
+def _gradients(problem: Problem, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The trace of every step (T,) and its derivative by the logits (T, G, O), of a search without a penalty."""
+    traces, gradients, before = [], [], 0.0
+    for report in Nasi(penalty=0.0).search(problem, seed=seed):
+        assert isinstance(report, Progress) and report.state is not None
+        gradients.append((report.state["total"] - before) * report.state["peak"])
+        traces.append(report.metrics["trace"])
+        before = report.state["total"]
+    return np.array(traces), np.array(gradients)
 
 
 def modes(bench: Bench) -> None:
@@ -581,9 +631,9 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "speed": speed, "nasi": nasi, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces, "trace-depth": trace_depth,
-    "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing, "small-space": small_space,
-    "lpt-toy": lpt_toy,
+    "speed": speed, "nasi": nasi, "nasi-limits": nasi_limits, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces,
+    "trace-depth": trace_depth, "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing,
+    "small-space": small_space, "lpt-toy": lpt_toy,
 }  # fmt: skip
 
 
