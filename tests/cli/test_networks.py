@@ -6,11 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commandline import Command
 from safetensors import safe_open
+from safetensors.numpy import load_file
 
+from archscout import catalogue
+from archscout.api.training import _recipe_for
+from archscout.core.draw import sample
 from archscout.core.errors import UserError
+from archscout.core.seeds import generator
+from archscout.testing.tasks import image_task
 
 STRING = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 
@@ -82,6 +89,33 @@ def test_train_by_a_published_recipe(archscout: Command, small_data: Path, tmp_p
         assert sum(file.get_tensor(name).size for name in weights) == facts["params"] < 1_000
     graph = json.loads(Path(facts["artifacts"]["architecture"]).read_text())["graph"]
     assert graph["output"] == len(graph["operations"]) - 1
+
+
+def test_a_published_recipe_trains_in_half_precision_too(small_data: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    words = ("train", "DARTS_V2", "--data", small_data, "--image-size", 32, "--recipe", "darts-cifar10", "--epochs", 0.05, "--json")
+    small = ("--set", "space.channels=2", "--set", "space.layers=3", "--formats", "", "--out", tmp_path / "net")
+    facts = json.loads(call(*words, *small, "--set", "recipe.precision=bf16"))
+    assert facts["recipe"]["precision"] == "bf16" and facts["recipe"]["auxiliary"] == 0.4
+    weights = load_file(facts["artifacts"]["safetensors"])
+    assert all(np.isfinite(weight).all() for weight in weights.values())
+    assert {weight.dtype for name, weight in weights.items() if name.endswith("weight")} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "device", "settings", "precision"),
+    [
+        ("darts-cifar10", "cuda", {}, "bf16"),
+        ("darts-cifar10", "cuda", {"recipe.precision": "fp32"}, "fp32"),
+        ("darts-cifar10", "cpu", {}, "fp32"),
+        ("default", "cuda", {}, "fp32"),
+    ],
+)
+def test_published_recipes_compute_in_half_precision_on_a_gpu(
+    recipe: str, device: str, settings: dict[str, str], precision: str
+) -> None:
+    space = catalogue.make("spaces", "darts", channels=2, layers=3)
+    made, _ = _recipe_for(recipe, space, sample(space, generator(0)), image_task((3, 32, 32)), device, settings)
+    assert made.precision == precision
 
 
 @pytest.mark.parametrize(

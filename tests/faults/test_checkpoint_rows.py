@@ -299,7 +299,7 @@ def test_rows_7_and_11_as_a_user_sees_them(archscout: Command, small_data: Path,
         trace = tmp_path / f"{name}.trace"
         process = archscout.start(
             *("train", "watched:1.1.0", "--space", WATCHED, "--data", small_data, "--epochs", 4, "--formats", "", "--json"),
-            *("--set", f"space.trace={trace}", "--out", tmp_path / name),
+            *("--recipe", "darts-cifar10", "--set", f"space.trace={trace}", "--out", tmp_path / name),
         )  # fmt: skip
         os.sched_setaffinity(process.pid, [max(os.sched_getaffinity(0))])  # on a busy machine, two threads wait for one another
         return process
@@ -308,18 +308,19 @@ def test_rows_7_and_11_as_a_user_sees_them(archscout: Command, small_data: Path,
         trace = tmp_path / f"{name}.trace"
         return trace.read_text().count("\n") if trace.exists() else 0
 
-    def cut() -> None:
+    def cut(number: signal.Signals, code: int) -> None:
         had = steps("run")
         process = train("run")
         assert until(lambda: steps("run") > had + 10, process)
-        process.send_signal(signal.SIGTERM)
-        assert end_of(process).code == 143
+        process.send_signal(number)
+        assert end_of(process).code == code
 
     assert end_of(train("straight")).code == 0
-    cut()
-    cut()
+    cut(signal.SIGTERM, 143)
+    cut(signal.SIGTERM, 143)
     [newest] = [path for path in (tmp_path / "run").rglob("*.safetensors") if checkpoint.previous(path).exists()]
     content, earlier = newest.read_bytes(), checkpoint.previous(newest).read_bytes()
+    cut(signal.SIGKILL, -signal.SIGKILL)
     process = train("run")
     limit_files(process, len(content) // 2)
     done = end_of(process)
