@@ -47,7 +47,10 @@ STRATEGIES: Mapping[str, list[dict[str, Any]]] = {
     # With its own settings it would take minutes, and learn only after 50 evaluations.
     "nao": [{"embedding": 8, "hidden": 24, "layers": 1, "width": 24, "epochs": 8, "refresh": 4, "initial": 20, "new": 20}],
     "nao-ws": [{"epochs": 2, "pool": 6, "new": 3, "rounds": 2, "fits": 3, "items": 16, "report": 2}],
-    "nasi": [{"steps": 4}, {"steps": 4, "estimator": "single-path", "images": "noise", "limit": 1, "limit_rule": "quantile"}],
+    "nasi": [
+        {"steps": 4, "estimator": "full"},
+        {"steps": 4, "estimator": "single-path", "images": "noise", "limit": 1, "limit_rule": "quantile"},
+    ],
 }
 META: Mapping[str, dict[str, Any]] = {
     "at-nas": {

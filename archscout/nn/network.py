@@ -118,15 +118,19 @@ def combine(operation: Operation, inputs: list[Tensor]) -> Tensor:
 
 
 def convolve(operation: Operation, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A convolution, without a fault of oneDNN.
+    """A convolution, without two faults of oneDNN, both of the gradient of the weights in channels-last memory.
 
-    The gradient of the weights of a strided 1 x 1 convolution of few channels writes past its buffer there (fewer than 8 with AVX2,
-    16 with AVX-512, in channels-last memory; github.com/uxlfoundation/oneDNN/issues/6035), which corrupts memory or ends the
-    process. The same values come from a dense convolution of the pixels that it reads.
+    That of a strided 1 x 1 convolution of few channels writes past its buffer (fewer than 8 with AVX2, 16 with AVX-512;
+    github.com/uxlfoundation/oneDNN/issues/6035), which corrupts memory or ends the process. The same values come from a dense
+    convolution of the pixels that it reads. That of a dilated grouped convolution of more than about 28 columns is wrong in
+    bfloat16 (AVX-512; seen in PyTorch 2.13), often not finite. So autocast leaves these in float32 on a CPU.
     """
     if operation.kernel == (1, 1) and operation.padding == (0, 0) and operation.stride != (1, 1) and x.shape[1] < _FEW:
         x = x[:, :, :: operation.stride[0], :: operation.stride[1]]
         return F.conv2d(x, weight, bias, groups=operation.groups)
+    if operation.groups > 1 and operation.dilation != (1, 1) and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):
+            return F.conv2d(x.float(), weight, bias, operation.stride, operation.padding, operation.dilation, operation.groups)
     return F.conv2d(x, weight, bias, operation.stride, operation.padding, operation.dilation, operation.groups)
 
 

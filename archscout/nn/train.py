@@ -204,6 +204,11 @@ class _Training:
         value = float(marks.mean())
         if not math.isfinite(value):
             raise NotFinite(f"the trained network's value on the validation split is {value}; a smaller learning rate may help")
+        spoilt = [name for name, weight in self.network.named_parameters() if not bool(weight.isfinite().all())]
+        if spoilt:  # an accuracy is a number all the same, and the loss was that of the weights before the last step
+            raise NotFinite(
+                f"weights of the trained network, such as '{spoilt[0]}', are not finite; a smaller learning rate may help"
+            )
         done = self.step / self.per_epoch
         if not self.history or self.history[-1].epoch < done:  # resumed with fewer epochs than were made
             self.end_epoch(None)

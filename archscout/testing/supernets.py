@@ -49,10 +49,16 @@ def derives_what_it_opens(space: Space, task: Task) -> None:
 
 
 def a_path_is_the_architecture(space: Space, task: Task) -> None:
-    """One-hot gates, all terms or those on the path alone, and the extracted network give the same logits."""
+    """One-hot gates, all terms or those on the path alone, and the extracted network give the same logits.
+
+    Nor do shut gates add anything to the mixture of a few architectures.
+    """
     net = _supernet(space, task).double()
     x, _ = _batch(task)
-    for architecture in _drawn(space, 2):
+    drawn = _drawn(space, 2)
+    mixture = torch.stack([net.gates(architecture).double() for architecture in drawn]).mean(0)
+    assert torch.allclose(net(x, mixture), net(x, mixture, execute="all"), atol=1e-9), "shut gates should add nothing"
+    for architecture in drawn:
         gates = net.gates(architecture).double()
         path = net(x, gates)
         assert torch.allclose(path, net(x, gates, execute="all"), atol=1e-9), "shut gates should add nothing"

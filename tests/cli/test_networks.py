@@ -120,6 +120,7 @@ def test_a_recipe_in_half_precision(small_data: Path, tmp_path: Path, call: Call
         assert facts["recipe"]["precision"] == precision and facts["notes"] == []
         found.append(load_file(facts["artifacts"]["safetensors"]))
     assert all(weight.dtype == np.float32 for weight in found[1].values() if weight.ndim), "weights stay as they are"
+    assert all(np.isfinite(weight).all() for weight in found[1].values())
     assert any(not np.array_equal(found[0][name], found[1][name]) for name in found[0]), "it should be computed otherwise"
 
 

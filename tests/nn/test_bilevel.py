@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 
 import pytest
 import torch
 from torch import nn
 
 from archscout.nn import bilevel
-from archscout.nn.bilevel import gradient, leaves, mixed_product, stepped, unrolled
+from archscout.nn.bilevel import full_precision, gradient, leaves, mixed_product, stepped, unrolled
 
 # The toy problem of DARTS: L_valid = a w - 2 a + 1, L_train = w^2 - 2 a w + a^2, from (a, w) = (2, -2). Then w*(a) = a, and a = 1
 # is best.
@@ -78,19 +79,48 @@ def smooth_net(seed=0):
 
 def test_differences_give_the_exact_product():
     loss, weights, gates, direction = smooth_net()
-    [exact] = mixed_product(loss, weights, direction, [gates], exact=True)
-    [found] = mixed_product(loss, weights, direction, [gates])
+    [exact] = bilevel.mixed_product(loss, weights, direction, [gates], exact=True)
+    [found] = bilevel.mixed_product(loss, weights, direction, [gates])
     assert float((found - exact).norm() / exact.norm()) < 1e-4
 
 
 def test_the_known_fault_of_the_divisor_is_found(monkeypatch):
     """`(p - n) / 2 * eps` in place of `/ (2 * eps)`, as in several public copies."""
-    loss, weights, gates, direction = smooth_net()
-    [exact] = mixed_product(loss, weights, direction, [gates], exact=True)
-    [good] = mixed_product(loss, weights, direction, [gates])
-    length = torch.stack([part.square().sum() for part in direction.values()]).sum().sqrt()
-    wrong = good * (bilevel.RADIUS / length) ** 2
-    assert float((wrong - exact).norm() / exact.norm()) > 0.9, "a test that such a fault would pass tests nothing"
+
+    def faulty(loss, weights, direction, outer, *, exact=False):
+        length = torch.stack([part.square().sum() for part in direction.values()]).sum().sqrt()
+        return [
+            part if exact else part * (bilevel.RADIUS / length) ** 2
+            for part in mixed_product(loss, weights, direction, outer, exact=exact)
+        ]
+
+    monkeypatch.setattr(bilevel, "mixed_product", faulty)
+    test_the_toy_problem_has_its_closed_form(2.0, -2.0, 0.5, True)
+    with pytest.raises(AssertionError):
+        test_the_toy_problem_has_its_closed_form(2.0, -2.0, 0.5, False)
+    with pytest.raises(AssertionError):
+        test_differences_give_the_exact_product()
+
+
+@pytest.fixture
+def tensor_floats():
+    """What says whether products and convolutions round to TF32, restored afterwards."""
+    modules = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [module.allow_tf32 for module in modules]
+    yield modules
+    for module, allowed in zip(modules, before, strict=True):
+        module.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_inside_of_full_precision_nothing_is_rounded_and_afterwards_all_is_as_before(tensor_floats, fails):
+    for module in tensor_floats:
+        module.allow_tf32 = True
+    with suppress(ArithmeticError), full_precision():
+        assert [module.allow_tf32 for module in tensor_floats] == [False, False]
+        if fails:
+            raise ArithmeticError
+    assert [module.allow_tf32 for module in tensor_floats] == [True, True]
 
 
 def test_a_direction_of_length_nought_gives_noughts():

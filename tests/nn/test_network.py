@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from archscout.core.operations import AUXILIARY, GraphBuilder, OperationGraph
+from archscout.nn.evaluate import precision_context
 from archscout.nn.executor import WeightBank, execute
 from archscout.nn.network import Network, without_auxiliary
 
@@ -32,6 +33,22 @@ def test_strided_pointwise_convolutions_give_the_usual_values_and_gradients(chan
     for found in (network(images), execute(graph, WeightBank.from_module(network), images)):
         torch.testing.assert_close(found, expected)
         torch.testing.assert_close(torch.autograd.grad(found.square().sum(), weight)[0], gradient)
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_gradients_in_half_precision_are_about_those_in_full(groups: int, dilation: int) -> None:
+    builder = GraphBuilder((8, 32, 32))
+    found = builder.conv(builder.input, 8, 3, dilation=dilation, groups=groups)
+    network = Network(builder.finish(builder.linear(builder.global_pool(found), 2))).to(memory_format=torch.channels_last)
+    images = torch.randn(4, 8, 32, 32, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for precision in ("fp32", "bf16"):
+        with precision_context(precision, images.device):
+            logits = network(images)
+        gradients.append(torch.autograd.grad(logits.float().square().sum(), network.get_parameter("conv.weight"))[0])
+    full, half = gradients
+    assert float((half - full).norm() / full.norm()) < 0.05
 
 
 def headed() -> OperationGraph:

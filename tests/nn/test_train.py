@@ -310,6 +310,11 @@ def test_a_loss_that_is_no_number_is_named(task: Task) -> None:
         fit(network(task), task, replace(QUICK, learning_rate=1e30), seed=0, epochs=3)
 
 
+def test_weights_that_are_no_numbers_after_the_last_step_are_named(task: Task) -> None:
+    with pytest.raises(NotFinite, match=r"weights of the trained network, such as '.*weight', are not finite; a smaller learning"):
+        fit(network(task), task, replace(QUICK, learning_rate=1e45), seed=0, epochs=0.01)
+
+
 @pytest.mark.parametrize("later", [0.01, 0.03, 0.005], ids=["even", "slower", "quicker"])
 def test_a_deadline_shortens_the_schedule_honestly(task: Task, monkeypatch: pytest.MonkeyPatch, later: float) -> None:
     # A step takes 0.01 s by a clock of its own, from the fortieth on `later`; so no other program disturbs this.
@@ -430,8 +435,12 @@ def test_evaluation_keeps_the_order_and_can_mirror(task: Task) -> None:
 
 def test_shrunk_images_and_bfloat16_train_too() -> None:
     task = image_task((3, 24, 24), 3, 64)
-    recipe = replace(QUICK, precision="bf16", small_share=0.5, label_smoothing=0.1)
-    assert math.isfinite(fit(network(task), task, recipe, seed=0, epochs=1).history[-1].train_loss)
+    recipe = replace(QUICK, small_share=0.5, label_smoothing=0.1)
+    full, half = (
+        fit(network(task), task, replace(recipe, precision=precision), seed=0, epochs=1).history[-1].train_loss
+        for precision in ("fp32", "bf16")
+    )
+    assert half == pytest.approx(full, rel=0.05) and half != full
 
 
 def test_step_seconds_leaves_the_network_alone(task: Task) -> None:

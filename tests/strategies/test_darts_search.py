@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,14 +13,19 @@ from archscout.core.problem import Problem
 from archscout.nn.bilevel import mixed_product
 from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Training
+from archscout.spaces._genotypes import OPERATIONS
+from archscout.spaces.darts import Darts as DartsSpace
 from archscout.spaces.macro import Macro
 from archscout.spaces.nas201 import Nas201
+from archscout.spaces.proxyless import Proxyless
+from archscout.strategies import darts
 from archscout.strategies._folded import Answers, Logits, SkipDropout
 from archscout.strategies.darts import Darts
 from archscout.testing.tasks import image_task
 
 TASK = image_task((3, 8, 8), 3, 64)
 PROBLEM = Problem(Nas201(channels=2, cells=1), TASK)
+DARTS = Problem(DartsSpace(channels=2, layers=3), TASK)
 
 
 class Smooth:
@@ -85,6 +92,41 @@ def test_the_second_order_differs_from_the_first():
     assert not torch.allclose(found[0], found[1], rtol=1e-3)
 
 
+def test_the_exact_second_order_is_that_of_differences_where_all_is_smooth():
+    rules = Darts(order=2, batch=8, learning_rate=1.0)
+    training, logits = prepared(rules, Problem(Smooth(), TASK))
+    train, judged = training.batch(training.weighed, 0), training.batch(training.judged, 0)
+    ones = torch.ones(training.net.gate_shape)
+    first, found, exact = (
+        replace(rules, **settings).gate_gradient(training, logits, train, judged, ones, 0)
+        for settings in ({"order": 1}, {"exact": False}, {"exact": True})
+    )
+    assert torch.allclose(found, exact, rtol=1e-3, atol=1e-6) and not torch.equal(found, exact)
+    assert not torch.allclose(first, exact, rtol=0.1)
+
+
+def test_the_weights_that_the_second_order_looks_through_are_those_after_the_next_step(monkeypatch):
+    """With momentum, decay, drop-path and a rate that falls."""
+    rules = Darts(order=2, batch=8, epochs=2, clip=0, weight_decay=0.1, drop_path=0.3)
+    training, logits = prepared(rules)
+    train, then, judged = (
+        training.batch(stream, step) for stream, step in ((training.weighed, 0), (training.weighed, 1), (training.judged, 1))
+    )
+    ones, caught = torch.ones(training.net.gate_shape), {}
+    training.learn(logits.gates(), train, 0, "all")
+
+    def unrolled(outer_loss, inner_loss, weights, trained, outer, rate, *, exact):
+        caught.update(trained)
+        return outer
+
+    monkeypatch.setattr(darts, "unrolled", unrolled)
+    rules.gate_gradient(training, logits, then, judged, ones, 1)
+    before = {name: weight.detach().clone() for name, weight in training.weights.items()}
+    training.learn(logits.gates(), then, 1, "all")
+    for name, weight in training.weights.items():
+        assert torch.allclose(caught[name], weight, rtol=0, atol=1e-6) and not torch.equal(before[name], weight), name
+
+
 def test_a_gradient_that_is_not_finite_moves_nothing():
     _, logits = prepared(Darts(batch=8))
     before = logits.values.detach().clone()
@@ -105,6 +147,27 @@ def test_most_skips_is_kept_with_limits_and_without():
         assert bound.skips(answer) == 2 and 0 not in answer.choices
 
 
+@pytest.mark.parametrize(
+    ("normal", "reduction", "collapsed"), [(2, 0, False), (2, 8, False), (3, 0, True), (3, 8, True), (8, 8, True)]
+)
+def test_three_of_the_eight_edges_of_the_normal_cell_are_a_collapse(normal, reduction, collapsed):
+    skip, other = OPERATIONS.index("skip_connect"), OPERATIONS.index("sep_conv_3x3")
+    operations = [skip if number < count else other for count in (normal, reduction) for number in range(8)]
+    architecture = DartsSpace().architecture([choice for node in range(8) for choice in (0, *operations[2 * node : 2 * node + 2])])
+    answers = Answers(DARTS, supernet_of(DARTS.space, TASK, seed=0, channels=2, depth=3), 0)
+    assert answers.skips(architecture) == normal and answers.collapsed(architecture) == collapsed
+
+
+def test_answers_in_the_space_darts_do_not_depend_on_none():
+    net = supernet_of(DARTS.space, TASK, seed=0, channels=2, depth=3)
+    weights = torch.rand(net.gate_shape, generator=torch.Generator().manual_seed(0)) * 0.9
+    found = []
+    for none in (0.0, 1.0):
+        weights[:, 0] = none
+        found.append(Answers(DARTS, net, 0).of(weights))
+    assert found[0] == found[1]
+
+
 def test_dropout_of_skip_connections_fades_and_keeps_the_mean():
     net = supernet_of(PROBLEM.space, TASK, seed=0)
     early = torch.stack([SkipDropout(net, 0.4, seed).factors(0, 1) for seed in range(2_000)])
@@ -117,13 +180,23 @@ def test_dropout_of_skip_connections_fades_and_keeps_the_mean():
 
 
 def test_a_supernet_too_shallow_for_its_cells_is_told_of():
-    from archscout.spaces.darts import Darts as Space
-
     with pytest.raises(UserError, match="nothing depends on 14 of its 28 questions, such as 'normal edge 0->2'; make it deeper"):
-        supernet_of(Space(), TASK, seed=0, channels=2, depth=1)
-    assert supernet_of(Space(), TASK, seed=0).space.layers == 8, "as published"
+        supernet_of(DartsSpace(), TASK, seed=0, channels=2, depth=1)
+    assert supernet_of(DartsSpace(), TASK, seed=0).space.layers == 8, "as published"
 
 
 def test_other_tasks_and_spaces_are_told_of():
     with pytest.raises(UserError, match="'macro' has no supernet"):
         next(Darts().search(Problem(Macro(), TASK), seed=0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"most_skips": 2}, "most_skips bounds skip connections, but 'proxyless' has none; leave it out"),
+        ({"skip_dropout": 0.3}, "skip_dropout shuts skip connections, but this space has none; leave it out"),
+    ],
+)
+def test_remedies_against_skip_connections_need_some(settings, message):
+    with pytest.raises(UserError, match=message):
+        next(Darts(batch=8, **settings).search(Problem(Proxyless(channels=2, depth=1), TASK), seed=0))

@@ -40,7 +40,8 @@ class Small:
         self.rules = SimpleNamespace(
             **{"order": 2, "meaning": 0.7, "practice": 1.3, "exact": True, "learner_in_creator": "unrolled", **rules}
         )
-        self.moves = Moves(0.2, 0.15, 0.9, 0.01, {name: random(*w.shape) for name, w in self.learner.items()}, None)
+        buffers = [{name: random(*w.shape) for name, w in weights.items()} for weights in (self.learner, self.tester)]
+        self.moves = Moves(0.2, 0.15, 0.9, 0.01, *buffers)
 
     def learn(self, weights, batch):
         x, y = self.batches[batch]
@@ -82,17 +83,20 @@ class Small:
             return losses.tester(w) + self.rules.practice * (self.test(w, self.creator) * losses.tester_tested(w)).mean()
 
         learner = after(self.learner, losses.learner, 0.2, self.moves.learner_buffers)
-        tester = after(self.tester, study, 0.15, None)
+        tester = after(self.tester, study, 0.15, self.moves.tester_buffers)
         test = self.test(tester, self.creator)
-        hard = losses.learner_tested(learner)
-        by_gates = (test.detach() * hard).sum() / test.detach().sum()
-        by_creator = -(test * hard.detach()).sum() / test.sum() + self.rules.meaning * losses.tester_valid(tester)
+        by_gates = (test.detach() * losses.learner_tested(learner)).sum() / test.detach().sum()
+        tested = self.learner if self.rules.learner_in_creator == "current" else learner
+        by_creator = -(test * losses.learner_tested(tested).detach()).sum() / test.sum() + self.rules.meaning * losses.tester_valid(
+            tester
+        )
         return by_gates, by_creator
 
 
+@pytest.mark.parametrize("learner", ["unrolled", "current"])
 @pytest.mark.parametrize(("exact", "allowed"), [(True, 1e-9), (False, 1e-3)])
-def test_both_derivatives_are_those_through_the_unrolled_trainings(exact, allowed):
-    small = Small(exact=exact)
+def test_both_derivatives_are_those_through_the_unrolled_trainings(exact, allowed, learner):
+    small = Small(exact=exact, learner_in_creator=learner)
     by_gates, by_creator = small.objectives()
     [gates] = torch.autograd.grad(by_gates, [small.gates], retain_graph=True)
     [creator] = torch.autograd.grad(by_creator, [small.creator["c"]])
@@ -171,6 +175,7 @@ def test_a_test_is_a_weighted_mean_whose_size_does_not_matter():
     wanted = pytest.approx(np.average(hard, weights=test))
     assert float(Lesson._per_test(hard, test)) == wanted
     assert float(Lesson._per_test(hard, 0.3 * test)) == wanted
+    assert float(Lesson._per_test(hard, torch.zeros_like(test))) == 0, "an empty test is no division by nought"
 
 
 def test_steps_have_the_right_signs():
@@ -214,6 +219,26 @@ def test_a_step_leaves_no_gradients_behind():
     old = dict(zip(tester.weights, before[len(training.weights) :], strict=False))
     moved = {name for name, weight in tester.weights.items() if not torch.equal(old[name], weight)}
     assert moved == set(tester.weights), "E and X should move, and nothing else"
+
+
+def test_learner_and_tester_study_by_their_next_step():
+    """With momentum, decay, drop-path and a rate that falls."""
+    task = image_task((3, 8, 8), 3, 48)
+    rules = Lpt(batch=8, tester_channels=2, epochs=2, clip=0, weight_decay=0.1, drop_path=0.3)
+    problem = Problem(Nas201(channels=2, cells=1), task)
+    training = Training(supernet_of(problem.space, task, seed=0), problem, rules, 0)
+    logits, tester = Logits(training.net, rules, 0), lpt.Tester(problem, rules, 0)
+    ones = torch.ones(training.net.gate_shape)
+    for step in range(2):
+        batches = tuple(training.batch(stream, step) for stream in (training.weighed, training.judged, training.judged))
+        lesson = rules._lesson(training, logits, tester, ones, batches, step)
+        sides = ((lesson.learner_studied(), training.weights), (lesson.tester_studied(), tester.weights))
+        before = [{name: weight.detach().clone() for name, weight in own.items()} for _, own in sides]
+        tester.learn(lesson, step / training.steps)
+        training.learn(logits.gates(), batches[0], step, "all")
+    for (studied, own), old in zip(sides, before, strict=True):
+        for name, weight in own.items():
+            assert torch.allclose(studied[name], weight, rtol=0, atol=1e-6) and not torch.equal(old[name], weight), name
 
 
 def test_lpt_takes_the_step_of_darts_where_the_test_is_even_and_the_bank_is_the_validation_batch():

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archscout.core.draw import sample
+from archscout.core.errors import UserError
 from archscout.core.problem import Problem
 from archscout.core.seeds import derive, generator
 from archscout.nn.paths import fair_path
 from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Training
 from archscout.spaces.nas201 import Nas201
-from archscout.strategies.mdenas import Mdenas, Multinomial, moved_at_once, moved_in_turn
-from archscout.testing.tasks import image_task
+from archscout.spaces.proxyless import Proxyless
+from archscout.spaces.rnn import Rnn
+from archscout.strategies import mdenas
+from archscout.strategies.mdenas import Mdenas, Multinomial, moved_at_once, moved_in_turn, timed_options
+from archscout.testing.tasks import image_task, token_task
 
+CHAIN = Problem(Proxyless(channels=4, depth=1), image_task((3, 8, 8), 3, 64))
+"""Of three rows of nine options."""
+SHORT = Mdenas(epochs=2, steps_per_trial=1, batch=8)
 RULES = {"paper": moved_at_once, "code": moved_in_turn}
 
 
@@ -94,12 +103,18 @@ def test_the_papers_rule_equals_three_loops(trials, seed):
     assert told("paper", theta, trials, values, 0.001) == pytest.approx(wanted, abs=1e-12)
 
 
+@pytest.mark.parametrize(("rule", "alpha"), [("paper", 0.05), ("code", 1e-3)])  # the code's caps, which depend on turns, stay away
 @given(trials=counts, seed=st.integers(0, 1000))
-def test_the_papers_rule_does_not_know_the_names_of_options(trials, seed):
-    rng = generator(seed)
-    values, order, theta = rng.random(len(trials)), rng.permutation(len(trials)), rng.dirichlet(np.ones(len(trials)))
-    straight = told("paper", theta, trials, values)
-    assert told("paper", theta[order], np.array(trials)[order], values[order]) == pytest.approx(straight[order], abs=1e-12)
+def test_the_rules_do_not_know_the_names_of_options(rule, alpha, trials, seed):
+    rng, count = generator(seed), len(trials)
+    values, order, theta = (
+        rng.integers(4, size=count) / 4,
+        rng.permutation(count),
+        (1 + rng.dirichlet(np.ones(count))) / (1 + count),
+    )
+    straight = told(rule, theta, trials, values, alpha)
+    found = told(rule, theta[order], np.array(trials)[order], values[order], alpha)
+    assert found == pytest.approx(straight[order], abs=1e-12)
 
 
 def test_one_decision_without_noise_is_learnt():
@@ -164,6 +179,55 @@ def test_the_losses_of_paths_fall_in_the_supernet():
     before = losses()
     training.restore(moves[-1].state)
     assert np.median(losses()) < np.median(before) - 0.2
+
+
+def test_in_the_warm_up_every_weight_moves_and_no_trial_counts():
+    *warm_up, last_of_it, one, two = replace(SHORT, warm_up=1).search(CHAIN, seed=0)
+    assert len(warm_up) + 1 == 9, "a round has as many paths as the longest row options"
+    assert all(move.state["trials"].sum() == 0 and "accuracy" not in move.metrics for move in (*warm_up, last_of_it))
+    before = supernet_of(CHAIN.space, CHAIN.task, seed=derive(0, "weights"))
+    stuck = [
+        name for name, weight in before.named_parameters() if np.array_equal(weight.detach(), last_of_it.state[f"weights.{name}"])
+    ]
+    assert not stuck, f"{stuck} should move"
+    assert [move.state["trials"].sum() for move in (one, two)] == [3, 6]
+
+
+def test_the_value_of_a_path_falls_with_its_latency(monkeypatch):
+    times, rules = generator(0, "times").uniform(0.1, 9, (3, 9)), replace(SHORT, latency_target=5.0)
+    monkeypatch.setattr(Training, "score", lambda self, gates, items: 0.5)
+    monkeypatch.setattr(mdenas, "timed_options", lambda net, problem: times)
+    timed, *trials = rules.search(CHAIN, seed=0)
+    before = np.zeros(27)
+    for trial in trials:
+        tried = trial.state["trials"] - before == 1
+        taken = times.flatten()[tried].sum()
+        assert tried.sum() == 3 and trial.metrics["latency_ms"] == pytest.approx(taken)
+        assert trial.state["values"][tried] == pytest.approx(0.5 * (taken / 5) ** -0.07)
+        before = trial.state["trials"]
+    assert len(trials) == 2
+    monkeypatch.setattr(mdenas, "timed_options", lambda net, problem: pytest.fail("a search that goes on should time nothing"))
+    again = list(rules.search(CHAIN, seed=0, state=timed.state))
+    assert [trial.metrics for trial in again] == [trial.metrics for trial in trials]
+
+
+def test_the_times_of_the_options_of_a_path_add_up_to_that_of_the_path(monkeypatch):
+    """With parameters for milliseconds, which add up exactly."""
+
+    def counted(network, task, *, device):
+        return [0.0, float(sum(weight.numel() for weight in network.parameters())), 1e9]
+
+    monkeypatch.setattr(mdenas, "latency", counted)
+    net = supernet_of(CHAIN.space, CHAIN.task, seed=0)
+    times = timed_options(net, CHAIN)
+    for choices in ((0, 0, 0), (8, 0, 0), (1, 8, 3), (5, 7, 6)):
+        assert times[range(3), choices].sum() == net.cost(CHAIN.space.architecture(choices))["params"]
+
+
+def test_a_space_without_graphs_has_no_times():
+    problem = Problem(Rnn(nodes=2), token_task(length=4, classes=7))
+    with pytest.raises(UserError, match="latencies are timed on operation graphs, but 'rnn' has none; leave latency_target at 0"):
+        next(replace(SHORT, channels=4, latency_target=5.0).search(problem, seed=0))
 
 
 def test_settings_are_checked():

@@ -13,9 +13,10 @@ from archscout import catalogue
 from archscout.core.operations import GraphBuilder
 from archscout.core.problem import Problem
 from archscout.nn import gates as gating
+from archscout.nn.batches import Stream
 from archscout.nn.supernet import GraphSupernet, supernet_of
 from archscout.spaces.nas201 import Nas201
-from archscout.strategies.nasi import Nasi, _Traces, trace_of
+from archscout.strategies.nasi import Nasi, _Ascent, _Traces, trace_of
 from archscout.testing.tasks import image_task
 
 TASK = image_task((3, 8, 8), 3, 64)
@@ -88,14 +89,15 @@ def test_the_trace_of_a_linear_model_by_hand():
     assert float(trace_of(net, x, y, gates, execute_all=False).detach()) == pytest.approx(float(wanted.detach()), rel=1e-9)
 
 
-def test_the_mean_gradient_points_where_the_expected_trace_rises():
+@pytest.mark.parametrize("estimator", ["full", "single-path"])
+def test_the_mean_gradient_points_where_the_expected_trace_rises(estimator):
     """Of the three kinds of option, by p (R - E[R]), which for independent one-hot draws is the derivative of E[R]."""
     net = supernet_of(Line(), TASK, seed=0)
     x, y = batch(32)
     x = x.float()
     traces = torch.stack([trace_of(net, x, y, gating.one_hot(torch.tensor([option]), 5), execute_all=True) for option in range(5)])
     wanted = (traces - traces.mean()).detach() / 5
-    strategy = replace(SHORT, penalty=0.0)
+    strategy = replace(SHORT, penalty=0.0, estimator=estimator)
     found = torch.stack(
         [strategy._gradient(net, x, y, torch.Generator().manual_seed(seed), 1e9)[1][0] for seed in range(200)]
     ).mean(0)
@@ -129,6 +131,28 @@ def test_the_full_estimator_sees_what_is_not_drawn_and_the_single_path_does_not(
     assert torch.allclose(full[~shut], single[~shut], rtol=1e-3, atol=1e-5), "their values on the path should agree"
 
 
+def test_far_beyond_its_bound_and_with_a_penalty_of_two_the_ascent_goes_the_other_way():
+    free, bound = (
+        searched(replace(SHORT, steps=3, limit=1e-9, limit_rule="fixed", penalty=penalty))[1][-1].state["total"]
+        for penalty in (0.0, 2.0)
+    )
+    assert np.any(free) and bound == pytest.approx(-free, rel=1e-4, abs=1e-6)
+
+
+def test_a_gradient_counts_by_the_largest_norm_so_far():
+    ascent = _Ascent((1, 2))
+    norms = [ascent.add(torch.tensor([seen])) for seen in ((3.0, 4.0), (0.0, 1.0), (float("nan"), 1.0), (0.0, 10.0))]
+    assert norms == [5.0, 1.0, 0.0, 10.0] and ascent.skipped == 1
+    assert torch.allclose(ascent.mean, torch.tensor([[3 / 5, 4 / 5 + 1 / 5 + 10 / 10]]) / 3)
+
+
+def test_a_first_gradient_of_nought_adds_nothing():
+    ascent = _Ascent((1, 2))
+    assert ascent.add(torch.zeros(1, 2)) == 0.0 and torch.equal(ascent.mean, torch.zeros(1, 2))
+    ascent.add(torch.tensor([[0.0, 2.0]]))
+    assert torch.equal(ascent.mean, torch.tensor([[0.0, 0.5]]))
+
+
 def test_rules_of_the_bound():
     fixed, mean, ema, middle = (_Traces(10.0, rule) for rule in ("fixed", "running-mean", "ema", "quantile"))
     for traces in (fixed, mean, ema, middle):
@@ -151,6 +175,33 @@ def test_where_every_path_is_cut_a_step_adds_nothing():
     assert found is None or not bool(found.any())
     answer, reports = searched(replace(SHORT, steps=3, penalty=0.0), 1)
     assert all(np.isfinite(list(report.metrics.values())).all() for report in reports) and answer is not None
+
+
+def drawn(steps, **settings):
+    """The batches of the first steps, images and labels."""
+    problem, strategy = Problem(SPACE, TASK), replace(SHORT, **settings)
+    stream = Stream(TASK.splits["train"], 16, seed=0)
+    return [strategy._batch(stream, problem, 0, step) for step in range(steps)]
+
+
+def test_random_labels_leave_the_images_alone_and_have_every_class_equally_often():
+    found, true = drawn(200, labels="random"), drawn(200)
+    assert all(torch.equal(x, wanted) for (x, _), (wanted, _) in zip(found, true, strict=True))
+    labels, given = (torch.stack([y for _, y in batches]) for batches in (found, true))
+    assert (labels.flatten().bincount(minlength=3) / labels.numel()).tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert float((labels == given).float().mean()) == pytest.approx(1 / 3, abs=0.03), "they should know nothing of the true ones"
+    assert torch.equal(labels, torch.stack([y for _, y in drawn(200, labels="random")])), "a step should repeat itself"
+
+
+def test_noise_for_images_is_normal_and_another_in_every_step():
+    found, true = drawn(20, images="noise"), drawn(20)
+    assert all(x.shape == wanted.shape for (x, _), (wanted, _) in zip(found, true, strict=True))
+    x = torch.stack([x for x, _ in found])
+    assert float(x.mean()) == pytest.approx(0, abs=0.02) and float(x.std()) == pytest.approx(1, abs=0.02)
+    assert len({images.numpy().tobytes() for images in x}) == 20
+    assert torch.equal(x, torch.stack([x for x, _ in drawn(20, images="noise")])), "a step should repeat itself"
+    labels = torch.cat([y for _, y in found])
+    assert not torch.equal(labels, torch.cat([y for _, y in true])) and labels.unique().tolist() == [0, 1, 2]
 
 
 def test_none_can_be_left_out_of_answers():
