@@ -442,6 +442,10 @@ def controller(rows: Rows) -> None:
     found = [
         claimed(f"{what}: seconds of training (goal: at most 180)", seconds),
         claimed(f"{what}: share of training cells rebuilt exactly (goal: above 0.95)", trained.fits[0].reconstructed),
+        claimed(
+            f"{what}: mean Hamming distance of training cells and what is rebuilt (goal: below 0.1)",
+            float((trained.rebuilt(tokens[:CELLS]) != tokens[:CELLS]).sum(1).mean()),
+        ),
         claimed(f"{what}: share of training pairs in order", trained.fits[0].pairs),
         claimed(f"{what}: share of 200 held-out cells rebuilt exactly", float(rebuilt.all(1).mean())),
         claimed(f"{what}: share of held-out tokens rebuilt", float(rebuilt.mean())),

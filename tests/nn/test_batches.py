@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
-from archscout.nn.batches import Augmentation, ImageSplit, augmented, batches_of
+from archscout.nn.batches import Augmentation, ImageSplit, augmented, batches_of, halved
+from archscout.nn.tokens import TokenSplit
 
 
 def split_of(images: np.ndarray, **fields: object) -> ImageSplit:
@@ -85,3 +87,19 @@ def test_a_cutout_is_a_square_of_zeros_and_leaves_the_given_batch_alone() -> Non
         assert len(rows) == height * width and height <= 4 and width <= 4
         sizes.add((height, width))
     assert (4, 4) in sizes
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.0, 1), (0.3, 6), (0.7, 14), (1.0, 19)])
+def test_halves_of_a_text_have_only_the_token_at_their_edge_in_common(share: float, first: int) -> None:
+    one, two = halved(TokenSplit(np.arange(101), 5), share, 0)
+    assert (len(one), len(two)) == (first, 20 - first)
+    assert [*one.ids, *two.ids[1:]] == list(range(101)), "what the first part has only to foretell is the first to be read next"
+    assert one.ids[-1] == two.ids[0]
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.0, 1), (0.3, 12), (1.0, 39)])
+def test_halves_of_images_are_random_and_each_image_is_in_one(share: float, first: int) -> None:
+    (one, two), (other, _) = (halved(split_of(NUMBERED), share, seed) for seed in (0, 1))
+    assert (len(one), len(two)) == (first, 40 - first)
+    assert sorted([*one.rows, *two.rows]) == list(range(40))
+    assert one.rows.tolist() != other.rows.tolist()

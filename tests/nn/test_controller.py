@@ -15,9 +15,11 @@ from archscout.core.draw import sample
 from archscout.core.encoding import TokenEncoding, architecture_of, encoding_of
 from archscout.core.errors import UserError
 from archscout.core.seeds import generator, seeded
+from archscout.nn import controller as controllers
 from archscout.nn.controller import (
     Controller,
     ControllerSettings,
+    _loss,
     learned,
     ordered_pairs,
     targets_of,
@@ -140,12 +142,19 @@ def test_it_rebuilds_what_it_learned_from():
     assert wrong.mean() < 0.1
 
 
-def test_a_small_pool_of_a_real_space_is_rebuilt_too():
-    cells = [sample(SPACE, generator(0, place)) for place in range(40)]
-    trained = learned(SPACE, cells, worth(written(SPACE, cells)).tolist(), replace(SMALL, epochs=120, rate=5e-3), 0)
+@pytest.mark.parametrize(
+    ("space", "epochs"),
+    [(SPACE, 120), (catalogue.make("spaces", "nao-cell"), 180), (catalogue.make("spaces", "rnn", nodes=4), 120)],
+    ids=["nas201", "nao-cell", "rnn"],
+)
+def test_a_small_pool_of_a_real_space_is_rebuilt_too(space, epochs):
+    cells = [sample(space, generator(0, place)) for place in range(40)]
+    tokens = written(space, cells)
+    trained = learned(space, cells, worth(tokens).tolist(), replace(SMALL, epochs=epochs, rate=5e-3), 0)
     assert trained.fits[0].reconstructed > 0.95
-    for row in trained.climb(written(SPACE, cells), [0.5, 2.0, 8.0], relative=True, seed=0).tolist():
-        assert trained.encoding.is_legal(row) and architecture_of(SPACE, row) is not None
+    assert (trained.rebuilt(tokens) != tokens).sum(1).mean() < 0.1
+    for row in trained.climb(tokens, [0.5, 2.0, 8.0], relative=True, seed=0).tolist():
+        assert trained.encoding.is_legal(row) and architecture_of(space, row) is not None
 
 
 def test_it_orders_what_it_has_not_seen():
@@ -172,6 +181,41 @@ def test_a_step_of_no_length_gives_the_reconstruction():
     for direction in ("gradient", "random"):
         there = trained.climb(tokens[:60], [0.0], direction, relative=True, seed=0)
         assert (there[:60] == trained.rebuilt(tokens[:60])).all()
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_steps_go_up_the_gradient_and_random_ones_are_as_long(relative, monkeypatch):
+    tokens, _, trained = school()
+    member, ways, climbed = trained.members[0], {}, Controller.climbed
+
+    def watched(self, memory, steps, way):
+        ways.setdefault(direction, (memory, steps, way))
+        return climbed(self, memory, steps, way)
+
+    monkeypatch.setattr(Controller, "climbed", watched)
+    for direction in ("gradient", "random"):
+        trained.climb(tokens[:20], [0.5, 2.0], direction, relative=relative, seed=0)
+    memory, steps, up = ways["gradient"]
+    gradient = member.gradient(memory)
+    assert steps.tolist() == [0.5] * 20 + [2.0] * 20
+    torch.testing.assert_close(torch.cosine_similarity(up, gradient, dim=-1), torch.ones(40, 4))
+    torch.testing.assert_close(up.norm(dim=-1), ways["random"][2].norm(dim=-1))
+    aside = torch.cosine_similarity(ways["random"][2], gradient, dim=-1)
+    assert aside.abs().mean() < 0.3, "random directions should have nothing to do with the gradient"
+    if relative:
+        torch.testing.assert_close(up.norm(dim=-1).mean(1), torch.ones(40))
+    else:
+        torch.testing.assert_close(up, gradient)
+
+
+def test_where_a_prediction_does_not_change_climbing_only_rebuilds():
+    tokens, targets, _ = school()
+    trained = train(ENCODING, tokens[:80], targets[:80], replace(SMALL, epochs=3), 0)
+    with torch.no_grad():
+        trained.members[0].predictor[-1].weight.zero_()
+    assert not trained.members[0].gradient(memories(ENCODING)).any()
+    for direction in ("gradient", "random"):
+        assert (trained.climb(tokens, [1.0], direction, relative=True, seed=0) == trained.rebuilt(tokens)).all()
 
 
 def test_a_small_step_raises_the_prediction():
@@ -260,6 +304,35 @@ def test_pseudo_labels_are_told_by_the_first_training_and_do_no_harm():
     assert ordered_pairs(more.predict(tokens), value) > 0.75
 
 
+def test_pseudo_labels_are_the_first_predictions_and_the_judged_count_as_much_as_they(monkeypatch):
+    cells = [sample(SPACE, generator(0, place)) for place in range(40)]
+    value, calls = worth(written(SPACE, cells)), []
+
+    def watched(encoding, tokens, targets, settings, seed, **more):
+        calls.append((tokens, targets, settings, more, train(encoding, tokens, targets, settings, seed, **more)))
+        return calls[-1][-1]
+
+    monkeypatch.setattr(controllers, "train", watched)
+    trained = learned(SPACE, cells, value.tolist(), replace(SMALL, epochs=2, pseudo=100), 0)
+    (*_, first), (tokens, targets, taught, more, again) = calls
+    assert (tokens[:40] == written(SPACE, cells)).all() and len(tokens) == 140
+    assert (targets[:40] == targets_of(value, "ranks")).all() and (targets[40:] == first.predict(tokens[40:])).all()
+    assert more["weights"].tolist() == [2.5] * 40 + [1.0] * 100, "all judged together as much as all unlabelled"
+    assert taught.held_out == 0 and more["start"] == first.members, "what was held out at first is judged by the first training"
+    assert trained.members == again.members and trained.fits == first.fits
+
+
+@pytest.mark.parametrize("counted", [torch.ones(6), torch.tensor([2.0, 1, 0, 1, 3, 0])], ids=["alike", "weighed"])
+def test_the_loss_is_that_of_predictions_and_of_tokens(counted):
+    controller, rows, wanted = built(ENCODING), torch.tensor(random_tokens(ENCODING, 6, generator(0))), torch.linspace(0, 1, 6)
+    memory = controller.encode(rows)
+    wrong = ((controller.predict(memory) - wanted) ** 2 * counted).sum() / counted.sum()
+    unclear = -controller.decode(memory, rows).log_softmax(-1).gather(-1, rows[..., None]).mean()
+    for share in (0.8, 0.3):
+        found = _loss(controller, rows, wanted, counted, replace(SMALL, trade_off=share))
+        torch.testing.assert_close(found, share * wrong + (1 - share) * unclear)
+
+
 def test_what_does_not_count_is_only_rebuilt():
     tokens, targets, _ = school()
     counted = np.r_[np.ones(40), np.zeros(40)]
@@ -280,6 +353,23 @@ def test_what_is_held_out_is_not_trained_on_and_ends_the_training():
     assert fit.pairs > 0.65 and fit.held_out_pairs < fit.pairs - 0.1, "chance cannot be held out and known"
     [fit] = train(ENCODING, tokens[:100], targets[:100], replace(SMALL, epochs=2), 0).fits
     assert np.isnan(fit.held_out_pairs) and np.isnan(fit.held_out_tokens), "10 are too few to hold out"
+
+
+def test_a_training_that_ends_early_gives_the_best_weights(monkeypatch):
+    tokens, targets, _ = school()
+    checks, losses = [], iter([1.0, 0.5])
+
+    def watched(controller, *given):
+        if controller.training:
+            return _loss(controller, *given)
+        checks.append({name: tensor.clone() for name, tensor in controller.state_dict().items()})
+        return torch.tensor(next(losses, 2.0))
+
+    monkeypatch.setattr(controllers, "_loss", watched)
+    trained = train(ENCODING, tokens[:100], targets[:100], replace(SMALL, epochs=60, held_out=0.2, patience=10), 0)
+    assert trained.fits[0].epochs == 10 + 10 and len(checks) == 4
+    torch.testing.assert_close(dict(trained.members[0].state_dict()), checks[1], rtol=0, atol=0)
+    assert not torch.equal(checks[1]["query.weight"], checks[3]["query.weight"])
 
 
 def test_equal_values_teach_nothing_and_do_no_harm():

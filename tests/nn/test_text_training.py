@@ -147,6 +147,17 @@ def test_longer_windows_take_proportionally_larger_steps(task: Task) -> None:
     assert all(rate == pytest.approx(0.02 * length / 6) for length, rate in rates.items())
 
 
+@pytest.mark.parametrize("clip", [0.01, 0.0])
+def test_a_step_is_no_longer_than_the_clipped_gradient(task: Task, clip: float) -> None:
+    net = network(task)
+    course = TextCourse(net, task, replace(PUBLISHED, clip=clip, weight_decay=0.0, weight_drop=0.0), 0)
+    before = [weight.detach().clone() for weight in net.parameters()]
+    course.move(0, 0.5)
+    moved = sum(float((a.detach() - b).square().sum()) for a, b in zip(net.parameters(), before, strict=True)) ** 0.5
+    longest = course.optimizer.param_groups[0]["lr"] * (clip or 0.01)
+    assert moved == pytest.approx(longest, rel=1e-3) if clip else moved > 2 * longest
+
+
 def test_averaging_begins_when_validation_fails_to_beat_the_best_of_long_ago() -> None:
     assert not stalls([], -5.0, 5) and not stalls([-3.0] * 5, -9.0, 5)
     assert stalls([-3.0, -4.0, -4.0], -3.5, 2)
@@ -337,15 +348,17 @@ def test_recipes_say_no_and_belong_to_their_kind(task: Task) -> None:
             TextRecipe(**settings)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="a Recipe is not how networks for language-modelling are trained"):
         fit(network(task), task, Recipe(), seed=0, epochs=1)
-    for name, size, hidden, epochs in (("nao-ptb", 850, 0.25, 4000), ("nao-wikitext2", 700, 0.15, 2000)):
+    for name, size, hidden, epochs, decay in (("nao-ptb", 850, 0.25, 4000, 8e-7), ("nao-wikitext2", 700, 0.15, 2000, 5e-7)):
         known = published(name)
         recipe = known.recipe
         assert isinstance(recipe, TextRecipe) and known.epochs == epochs
         assert (recipe.optimizer, recipe.learning_rate, recipe.batch, recipe.clip, recipe.beta, recipe.nonmono) == (
             "sgd", 20, 64, 0.25, 1e-3, 5
         )  # fmt: skip
+        assert (recipe.weight_decay, recipe.alpha, recipe.schedule, recipe.varied) == (decay, 0, "constant", True)
         made = catalogue.make("spaces", "rnn", **known.size)
-        assert (made.size, made.nodes, made.dropout_hidden, made.dropout_output) == (size, 11, hidden, 0.75)
+        assert (made.size, made.nodes) == (size, 11)
+        assert (made.dropout_embedding, made.dropout_input, made.dropout_hidden, made.dropout_output) == (0.2, 0.75, hidden, 0.75)
 
 
 def test_rates_and_columns() -> None:

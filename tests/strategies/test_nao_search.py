@@ -9,14 +9,17 @@ from commandline import Command
 
 from archscout.core.draw import sample
 from archscout.core.encoding import architecture_of
-from archscout.core.evidence import Estimate, Observation
+from archscout.core.evidence import Estimate, Failure, Observation
 from archscout.core.moves import Progress, Propose
 from archscout.core.problem import Problem
 from archscout.core.seeds import generator
-from archscout.nn.controller import learned, written
+from archscout.nn.controller import Trained, learned, written
+from archscout.spaces.nao_cell import NaoCell
 from archscout.spaces.nas101 import Nas101
 from archscout.spaces.nas201 import Nas201
+from archscout.spaces.rnn import Rnn
 from archscout.store.snapshots import pack, unpack
+from archscout.strategies import nao
 from archscout.strategies._climbing import climbed
 from archscout.strategies._fresh import Known
 from archscout.strategies.nao import Nao
@@ -115,12 +118,11 @@ def test_a_controller_that_is_trained_anew_holds_out_anew():
     assert all("held out pairs" in report for report in reports(log))
 
 
-def test_nothing_is_proposed_twice_up_to_isomorphism():
-    for space in (NAS201.space, Nas101()):
-        problem = replace(NAS201, space=space)
-        log = run(replace(HASTY, new=10, increment=0.5), problem, Steps(), evaluations=40)
-        proposed = [seen.architecture for seen in log.observations]
-        assert len({space.signature(architecture) for architecture in proposed}) == 40
+@pytest.mark.parametrize("space", [NAS201.space, Nas101(), NaoCell(4, 1), Rnn(nodes=3, size=4)], ids=lambda space: space.name)
+def test_nothing_is_proposed_twice_up_to_isomorphism(space):
+    log = run(replace(HASTY, new=10, increment=0.5), replace(NAS201, space=space), Steps(), evaluations=40)
+    identity = getattr(space, "signature", str)
+    assert len({identity(seen.architecture) for seen in log.observations}) == 40
 
 
 class Steps:
@@ -181,6 +183,44 @@ def test_climbing_gives_new_legal_ones_and_rescoring_better_ones(moves):
     assert means[True] > means[False]
 
 
+def test_steps_grow_by_the_increment_and_what_the_shorter_ones_find_comes_first(monkeypatch):
+    cells, best, trained = taught()
+    climb, passes = Trained.climb, []
+
+    def watched(self, tokens, steps, *given, **more):
+        passes.append((steps, climb(self, tokens, steps, *given, **more)))
+        return passes[-1][1]
+
+    monkeypatch.setattr(Trained, "climb", watched)
+    settings = replace(SMALL, moves="gradient", rescore=False, increment=0.5, furthest=3)
+    space, known = NAS201.space, Known(NAS201.space, cells)
+    found = climbed(space, trained, best, 10_000, known, None, settings, 0)
+    assert [steps for steps, _ in passes] == [[0.5], [1.0], [1.5]]
+    written_again = [architecture_of(space, row) for _, rows in passes for row in rows.tolist()]
+    assert found == [cell for cell in written_again if known.is_new(cell)]
+    passes.clear()
+    assert climbed(space, trained, best, 2, Known(space, cells), None, settings, 0) == found[:2] and len(passes) < 3
+
+
+def test_it_climbs_from_the_best_that_were_judged(monkeypatch):
+    problem, given = counting(), []
+    judged = [Estimate(0.2), None, Estimate(0.9), Estimate(0.5), Estimate(0.9), Estimate(0.1)]
+    cells = [sample(problem.space, generator(0, place)) for place in range(len(judged))]
+    pool = nao._Pool(problem)
+    failure = Failure("nan", "not finite")
+    pool.extend([Observation(cell, found, None if found else failure) for cell, found in zip(cells, judged, strict=True)])
+    assert pool.best(3) == [cells[2], cells[4], cells[3]] and pool.best(9) == [*pool.best(3), cells[0], cells[5]]
+
+    def watched(space, trained, best, *more):
+        given.append(best)
+        return climbed(space, trained, best, *more)
+
+    monkeypatch.setattr(nao, "climbed", watched)
+    told = run(HASTY, problem, Counting(), evaluations=12 + 6 + 1).observations
+    for best, count in zip(given, (12, 12 + 6), strict=True):
+        assert best == [seen.architecture for seen in sorted(told[:count], key=lambda seen: -seen.value)[:6]]
+
+
 def test_only_what_is_accepted_is_found():
     _, best, trained = taught()
     few = climbed(NAS201.space, trained, best, 12, Known(NAS201.space), lambda cell: cell.choices[0] == 2, SMALL, 0)
@@ -200,6 +240,7 @@ def test_what_is_climbed_to_is_better_than_what_was_drawn():
     [
         ({"moves": "sideways"}, "gradient, random, mutation, both"),
         ({"initial": 1}, "initial is at least 2"),
+        ({"initial": 10, "overlap": 9}, "two of 10 initial architectures must land before a round, but overlap is 9"),
         ({"new": 0}, "new is at least 1"),
         ({"seeds": 0}, "seeds is at least 1"),
         ({"increment": 0.0}, "increment is above 0"),

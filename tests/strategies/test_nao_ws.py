@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
+from archscout.core.architecture import Architecture
+from archscout.core.draw import enumerate_space, sample
 from archscout.core.moves import Progress
 from archscout.core.problem import LANGUAGE_MODELLING, Problem, Task
 from archscout.core.seeds import generator
 from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.nn.tokens import TokenSplit
+from archscout.spaces.nao_cell import NaoCell
 from archscout.spaces.rnn import Rnn
 from archscout.strategies.nao_ws import NaoWs
 from archscout.testing.strategies import folded
@@ -30,15 +36,28 @@ def reports(strategy, problem, seed=0):
     return [move for move in strategy.search(problem, seed=seed) if isinstance(move, Progress)]
 
 
-def test_the_pool_is_renewed_in_every_round_but_the_last():
-    found = reports(SHORT, folded())
+def large_choices(strategy, training, architecture):
+    """In place of a score."""
+    return float(sum(architecture.choices))
+
+
+@pytest.mark.parametrize("space", [folded().space, NaoCell(2, 1)], ids=lambda space: space.name)
+def test_the_pool_is_renewed_in_every_round_but_the_last(space, monkeypatch):
+    monkeypatch.setattr(NaoWs, "_score", large_choices)
+    found = reports(SHORT, replace(folded(), space=space))
     pools = [report.state["pool"].split() for report in found]
     assert len(found) == 3 and all(len(pool) == len(set(pool)) == 8 for pool in pools)
     assert [report.metrics.get("new") for report in found] == [4.0, 4.0, None]
-    assert set(pools[0][:4]) <= set(found[0].state["met"].split()), "the best stay"
-    assert pools[1] != pools[0] and set(pools[2]) == set(pools[1]), "the last round only ranks"
-    assert found[-1].best is not None and str(found[-1].best) == pools[2][0]
-    assert len(set(found[-1].state["met"].split())) == 8 + 4 + 4, "nobody comes twice"
+    met = found[-1].state["met"].split()
+    assert len(set(met)) == 8 + 4 + 4, "nobody comes twice"
+    for pool, before in ((pools[0], met[:8]), (pools[1], pools[0])):
+        assert pool[:4] == ranked(before)[:4], "the best stay"
+    assert pools[2] == ranked(pools[1]) and str(found[-1].best) == pools[2][0], "the last round only ranks"
+
+
+def ranked(texts):
+    """Those of large choices first."""
+    return sorted(texts, key=lambda text: -sum(Architecture.parse(text).choices))
 
 
 def test_all_of_a_pool_are_scored_on_the_same_images():
@@ -48,6 +67,30 @@ def test_all_of_a_pool_are_scored_on_the_same_images():
     one = training.score(gates, 16)
     training.score(training.net.gates(problem.space.architecture([1] * 6)), 16)
     assert training.score(gates, 16) == one and 0 <= one <= 1
+
+
+@pytest.mark.parametrize("problem", [replace(folded(), space=NaoCell(2, 1)), text_problem()], ids=["images", "text"])
+def test_all_architectures_are_scored_on_the_same_items_from_all_of_the_other_share(problem, monkeypatch):
+    training = Training(supernet_of(problem.space, problem.task, seed=0), problem, Schedule(share=0.5, batch=8), 0)
+    seen, batch = [], Training.batch
+
+    def watched(*given):
+        seen.append(batch(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(Training, "batch", watched)
+    for place in range(2):
+        training.score(training.net.gates(sample(problem.space, generator(0, place))), 32 * 32)
+    half = len(seen) // 2
+    for (x, y), (u, v) in zip(seen[:half], seen[half:], strict=True):
+        assert torch.equal(x, u) and torch.equal(y, v)
+    data = training.judged_data
+    rows, _ = data.take(np.arange(len(data)))
+    rows = rows if isinstance(data, TokenSplit) else data.normalise(rows)
+    given = {row.numpy().tobytes() for x, _ in seen[:half] for row in x}
+    third = len(rows) // 3
+    for part in (rows[:third], rows[third:-third], rows[-third:]):
+        assert len(given & {row.numpy().tobytes() for row in part}) > 4, "a part of the data should not go unseen"
 
 
 def test_few_windows_are_two_since_they_normalise_each_other():
@@ -85,16 +128,37 @@ def test_a_cut_search_of_texts_goes_on_to_the_same_answer():
         assert [(m.best, dict(m.metrics)) for m in again] == [(m.best, dict(m.metrics)) for m in straight[place + 1 :]]
 
 
-def test_halves_of_a_text_do_not_overlap():
+def test_what_moves_the_weights_of_a_text_is_not_what_is_scored():
     problem = text_problem()
-    training = Training(supernet_of(problem.space, problem.task, seed=0), problem, Schedule(share=0.7, batch=8), 0)
-    seen = len(training.judged_data) + training.weighed.per_pass * 8
-    assert seen <= len(problem.task.splits["train"]) + 1
+    task = replace(problem.task, splits={"train": TokenSplit(np.arange(4_001), 10)})
+    training = Training(supernet_of(problem.space, task, seed=0), Problem(problem.space, task), Schedule(share=0.7, batch=8), 0)
+    weighed = {
+        int(token) for step in range(training.weighed.per_pass) for token in training.batch(training.weighed, step)[0].flatten()
+    }
+    assert len(weighed) == 35 * 8 * 10 and not weighed & set(training.judged_data.ids.tolist())
 
 
 def test_more_new_ones_than_the_pool_holds_are_refused():
     with pytest.raises(ValueError, match="take places of the pool"):
         NaoWs(pool=4, new=5)
+
+
+def test_equal_scores_are_borne(monkeypatch):
+    monkeypatch.setattr(Training, "score", lambda training, gates, items: 0.5)
+    found = reports(SHORT, folded())
+    assert len(found) == 3 and all(report.metrics["best"] == 0.5 and "pairs" not in report.metrics for report in found)
+    assert found[-1].best is not None
+
+
+def test_a_space_smaller_than_the_pool_is_the_pool():
+    problem = text_problem(nodes=1)
+    found = reports(replace(SHORT, epochs=1, rounds=2), problem)
+    everything = set(map(str, enumerate_space(problem.space)))
+    assert len(everything) == 4 < SHORT.pool and str(found[-1].best) in everything
+    for report in found:
+        texts = report.state["pool"].split()
+        assert len(texts) == 4 and set(texts) == set(report.state["met"].split()) == everything
+        assert not report.metrics.get("new"), "nobody comes twice"
 
 
 def test_scores_that_are_no_numbers_come_last_and_teach_nothing(monkeypatch):
