@@ -74,8 +74,8 @@ ROUNDS = {500: {"initial": 100, "new": 50}, 2000: {"initial": 200, "new": 100}}
 """Settings of NAO on nas101, by queries."""
 OTHERS = ("random", "regularized-evolution", "local")
 STRICT = {
-    "moves": "gradient", "refresh": 0, "targets": "min-max", "rescore": False, "relative": False, "increment": 1.0, "furthest": 50,
-    "rate": 1e-3,
+    "moves": "gradient", "refresh": 0, "reads": "mean", "targets": "min-max", "rescore": False, "relative": False,
+    "increment": 1.0, "furthest": 50, "rate": 1e-3,
 }  # fmt: skip
 """As published: trained anew every round, steps of whole gradients, nothing scored again."""
 ABLATIONS: Mapping[str, Mapping[str, object]] = {
@@ -85,6 +85,7 @@ ABLATIONS: Mapping[str, Mapping[str, object]] = {
     "gradients, no rescoring": {"moves": "gradient", "rescore": False},
     "random directions, no rescoring": {"moves": "random", "rescore": False},
     "as published": STRICT,
+    "mean of states": {"reads": "mean"},
     "min-max targets": {"targets": "min-max"},
     "ranking loss 0.3": {"ranking": 0.3},
     "3 controllers": {"members": 3},
@@ -96,6 +97,7 @@ LABELLED = (100, 300, 600, 1000)
 HELD_OUT = 1000
 REGRESSIONS = {
     "nao": {},
+    "nao, mean of states": {"reads": "mean"},
     "nao, 3 controllers": {"members": 3},
     "nao, ranking loss 0.3": {"ranking": 0.3},
     "nao, 1,000 pseudo-labels": {"pseudo": 1000},

@@ -33,6 +33,7 @@ class TokenEncoding:
     step: how many tokens an encoder reads at a time (divides L).
     follows: tokens after which only some may stand directly (token -> those); others restrict nothing.
     swaps: groups of pairs of spans that may change places without changing the architecture; augmentation swaps one pair of each.
+    by_decision: whether every token is the option of one decision, always of the same at its position.
     """
 
     vocabulary: int
@@ -40,6 +41,7 @@ class TokenEncoding:
     step: int = 1
     follows: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     swaps: tuple[tuple[Swap, ...], ...] = ()
+    by_decision: bool = False
 
     def __post_init__(self) -> None:
         if not self.allowed or self.step < 1 or self.length % self.step:
@@ -161,7 +163,7 @@ def _numbered(decisions: tuple[tuple[str, ...], ...]) -> _Numbered:
     numbers = {name: (group, token) for token, (group, name) in numbered}
     tokens = tuple(tuple(numbers[name][1] for name in options) for options in decisions)
     kinds = [numbers[options[0]][0] for options in decisions]
-    encoding = TokenEncoding(1 + len(numbers), tuple(tuple(sorted(row)) for row in tokens), _period(kinds))
+    encoding = TokenEncoding(1 + len(numbers), tuple(tuple(sorted(row)) for row in tokens), _period(kinds), by_decision=True)
     return _Numbered(encoding, tokens, tuple({token: option for option, token in enumerate(row)} for row in tokens))
 
 

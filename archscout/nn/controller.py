@@ -41,6 +41,8 @@ class ControllerSettings:
     """How a controller is built and trained.
 
     embedding, hidden: of tokens, and of the recurrent layers. layers, width: of the predictor. dropout: in the predictor.
+    reads: what the predictor reads of a memory, all its "states" one after another, or their "mean" as published; "auto" for states
+    where tokens are options of decisions (`TokenEncoding.by_decision`), and else the mean.
     trade_off: weight of the prediction, that of the reconstruction is 1 less it. ranking: weight of a pair-wise loss beside them.
     targets: values as "ranks", or "min-max" as published, for which the lowest hundredth is clipped.
     rate, decay: of Adam. clip: the largest norm of a gradient. epochs: passes at the most. patience: passes without a better loss
@@ -56,6 +58,7 @@ class ControllerSettings:
     layers: int = 3
     width: int = 200
     dropout: float = 0.1
+    reads: Literal["auto", "states", "mean"] = "auto"
     trade_off: float = 0.8
     ranking: float = 0.0
     targets: Literal["ranks", "min-max"] = "ranks"
@@ -76,6 +79,8 @@ class ControllerSettings:
             raise ValueError("layers, patience, pseudo and ranking are not negative")
         if not (0 <= self.dropout < 1 and 0 <= self.trade_off <= 1 and 0 <= self.held_out < 1):
             raise ValueError("dropout and held_out are in [0, 1), trade_off is in [0, 1]")
+        if self.reads not in ("auto", "states", "mean"):
+            raise ValueError(f"reads is auto, states or mean, but '{self.reads}' came")
         if self.targets not in ("ranks", "min-max"):
             raise ValueError(f"targets is ranks or min-max, but '{self.targets}' came")
         if not (self.rate > 0 and self.clip > 0 and self.decay >= 0):
@@ -96,7 +101,8 @@ class Controller(nn.Module):
         self.embedding = nn.Embedding(encoding.vocabulary, settings.embedding)
         self.encoder = nn.LSTM(read, hidden, batch_first=True)
         layers: list[nn.Module] = []
-        width = hidden
+        self.whole = settings.reads == "states" or (settings.reads == "auto" and encoding.by_decision)
+        width = hidden * (encoding.length // encoding.step if self.whole else 1)
         for _ in range(settings.layers):
             layers += [nn.Linear(width, settings.width), nn.ReLU(), nn.Dropout(settings.dropout)]
             width = settings.width
@@ -118,7 +124,8 @@ class Controller(nn.Module):
 
     def predict(self, memory: Tensor) -> Tensor:
         """The predicted worth (N,), 0 to 1, of memories."""
-        return torch.sigmoid(self.predictor(self.sharpness * self._embedded(memory)).squeeze(-1))
+        read = memory.flatten(1) if self.whole else self._embedded(memory)
+        return torch.sigmoid(self.predictor(self.sharpness * read).squeeze(-1))
 
     def decode(self, memory: Tensor, tokens: Tensor) -> Tensor:
         """Logits (N, L, V) of every token after those before it in `tokens`; minus infinity for illegal ones."""

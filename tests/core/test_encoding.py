@@ -57,7 +57,7 @@ def identity(space):
 def test_decisions_that_share_names_share_tokens():
     space = Named((("a", "b"), ("x", "y"), ("c", "b"), ("y", "z", "x")))
     encoding = encoding_of(space)
-    assert encoding == TokenEncoding(7, ((1, 2), (4, 5), (2, 3), (4, 5, 6)), step=2)
+    assert encoding == TokenEncoding(7, ((1, 2), (4, 5), (2, 3), (4, 5, 6)), step=2, by_decision=True)
     assert tokens_of(space, space.architecture((1, 0, 1, 1))) == (2, 4, 2, 6)
     assert architecture_of(space, np.array((1, 5, 3, 4))) == Architecture("named", (0, 1, 0, 2))
 
