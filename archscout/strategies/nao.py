@@ -13,9 +13,10 @@ Deviations: beside what the gradient leads to, mutations of the best stand for c
 with them it finds far better cells in NAS-Bench-101 (`benchmarks/nao.py`). Rounds are smaller and more, since judges here are cheap
 or budgets small. Decoded candidates are encoded again, and those of the best prediction are kept (`rescore`). Steps are measured in
 rows of the mean gradient (`relative`), whose own length differs from one training to the next. Controllers learn the rank of a
-value (`targets`). Steps grow until enough is found, `furthest` times at the most, however many tokens they change; row norms are
-not logged. Where climbing finds too few new architectures, random ones fill the round. Architectures that could not be judged teach
-nothing.
+value (`targets`). Where tokens are options of decisions the predictor reads all states of a memory in place of their mean
+(`reads`): so it orders unknown cells of NAS-Bench-201 far better; those of NAS-Bench-101, which have tokens of their own, worse.
+Steps grow until enough is found, `furthest` times at the most, however many tokens they change; row norms are not logged. Where
+climbing finds too few new architectures, random ones fill the round. Architectures that could not be judged teach nothing.
 """
 
 from __future__ import annotations

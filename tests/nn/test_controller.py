@@ -439,3 +439,21 @@ def test_ordered_pairs_are_those_that_are_counted_one_by_one(pairs):
 def test_settings_are_checked(wrong, words):
     with pytest.raises(ValueError, match=words):
         ControllerSettings(**wrong)
+
+
+@pytest.mark.parametrize(("reads", "matters"), [("states", True), ("mean", False), ("auto", True)])
+def test_a_predictor_of_states_knows_which_is_which(reads, matters):
+    """The mean of some states, as published, is that of the same ones in another order."""
+    encoding = encoding_of(catalogue.make("spaces", "nas201"))
+    with seeded(0):
+        controller = Controller(encoding, replace(SMALL, reads=reads)).eval()
+    memory = torch.nn.functional.normalize(torch.randn(3, encoding.length, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
+    there, back = (controller.predict(some) for some in (memory, memory.flip(1)))
+    assert torch.allclose(there, back, atol=1e-6) is not matters
+
+
+@pytest.mark.parametrize(
+    ("space", "whole"), [("nas201", True), ("darts", True), ("nas101", False), ("nao-cell", False), ("rnn", True)]
+)
+def test_what_is_read_follows_from_what_tokens_are(space, whole):
+    assert Controller(encoding_of(catalogue.make("spaces", space)), SMALL).whole is whole
