@@ -16,9 +16,11 @@ The bound nu is fixed, or follows the traces seen so far: their running mean, st
 exponential mean (`ema`), or a quantile (`quantile`). Label-agnostic: labels drawn uniformly. Data-agnostic: images of standard
 normal noise, and such labels.
 
-A trace needs depth: among random paths of NAS-Bench-201 (16 channels, 64 images) its rank correlation with test accuracy is near 0
-with one cell a stage, where all have about the same trace, and near 0.5 with five, where traces differ a thousandfold
-(`benchmarks/supernets.py --parts trace-depth`). So supernets are deeper here than those of strategies that train theirs.
+A trace needs depth: among random paths of NAS-Bench-201 (16 channels, 64 images) its rank correlation with test accuracy is about
+nought with one or two cells a stage, where all have much the same trace, and about 0.3 with five, where traces differ fiftyfold
+(`benchmarks/supernets.py --parts trace-depth`). So supernets are deeper here than those of strategies that train theirs. Gradients
+of the trace differ as much: the answer hangs on a few steps, and differs between seeds whatever the rule of the limit (part
+`nasi-limits`).
 
 Deviations: how the paper adapts nu stands in an appendix that we did not have; `running-mean` is our reading. Temperature, number
 of steps and size of the supernet on NAS-Bench-201 are not published: ours. Weights are drawn from N(0, 2 / fan-in). A step whose
