@@ -19,7 +19,7 @@ normal noise, and such labels.
 A trace needs depth: among random paths of NAS-Bench-201 (16 channels, 64 images) its rank correlation with test accuracy is about
 nought with one or two cells a stage, where all have much the same trace, and about 0.3 with five, where traces differ fiftyfold
 (`benchmarks/supernets.py --parts trace-depth`). So supernets are deeper here than those of strategies that train theirs. Gradients
-of the trace differ as much: the answer hangs on a few steps, and differs between seeds whatever the rule of the limit (part
+of the trace differ a thousandfold: the answer hangs on a few steps, and differs between seeds whatever the rule of the limit (part
 `nasi-limits`).
 
 Deviations: how the paper adapts nu stands in an appendix that we did not have; `running-mean` is our reading. Temperature, number
