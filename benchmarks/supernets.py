@@ -74,7 +74,6 @@ SHALLOW = {"strategy.estimator": "full", "strategy.depth": "1"}
 NASI = {
     "single path, N = 5": {},
     "full, N = 1": SHALLOW,
-    "single path, N = 5, limit: median": {"strategy.limit_rule": "quantile", "strategy.limit": "1"},
     "single path, N = 5, without none": {"strategy.exclude_none": "true"},
 }
 LIMITS = (

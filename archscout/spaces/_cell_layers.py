@@ -5,9 +5,14 @@ affine: whether the normalisations have a scale and shift of their own.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from archscout.core.errors import UserError
-from archscout.core.operations import AUXILIARY, GraphBuilder
+from archscout.core.operations import AUXILIARY, GraphBuilder, Pair
 from archscout.core.problem import Task
+
+Terms = Callable[[int], list[tuple[int, Pair]]]
+"""What an edge of a supernet makes of a state: its terms, each with its gate."""
 
 
 def conv_norm(builder: GraphBuilder, x: int, channels: int, kernel: int = 1, stride: int = 1, *, affine: bool = True) -> int:
@@ -29,21 +34,27 @@ def first_states(builder: GraphBuilder, before: int, x: int, channels: int, redu
         return [first, conv_norm(builder, builder.relu(x), channels, affine=affine)]
 
 
-def split(builder: GraphBuilder, x: int, partial: int) -> tuple[int, int]:
-    """The channels of a state that the operations of an edge see, one of `partial`, and those that go by them."""
-    channels = builder.shape(x)[0]
-    width = channels // partial
-    if width < 2:
-        raise UserError(
-            f"operations are to see one of {partial} channels and two at the least, but an edge has {channels}; "
-            "lower partial, or raise channels"
-        )
-    return builder.narrow(x, width), builder.narrow(x, channels - width, width)
+def mixed(builder: GraphBuilder, edges: Sequence[tuple[int, int, Terms]], partial: int) -> int:
+    """A node of a supernet: the sum of all terms of all its edges, each behind its gate.
 
-
-def join(builder: GraphBuilder, past: int, seen: int, stride: int = 1) -> int:
-    """What went by the operations of an edge and, after it, what they made, so that those of the next edge see other channels."""
-    return builder.concat(past if stride == 1 else builder.max_pool(past, 3, stride=stride), seen)
+    edges: from which state, with what stride, and what makes the terms. With `partial` above 1 the terms of an edge see one of so
+    many channels. The others go by them and come first in its result, so that the next edge's terms see them; a stride pools them.
+    """
+    if partial == 1:
+        return builder.mix([term for source, _, terms in edges for term in terms(source)])
+    results = []
+    for source, stride, terms in edges:
+        channels = builder.shape(source)[0]
+        width = channels // partial
+        if width < 2:
+            raise UserError(
+                f"operations are to see one of {partial} channels and two at the least, but an edge has {channels}; "
+                "lower partial, or raise channels"
+            )
+        seen, past = builder.narrow(source, width), builder.narrow(source, channels - width, width)
+        mixture = builder.mix(terms(seen))
+        results.append(builder.concat(past if stride == 1 else builder.max_pool(past, 3, stride=stride), mixture))
+    return builder.add(*results)
 
 
 def separable_twice(builder: GraphBuilder, x: int, channels: int, kernel: int, stride: int, *, affine: bool = True) -> int:

@@ -18,19 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
-from archscout.core.operations import GraphBuilder, OperationGraph
+from archscout.core.operations import GraphBuilder, OperationGraph, Pair
 from archscout.core.problem import Task
 from archscout.core.topology import Topology
 from archscout.core.wiring import Sources
 from archscout.spaces._cell_layers import (
+    Terms,
     auxiliary_head,
     conv_norm,
     factorised,
     first_states,
-    join,
+    mixed,
     separable,
     separable_twice,
-    split,
 )
 from archscout.spaces._genotypes import CELLS, NODES, OPERATIONS, PAIRS, Edges, choices_of, edges_of, parse, written
 from archscout.spaces._graphed import Graphed
@@ -234,34 +234,29 @@ def _every(partial: int) -> _Cell:
     def cell(builder: GraphBuilder, before: int, x: int, channels: int, reduction: bool, reduced: bool) -> int:
         nodes = first_states(builder, before, x, channels, reduced, affine=False)
         for node in NODES:
-            terms, edges = [], []
+            edges = []
             for source in range(node):
-                stride, row = 2 if reduction and source < 2 else 1, _ROWS["reduce" if reduction else "normal", source, node]
-                if partial == 1:
-                    terms += _every_operation(builder, nodes[source], (source, node), stride, row)
-                else:
-                    seen, past = split(builder, nodes[source], partial)
-                    mixture = builder.mix(_every_operation(builder, seen, (source, node), stride, row))
-                    edges.append(join(builder, past, mixture, stride))
-            nodes.append(builder.mix(terms) if partial == 1 else builder.add(*edges))
+                stride = 2 if reduction and source < 2 else 1
+                edges.append((nodes[source], stride, _every_operation(builder, source, node, reduction, stride)))
+            nodes.append(mixed(builder, edges, partial))
         return builder.concat(*nodes[2:])
 
     return cell
 
 
-def _every_operation(
-    builder: GraphBuilder, x: int, edge: tuple[int, int], stride: int, row: int
-) -> list[tuple[int, tuple[int, int]]]:  # fmt: skip
-    """The terms of an edge, each with its gate."""
-    terms = []
-    for option, operation in enumerate(OPERATIONS, 1):
-        with builder.scope("edge{}{}.{}".format(*edge, operation)):
-            term = _operation(builder, x, operation, builder.shape(x)[0], stride, affine=False)
-            if operation.endswith("pool_3x3"):
-                term = builder.batch_norm(term, affine=False)
-            if term != x:
-                builder.droppable(term)
-        terms.append((term, (row, option)))
+def _every_operation(builder: GraphBuilder, source: int, node: int, reduction: bool, stride: int) -> Terms:
+    def terms(x: int) -> list[tuple[int, Pair]]:
+        found = []
+        for option, operation in enumerate(OPERATIONS, 1):
+            with builder.scope(f"edge{source}{node}.{operation}"):
+                term = _operation(builder, x, operation, builder.shape(x)[0], stride, affine=False)
+                if operation.endswith("pool_3x3"):
+                    term = builder.batch_norm(term, affine=False)
+                if term != x:
+                    builder.droppable(term)
+            found.append((term, (_ROWS["reduce" if reduction else "normal", source, node], option)))
+        return found
+
     return terms
 
 

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from archscout.core.architecture import Architecture, Decision, checked
 from archscout.core.errors import UserError
-from archscout.core.operations import GraphBuilder, OperationGraph
+from archscout.core.operations import GraphBuilder, OperationGraph, Pair
 from archscout.core.problem import Task
 from archscout.core.topology import Topology
 from archscout.core.vertices import INPUT, OUTPUT, VertexEncoding
 from archscout.core.wiring import Graph
-from archscout.spaces._cell_layers import join, split
+from archscout.spaces._cell_layers import Terms, mixed
 from archscout.spaces._edge_cells import operations_of, topology_of
 from archscout.spaces._graphed import Graphed
 
@@ -246,25 +246,21 @@ def _cell(builder: GraphBuilder, x: int, choices: Sequence[int]) -> int:
 def _every_cell(builder: GraphBuilder, x: int, partial: int) -> int:
     nodes = [x]
     for group in _GROUPS:
-        if partial == 1:
-            nodes.append(builder.mix([term for place in group for term in _every_branch(builder, nodes[EDGES[place][0]], place)]))
-            continue
-        edges = []
-        for place in group:
-            seen, past = split(builder, nodes[EDGES[place][0]], partial)
-            edges.append(join(builder, past, builder.mix(_every_branch(builder, seen, place))))
-        nodes.append(builder.add(*edges))
+        edges = [(nodes[EDGES[place][0]], 1, _every_branch(builder, place)) for place in group]
+        nodes.append(mixed(builder, edges, partial))
     return nodes[-1]
 
 
-def _every_branch(builder: GraphBuilder, x: int, place: int) -> list[tuple[int, tuple[int, int]]]:
-    """The terms of an edge, each with its gate."""
-    terms = []
-    for option, operation in enumerate(OPERATIONS):
-        if operation != "none":
-            with builder.scope("edge{}{}.{}".format(*EDGES[place], operation)):
-                term = _branch(builder, x, operation, affine=False)
-            terms.append((term if term == x else builder.droppable(term), (place, option)))
+def _every_branch(builder: GraphBuilder, place: int) -> Terms:
+    def terms(x: int) -> list[tuple[int, Pair]]:
+        found = []
+        for option, operation in enumerate(OPERATIONS):
+            if operation != "none":
+                with builder.scope("edge{}{}.{}".format(*EDGES[place], operation)):
+                    term = _branch(builder, x, operation, affine=False)
+                found.append((term if term == x else builder.droppable(term), (place, option)))
+        return found
+
     return terms
 
 
