@@ -161,6 +161,10 @@ class HighwayModel(nn.Module):
         outputs, names = list(self._outputs), list(self._names)
         return {"kind": "highway", "nodes": [list(node) for node in self.nodes], "names": names, "outputs": outputs}
 
+    def recurrent_weights(self) -> dict[str, Tensor]:
+        """The rows of W_0 that read the hidden state; the other nodes read states of the same step."""
+        return {"node0.weight": (torch.arange(2 * self.network.size) >= self.network.size)[:, None]}
+
     def decoded(self, outputs: Tensor) -> Tensor:
         """The logits (B, L, V) of outputs (B, L, D)."""
         return decoded(dict(self.named_parameters()), outputs)

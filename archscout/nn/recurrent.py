@@ -42,7 +42,7 @@ class WeightDropped(Protocol):
     """A network that says which of its weights may be dropped in training (Merity et al. 2017, arXiv 1708.02182)."""
 
     def recurrent_weights(self) -> dict[str, Tensor]:
-        """By the name of every weight that reads previous hidden states: which of its columns do, (columns,) bool."""
+        """By the name of every weight that reads previous hidden states: which part of it does, bool, of a shape to broadcast."""
         ...
 
 

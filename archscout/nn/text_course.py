@@ -98,9 +98,9 @@ class TextCourse:
             return outputs_and_logits(self.network, x, self.states, self.recipe.precision)
         weights = dict(self.network.named_parameters())
         thinned = {}
-        for name, columns in self.droppable.items():
+        for name, part in self.droppable.items():
             dropped = F.dropout(weights[name], self.recipe.weight_drop)
-            thinned[f"network.{name}"] = torch.where(columns.to(self.device), dropped, weights[name])
+            thinned[f"network.{name}"] = torch.where(part.to(self.device), dropped, weights[name])
         found: tuple[Tensor, Outputs | None] = functional_call(self.caller, thinned, (x, self.states, self.recipe.precision))
         return found
 

@@ -258,8 +258,9 @@ def test_penalties_and_dropped_weights_change_the_steps(task: Task) -> None:
     assert len(set(found.values())) == 4
 
 
-def test_weights_are_dropped_where_they_read_hidden_states_alone(task: Task, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    net = network(task, "nlp-rnn")
+@pytest.mark.parametrize("space", ["nlp-rnn", "rnn", "handmade-rnn"])
+def test_weights_are_dropped_where_they_read_hidden_states_alone(task: Task, space: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    net = network(task, space)
     course = TextCourse(net, task, replace(QUICK, weight_drop=0.9), 0)
     handed: dict[str, torch.Tensor] = {}
 
@@ -269,12 +270,23 @@ def test_weights_are_dropped_where_they_read_hidden_states_alone(task: Task, mon
 
     monkeypatch.setattr(text_course, "functional_call", caller)
     course.move(0, 0.5)
-    before = dict(network(task, "nlp-rnn").named_parameters())
+    before = dict(network(task, space).named_parameters())
     assert handed
     for name, weight in handed.items():
-        columns = net.recurrent_weights()[name.removeprefix("network.")]  # type: ignore[operator]
-        assert torch.equal(weight[:, ~columns], before[name.removeprefix("network.")][:, ~columns])
-        assert (weight[:, columns] == 0).float().mean() == pytest.approx(0.9, abs=0.1)
+        part = net.recurrent_weights()[name.removeprefix("network.")].expand_as(weight)  # type: ignore[operator]
+        assert torch.equal(weight[~part], before[name.removeprefix("network.")][~part])
+        assert (weight[part] == 0).float().mean() == pytest.approx(0.9, abs=0.1)
+
+
+@pytest.mark.parametrize("space", ["nlp-rnn", "rnn", "handmade-rnn"])
+def test_weights_that_read_hidden_states_do_nothing_where_those_are_nought(task: Task, space: str) -> None:
+    net = network(task, space)
+    for tokens, moves in ((torch.tensor([[3]]), False), (torch.tensor([[3, 5]]), True)):
+        net.zero_grad()
+        net(tokens)[:, -1].square().sum().backward()
+        gradients = [(net.get_parameter(name).grad, part) for name, part in net.recurrent_weights().items()]  # type: ignore[operator]
+        moved = [bool((gradient[part.expand_as(gradient)] != 0).any()) for gradient, part in gradients if gradient is not None]
+        assert moved and any(moved) is moves
 
 
 def test_a_network_begins_with_the_frequencies(task: Task) -> None:
