@@ -41,6 +41,8 @@ import torch
 from _plain_supernet import PlainSupernet, load
 from _rows import HERE, answer, append, claimed, command, commit, machine
 from _small_space import SmallSpace, grating_task
+from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from archscout import catalogue
@@ -384,15 +386,28 @@ def one_shot(bench: Bench) -> None:
             continue
         given, budget = {**SMALL, **settings}, f"{minutes:g}m"
         folders = [bench.searched(what, strategy, given, seed, budget) for seed in range(bench.asked.one_shot_seeds)]
-        found = [bench.answer(folder) for folder in folders if folder is not None]
-        if len(found) < bench.asked.one_shot_seeds:
+        done = [folder for folder in folders if folder is not None]
+        if len(done) < bench.asked.one_shot_seeds:
             continue
-        words = command(bench.words(strategy, given, 0, budget))
-        answers = [architecture for architecture, _ in found]
-        bench.summary(f"{what}, {minutes:g} minutes", answers, words, [seconds for _, seconds in found])
-        skips = [sum(choice == 1 for choice in architecture.choices) for architecture in answers]
-        rows = [claimed(f"nas201: skip connections of six edges, {what}, {minutes:g} minutes", mean(skips), min(skips), max(skips))]
-        bench.write(rows, words, 0)
+        words, title = command(bench.words(strategy, given, 0, budget)), f"{what}, {minutes:g} minutes"
+        seconds = [bench.answer(folder)[1] for folder in done]
+        if strategy == "mdenas":
+            found = {title: [bench.answer(folder)[0] for folder in done]}
+        else:
+            logits = [_last_logits(folder) for folder in done]
+            found = {title: [bench.space.derived(values * [0, 1, 1, 1, 1]) for values in logits]}
+            found[f"{title}, `none` among the answers"] = [bench.space.derived(values) for values in logits]
+        for name, answers in found.items():
+            bench.summary(name, answers, words, seconds if name == title else [])
+            skips = [sum(choice == 1 for choice in architecture.choices) for architecture in answers]
+            rows = [claimed(f"nas201: skip connections of six edges, {name}", mean(skips), min(skips), max(skips))]
+            bench.write(rows, words, 0)
+
+
+def _last_logits(folder: Path) -> NDArray[np.float64]:
+    """What the gates of a search by gradient weighed at its end, (6, 5)."""
+    newest = max((folder / "checkpoints").iterdir(), key=lambda path: int(path.stem.split("-")[-1]))
+    return torch.softmax(load_file(newest)["logits.values"], 1).double().numpy()
 
 
 def weight_sharing(bench: Bench) -> None:

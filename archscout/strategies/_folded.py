@@ -50,7 +50,7 @@ class GateSearch(Schedule):
     warm_up: share of the steps before the logits move.
     skip_dropout: chance at the start with which a skip connection is shut for a batch.
     most_skips: at most so many skip connections in the normal cell of the answer; -1 for any.
-    exclude_none: never answer with the option `none` (the space `darts` never does).
+    exclude_none: never answer with the option `none`, as published: its weight does no more than scale what the others give.
     channels, depth: of the supernet; 0 for those with which the space is usually searched.
     partial: operations see one of so many channels of an edge, and the others go by (4 in PC-DARTS); 1 for all.
     report: steps between two reports, each with a snapshot.
@@ -61,7 +61,7 @@ class GateSearch(Schedule):
     warm_up: float = 0.0
     skip_dropout: float = 0.0
     most_skips: int = -1
-    exclude_none: bool = False
+    exclude_none: bool = True
     channels: int = 0
     depth: int = 0
     partial: int = 1

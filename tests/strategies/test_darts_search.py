@@ -21,6 +21,7 @@ from archscout.spaces.proxyless import Proxyless
 from archscout.strategies import darts
 from archscout.strategies._folded import Answers, Logits, SkipDropout
 from archscout.strategies.darts import Darts
+from archscout.strategies.lpt import Lpt
 from archscout.testing.tasks import image_task
 
 TASK = image_task((3, 8, 8), 3, 64)
@@ -145,6 +146,14 @@ def test_most_skips_is_kept_with_limits_and_without():
         bound = Answers(problem, net, 0, most_skips=2, without_nothing=True)
         answer = bound.of(weights)
         assert bound.skips(answer) == 2 and 0 not in answer.choices
+
+
+@pytest.mark.parametrize("rules", [Darts(), Lpt()])
+def test_an_edge_with_nothing_is_no_answer_unless_it_is_asked_for(rules):
+    net = supernet_of(PROBLEM.space, TASK, seed=0)
+    weights = torch.tensor([0.4, 0.1, 0.2, 0.3, 0.0]).expand(net.gate_shape)
+    assert rules.answers(PROBLEM, net, 0).of(weights).choices == (3,) * 6
+    assert replace(rules, exclude_none=False).answers(PROBLEM, net, 0).of(weights).choices == (0,) * 6
 
 
 @pytest.mark.parametrize(
