@@ -70,7 +70,7 @@ from archscout.strategies.nao import Nao
 
 Floats = NDArray[np.float64]
 
-ROUNDS = {500: {"initial": 100, "new": 50}, 2000: {"initial": 200, "new": 100}}
+ROUNDS = {500: {"initial": 100, "new": 50}, 2000: {"initial": 200, "new": 200}}
 """Settings of NAO on nas101, by queries."""
 OTHERS = ("random", "regularized-evolution", "local")
 STRICT = {
