@@ -5,6 +5,7 @@
     speed           a mixture step and a path step beside a plain module list (`_plain_supernet.py`), CPU time, one thread; there
                     both passes of a mixture step compute all gradients, as `backward` does, here those that are used
     nasi            NASI, T = 100: a path a step through five cells a stage; all operations of one; variants; by table, --seeds
+    naswot          the best random cell by NASWOT in the time of a search by NASI
     nasi-limits     the gradients of all steps, recorded once, and what NASI would answer by them under other rules of its limit
     modes           the same with random labels, and with noise for images
     one-shot-spaces NASI in the three sub-spaces of NAS-Bench-101, at a reduced width
@@ -73,6 +74,8 @@ from archscout.strategies.nasi import _Traces as Limits
 from archscout.testing.tasks import image_task
 
 SHALLOW = {"strategy.estimator": "full", "strategy.depth": "1"}
+BY_NASWOT, NASI_SECONDS = "random --estimator naswot", 130
+"""The best of random cells by NASWOT, and how long a search by NASI took on the machine that makes the rows."""
 NASI = {
     "single path, N = 5": {},
     "full, N = 1": SHALLOW,
@@ -144,8 +147,9 @@ class Bench:
             list(pool.map(lambda job: self.searched(*job), jobs))
 
     def words(self, strategy: str, settings: dict[str, str], seed: int, budget: str, space: str = "nas201") -> list[str]:
-        """Of the search."""
-        words = ["search", "--data", "cifar10", "--data-dir", str(self.asked.data_dir), "--space", space, "--strategy", strategy]
+        """Of the search. strategy: its name, and further words where they are needed."""
+        words = ["search", "--data", "cifar10", "--data-dir", str(self.asked.data_dir), "--space", space]
+        words += ["--strategy", *strategy.split()]
         words += ["--screen-only", "--budget", budget, "--workers", "1", "--seed", str(seed)]
         return [*words, *(word for item in settings.items() for word in ("--set", "=".join(item)))]
 
@@ -191,6 +195,17 @@ def nasi(bench: Bench) -> None:
     rng = generator(0, "random cells")
     bench.summary("a random cell", [sample(bench.space, rng) for _ in range(200)], bench.own("nasi"), [])
     bench.summary("the largest cell", [bench.space.architecture([3] * 6)], bench.own("nasi"), [])
+
+
+def naswot(bench: Bench) -> None:
+    """The best of as many random cells as NASWOT judges while NASI searches once."""
+    name, budget = "the best random cell by naswot in the time of a search by nasi", f"{NASI_SECONDS}s"
+    bench.search_all((name, BY_NASWOT, {}, seed, budget, "nas201") for seed in range(bench.asked.seeds))
+    folders = [bench.searched(name, BY_NASWOT, {}, seed, budget) for seed in range(bench.asked.seeds)]
+    found = [bench.answer(folder) for folder in folders if folder is not None]
+    if len(found) == bench.asked.seeds:
+        words = command(bench.words(BY_NASWOT, {}, 0, budget))
+        bench.summary(name, [architecture for architecture, _ in found], words, [seconds for _, seconds in found])
 
 
 def nasi_limits(bench: Bench) -> None:
@@ -632,9 +647,9 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "speed": speed, "nasi": nasi, "nasi-limits": nasi_limits, "modes": modes, "one-shot-spaces": one_shot_spaces, "traces": traces,
-    "trace-depth": trace_depth, "mdenas-table": mdenas_table, "one-shot": one_shot, "weight-sharing": weight_sharing,
-    "small-space": small_space, "lpt-toy": lpt_toy,
+    "speed": speed, "nasi": nasi, "naswot": naswot, "nasi-limits": nasi_limits, "modes": modes,
+    "one-shot-spaces": one_shot_spaces, "traces": traces, "trace-depth": trace_depth, "mdenas-table": mdenas_table,
+    "one-shot": one_shot, "weight-sharing": weight_sharing, "small-space": small_space, "lpt-toy": lpt_toy,
 }  # fmt: skip
 
 
