@@ -143,8 +143,8 @@ class Answers:
         Best means derived by the space; where that breaks a rule or exceeds the limits, the best that a climb finds within them.
         Raises LimitError where no architecture meets the limits.
         """
-        values = weights.detach().cpu().double().numpy()
-        best = self._space.derived(self._without_nothing(values))
+        values = self._without_nothing(weights.detach().cpu().double().numpy())
+        best = self._space.derived(values)
         fits = self._accept is None or self._accept(best)
         return best if fits and not self._faults(best) else self._within(np.maximum(values, _LEAST))
 

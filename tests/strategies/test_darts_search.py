@@ -167,13 +167,15 @@ def test_three_of_the_eight_edges_of_the_normal_cell_are_a_collapse(normal, redu
     assert answers.skips(architecture) == normal and answers.collapsed(architecture) == collapsed
 
 
-def test_answers_in_the_space_darts_do_not_depend_on_none():
+@pytest.mark.parametrize("limits", [{}, {"params": 1_500}])
+def test_answers_in_the_space_darts_do_not_depend_on_none(limits):
+    problem = Problem(DARTS.space, TASK, limits)
     net = supernet_of(DARTS.space, TASK, seed=0, channels=2, depth=3)
     weights = torch.rand(net.gate_shape, generator=torch.Generator().manual_seed(0)) * 0.9
     found = []
     for none in (0.0, 1.0):
         weights[:, 0] = none
-        found.append(Answers(DARTS, net, 0).of(weights))
+        found.append(Answers(problem, net, 0, without_nothing=True).of(weights))
     assert found[0] == found[1]
 
 
