@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Threads of an operation wait for one another by spinning, 300,000 turns by default: where another program wants one of the cores,
 # they mostly spin (decision 005). Read when torch is loaded; whoever has set either variable is obeyed.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"
 __all__ = [
