@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Vocabulary:
         if self.level == "byte":
             parts = [b"\xef\xbf\xbd" if entry == UNKNOWN else bytes.fromhex(entry) for entry in entries]
             return b"".join(parts).decode("utf8", "replace")
-        return " ".join("\n" if entry == END_OF_LINE else entry for entry in entries).replace(" \n ", "\n").replace(" \n", "\n")
+        return re.sub(" ?\n ?", "\n", " ".join("\n" if entry == END_OF_LINE else entry for entry in entries))
 
     @property
     def unwritten(self) -> tuple[int, ...]:

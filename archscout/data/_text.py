@@ -157,7 +157,7 @@ def _split(parts: Mapping[str, Tokens], source: TextSource) -> dict[str, Tokens]
 
 def _decoded(source: TextSource, text: bytes) -> str:
     try:
-        return text.decode("utf-8-sig")
+        return text.decode().replace("\ufeff", "")  # byte-order marks, one for each file
     except UnicodeDecodeError as error:
         raise DataError(
             f"the text '{source.name}' is not UTF-8 (byte 0x{text[error.start]:02x} at position {error.start:,}); "

@@ -48,11 +48,13 @@ def _parts(path: Path) -> tuple[tuple[str, tuple[Path, ...]], ...]:
     splits: dict[str, list[Path]] = {}
     for file in files:
         splits.setdefault(_split_of(file), []).append(file)
-    if "train" not in splits:
+    if set(splits) == {"all"}:
         return (("all", tuple(files)),)
     loose = splits.pop("all", None)
     if loose:
         raise DataError(f"of the files in '{path}' some are named train, valid or test, but '{loose[0].name}' is not; rename it")
+    if "train" not in splits:
+        raise DataError(f"the files in '{path}' are named {' and '.join(sorted(splits))}, but none train; rename one")
     return tuple((split, tuple(found)) for split, found in splits.items())
 
 

@@ -77,8 +77,11 @@ def save_model(
     }
     if vocabulary is not None:
         records["vocabulary"] = vocabulary.record()
-        write_atomic(folder / PROGRAM, Path(language_model.__file__).read_text("utf8"))
-        written["program"] = folder / PROGRAM
+        if isinstance(copy, Described):
+            write_atomic(folder / PROGRAM, Path(language_model.__file__).read_text("utf8"))
+            written["program"] = folder / PROGRAM
+        elif note is not None:
+            note(f"{PROGRAM} was not written: it cannot compute a network without a method `description` (nn.recurrent.Described).")
     if adaptation is not None:
         records["adaptation"] = dict(adaptation)
     without = _NO_GRAPH if vocabulary is not None else _ADAPTS if adaptation is not None else ""

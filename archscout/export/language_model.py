@@ -15,6 +15,7 @@ import gzip
 import json
 import lzma
 import math
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,7 @@ class Model:
         entries = [self.entries[token] for token in tokens]
         if self.level == "byte":
             return b"".join(b"?" if entry == UNKNOWN else bytes.fromhex(entry) for entry in entries).decode("utf8", "replace")
-        return " ".join("\n" if entry == END_OF_LINE else entry for entry in entries).replace(" \n ", "\n").replace(" \n", "\n")
+        return re.sub(" ?\n ?", "\n", " ".join("\n" if entry == END_OF_LINE else entry for entry in entries))
 
     def step(self, tokens: Tensor, states: list[State] | None) -> tuple[Tensor, list[State]]:
         """Logits (B, V) of what follows tokens (B,), and the hidden states of every layer after them; None before the first."""
@@ -139,7 +140,7 @@ class Model:
         tokens = torch.tensor(self.encode(text))
         if len(tokens) < 2:
             raise ValueError("a perplexity needs a text of two tokens or more")
-        window = len(tokens) - 1 if len(tokens) <= SHORT else self.window
+        window = len(tokens) - 1 if len(tokens) <= max(SHORT, self.window) else self.window
         count = (len(tokens) - 1) // window
         columns = max(1, min(MOST_COLUMNS, count // LONG))
         rows = -(-count // columns)

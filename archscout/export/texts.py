@@ -32,7 +32,7 @@ def measured_texts(folder: Path, texts: Mapping[str, bytes]) -> list[dict[str, A
         ids = vocabulary.encode(tokens_of(vocabulary, text, name))
         if len(ids) < 2:
             raise DataError(f"a perplexity needs a text of two tokens or more, but '{name}' has {len(ids)}")
-        split = TokenSplit(ids, len(ids) - 1 if len(ids) <= SHORT else window)
+        split = TokenSplit(ids, len(ids) - 1 if len(ids) <= max(SHORT, window) else window)
         rows.append(
             {
                 "file": name,

@@ -29,6 +29,7 @@ import numpy as np
 
 from archscout.benchmarks._open import open_table
 from archscout.core.architecture import Architecture
+from archscout.core.checks import check_least
 from archscout.core.errors import UserError
 from archscout.core.evidence import Observation
 from archscout.core.problem import TASK_KINDS, Problem, TaskKind
@@ -49,6 +50,10 @@ class Nao(ControllerSettings):
     table: str = ""
     dataset: str = "cifar10"
     labelled: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least(self, labelled=2)
 
     @property
     def kinds(self) -> tuple[TaskKind, ...]:

@@ -93,6 +93,8 @@ class WeightSharing(Schedule):
         training = Training(net, problem, self, seed)
         step, timed = self._resumed(training, path)
         begun, saved, first = monotonic(), monotonic(), step
+        if self.minutes and not timed:
+            training.steps = max(training.steps, step + _TIMED_STEPS)
         with checkpoint.Interrupts(True) as interrupts, torch_threads(1 if problem.device == "cpu" else torch.get_num_threads()):
             while step < training.steps:
                 training.learn(self._gates(net, problem, seed, step), training.batch(training.weighed, step), step)
@@ -119,6 +121,7 @@ class WeightSharing(Schedule):
         """Of the supernet: named by all that its weights depend on."""
         settings = asdict(replace(self, keep="", images=2, statistics="batch"))
         facts = [sorted(settings.items()), repr(problem.space), problem.task.fingerprint, seed, version("archscout")]
+        facts.append(problem.device.split(":")[0])
         name = blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
         folder = Path(self.keep) if self.keep else cache_folder() / "supernets"
         return folder / f"{problem.space.name}-{name}.safetensors"

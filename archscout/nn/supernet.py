@@ -230,8 +230,12 @@ def activations(
         most = max(len(row.options) for row in sized.gates)
         paths = ([(n, min(option, len(row.options) - 1)) for n, row in enumerate(sized.gates)] for option in range(most))
         graphs = [folded.opened(gates, plain=True) for gates in paths]
-    sizes = (sum(prod(operation.shape) for operation in graph.operations if operation.kind not in _VIEWS) for graph in graphs)
-    return 4 * batch * max(sizes)
+    return max(bytes_of_results(graph, batch) for graph in graphs)
+
+
+def bytes_of_results(graph: OperationGraph, batch: int) -> int:
+    """Of all operations of a network on a batch, in float32; views of other results have none."""
+    return 4 * batch * sum(prod(operation.shape) for operation in graph.operations if operation.kind not in _VIEWS)
 
 
 def _folded(space: SharedSpace, task: Task, partial: int) -> OperationGraph | HighwayNetwork:

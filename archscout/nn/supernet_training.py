@@ -122,19 +122,19 @@ class Training:
         """The learning rate of a step."""
         return self.schedule.rate(step / self.steps)
 
-    def kept_paths(self, step: int, count: int) -> Tensor | None:
-        """(B, P): what drop-path leaves in a step of the weights on so many images, for the supernet; None where it is off."""
+    def noise(self, step: int, count: int) -> dict[str, Any]:
+        """What a step of the weights leaves out, for the supernet: paths of so many images, or units of a text."""
+        if self.problem.task.kind is LANGUAGE_MODELLING:
+            return {"generator": torch.Generator().manual_seed(derive(self.seed, "dropout", step))}
         if not self.schedule.drop_path:
-            return None
+            return {}
         chances = [self.schedule.drop_path * step / self.steps * depth for depth in self.net.depths]
-        return factors(chances, count, derive(self.seed, "drop-path", step)).to(self.problem.device)
+        return {"kept": factors(chances, count, derive(self.seed, "drop-path", step)).to(self.problem.device)}
 
-    def loss(
-        self, weights: Tensors, gates: Tensor, batch: Batch, execute: Execute = "selected", kept: Tensor | None = None
-    ) -> Tensor:
-        """The mean cross-entropy of a batch. kept: as `kept_paths` gives it for a step."""
-        dropping = {} if kept is None else {"kept": kept}
-        logits = self.net(batch[0], gates, weights=weights, execute=execute, **dropping)
+    def loss(self, weights: Tensors, gates: Tensor, batch: Batch, execute: Execute = "selected", step: int | None = None) -> Tensor:
+        """The mean cross-entropy of a batch. step: of the weights, with its `noise`, the same in every call."""
+        noise = {} if step is None else self.noise(step, len(batch[1]))
+        logits = self.net(batch[0], gates, weights=weights, execute=execute, **noise)
         return F.cross_entropy(logits.flatten(0, -2), batch[1].flatten())
 
     def learn(self, gates: Tensor, batch: Batch, step: int, execute: Execute = "selected") -> float:
@@ -142,7 +142,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.weights, gates.detach(), batch, execute, self.kept_paths(step, len(batch[1])))
+        loss = self.loss(self.weights, gates.detach(), batch, execute, step)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NotFinite(

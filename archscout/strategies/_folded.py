@@ -15,13 +15,14 @@ from torch import Tensor
 from archscout.core.architecture import Architecture
 from archscout.core.draw import Accept, neighbours, sample
 from archscout.core.errors import UserError
+from archscout.core.operations import OperationGraph
 from archscout.core.problem import Problem
 from archscout.core.protocols import SharedSpace, Snapshot, Space, Strategy
 from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.batches import Stream, halved
 from archscout.nn.measure import acceptance
-from archscout.nn.supernet import Supernet, activations, supernet_of
+from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
 from archscout.nn.supernet_training import (
     Schedule,
     kept,
@@ -30,10 +31,10 @@ from archscout.nn.supernet_training import (
     put_back_optimizer,
 )
 
-_SKIPS, _NOTHING = ("skip_connect", "identity", "skip"), "none"
+_SKIPS, NOTHING = ("skip_connect", "identity", "skip"), "none"
 """What spaces call the operation that hands its input on, and none at all; the first word of an option."""
-_REDUCTION = "reduce"
-"""The first word of a row of a reduction cell, where skip connections are no sign of a collapse."""
+_REDUCTION = "reduc"
+"""How rows of a reduction cell begin, where skip connections are no sign of a collapse."""
 _START = 1e-3
 _FADING = 0.1
 """What is left of the dropout of skip connections at the end of a search."""
@@ -95,7 +96,7 @@ class GateSearch(Schedule):
         asked = self.epochs * a_pass
         steps = max(1.0, min(asked, seconds / each))
         rate = max(self.gate_rate, min(_FASTEST_RATE, self.gate_rate * asked / steps))
-        report = max(1, min(self.report, round(_REPORT_SECONDS / each)))
+        report = max(1, round(_REPORT_SECONDS / each))
         return {"epochs": float(f"{steps / a_pass:.4g}"), "gate_rate": float(f"{rate:.3g}"), "report": report}
 
     def memory(self, problem: Problem) -> int:
@@ -153,7 +154,7 @@ class Answers:
         return sum(self._is(gate, _SKIPS) for gate in self._counted(architecture))
 
     def collapsed(self, architecture: Architecture) -> bool:
-        """The usual alarm: skip connections on more than a quarter of those edges (more than 2 of 8 in DARTS)."""
+        """The usual alarm: skip connections on more than a quarter of the edges that could have one (more than 2 of 8 in DARTS)."""
         return 4 * self.skips(architecture) > len(self._counted(architecture))
 
     @property
@@ -163,12 +164,12 @@ class Answers:
     def _without_nothing(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         values = values.copy()
         for row, decision in enumerate(self._space.gates if self.without_nothing else ()):
-            values[row, _places(decision.options, (_NOTHING,))] = 0.0
+            values[row, _places(decision.options, (NOTHING,))] = 0.0
         return values
 
     def _counted(self, architecture: Architecture) -> list[tuple[int, int]]:
-        rows = self._space.gates
-        return [gate for gate in self._space.opened(architecture) if not rows[gate[0]].name.startswith(_REDUCTION)]
+        rows = [not row.name.startswith(_REDUCTION) and bool(_places(row.options, _SKIPS)) for row in self._space.gates]
+        return [gate for gate in self._space.opened(architecture) if rows[gate[0]]]
 
     def _is(self, gate: tuple[int, int], names: tuple[str, ...]) -> bool:
         return self._space.gates[gate[0]].options[gate[1]].split()[0] in names
@@ -179,7 +180,7 @@ class Answers:
         if self.most_skips is not None:
             found += max(0, self.skips(architecture) - self.most_skips)
         if self.without_nothing:
-            found += sum(self._is(gate, (_NOTHING,)) for gate in self._space.opened(architecture))
+            found += sum(self._is(gate, (NOTHING,)) for gate in self._space.opened(architecture))
         return found
 
     def _within(self, values: NDArray[np.float64]) -> Architecture:
@@ -207,6 +208,11 @@ def skip_places(net: Supernet) -> Tensor:
     for row, decision in enumerate(net.space.gates):
         places[row, _places(decision.options, _SKIPS)] = 1.0
     return places
+
+
+def gates_of(graph: OperationGraph) -> set[tuple[int, int]]:
+    """The gates that something in a supernet stands behind."""
+    return {gate for operation in graph.operations for gate in operation.gates}
 
 
 def _places(options: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
@@ -271,9 +277,14 @@ class SkipDropout:
     """
 
     def __init__(self, net: Supernet, chance: float, seed: int, device: str = "cpu") -> None:
-        self._skips = skip_places(net).to(device)
+        places = skip_places(net)
+        if isinstance(net, GraphSupernet):  # a skip that goes by all options alike, as in `proxyless`, has no gate
+            terms = gates_of(net.graph)
+            for gate in places.nonzero().tolist():
+                places[tuple(gate)] = float(tuple(gate) in terms)
+        self._skips = places.to(device)
         if chance and not bool(self._skips.any()):
-            raise UserError("skip_dropout shuts skip connections, but this space has none; leave it out")
+            raise UserError("skip_dropout shuts skip connections behind gates, but this space has none; leave it out")
         self._chance, self._seed = chance, seed
 
     def factors(self, step: int, steps: int) -> Tensor:

@@ -97,12 +97,12 @@ class Darts(GateSearch):
         if self.order == 1:
             [found] = torch.autograd.grad(training.loss(fixed, logits.gates() * drop, judged, "all"), [logits.values])
             return found
-        rate, at, kept = training.rate(step), leaves(fixed), training.kept_paths(step, len(train[1]))
-        inner = gradient(training.loss(at, (logits.gates() * drop).detach(), train, "all", kept), at)
+        rate, at = training.rate(step), leaves(fixed)
+        inner = gradient(training.loss(at, (logits.gates() * drop).detach(), train, "all", step), at)
         trained = stepped(fixed, inner, rate, momentum=self.momentum, buffers=training.buffers(), decay=self.weight_decay)
         [found] = unrolled(
             lambda weights: training.loss(weights, logits.gates() * drop, judged, "all"),
-            lambda weights: training.loss(weights, logits.gates() * drop, train, "all", kept),
+            lambda weights: training.loss(weights, logits.gates() * drop, train, "all", step),
             fixed, trained, [logits.values], rate, exact=self.exact,
         )  # fmt: skip
         return found

@@ -26,6 +26,7 @@ for small images (a 3 x 3 stem) of `tester_channels`, where the paper's has 64; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -34,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from archscout.core.errors import NotFinite
 from archscout.core.moves import Progress, Search
 from archscout.core.operations import GraphBuilder, OperationGraph
 from archscout.core.problem import Problem, Task
@@ -42,6 +44,7 @@ from archscout.core.seeds import derive
 from archscout.nn.batches import Stream
 from archscout.nn.bilevel import Loss, Tensors, gradient, leaves, stepped, unrolled
 from archscout.nn.executor import Program, WeightBank
+from archscout.nn.supernet import bytes_of_results
 from archscout.nn.supernet_training import Batch, Training, kept, kept_optimizer, put_back, put_back_optimizer
 from archscout.strategies._folded import GateSearch, Logits, SkipDropout
 
@@ -79,6 +82,11 @@ class Lpt(GateSearch):
                 "meaning and practice are not negative and tester_channels is at least 1, "
                 f"but {self.meaning}, {self.practice} and {self.tester_channels} came"
             )
+
+    def memory(self, problem: Problem) -> int:
+        """The learner's, and the results of the three passes through the tester that a step of it keeps."""
+        tester, _ = encoder(problem.task, self.tester_channels)
+        return super().memory(problem) + 3 * bytes_of_results(tester, self.batch)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""
@@ -126,10 +134,10 @@ class Lpt(GateSearch):
             found: Tensor = training.net(batch[0], logits.gates() * drop, weights=weights, execute="all")
             return found
 
-        share, kept_paths = step / training.steps, training.kept_paths(step, len(train[1]))
+        share = step / training.steps
         return Lesson(
             Losses(
-                learner=lambda weights: training.loss(weights, logits.gates() * drop, train, "all", kept_paths),
+                learner=lambda weights: training.loss(weights, logits.gates() * drop, train, "all", step),
                 learner_tested=lambda weights: F.cross_entropy(learner(weights, bank), bank[1], reduction="none"),
                 tester=lambda weights: tester.loss(weights, train),
                 tester_tested=lambda weights: tester.losses(weights, bank),
@@ -304,10 +312,17 @@ class Tester:
         self._creator_optimizer.zero_grad(set_to_none=True)
 
     def learn(self, lesson: Lesson, share: float) -> None:
-        """A step of E and X down J when `share` of the search is done."""
+        """A step of E and X down J when `share` of the search is done. Raises NotFinite."""
         for group in self._optimizer.param_groups:
             group["lr"] = self._rules.tester_rate * self._rules.rate(share) / self._rules.learning_rate
-        found = gradient(lesson.study(self.weights), self.weights)
+        loss = lesson.study(self.weights)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise NotFinite(
+                f"the tester's loss was {value} after {share:.0%} of the search; a smaller tester_rate than "
+                f"{self._rules.tester_rate} may help"
+            )
+        found = gradient(loss, self.weights)
         for name, weight in self.weights.items():
             weight.grad = found[name]
         self._optimizer.step()

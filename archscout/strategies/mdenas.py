@@ -52,7 +52,7 @@ from archscout.nn.paths import fair_path
 from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.strategies._desk import Desk
-from archscout.strategies._folded import Answers, seconds_per_report
+from archscout.strategies._folded import NOTHING, Answers, gates_of, seconds_per_report
 
 _MEMORY = 0.9
 _TRIES = 1_000
@@ -300,14 +300,16 @@ def _rows(problem: Problem) -> Sequence[Decision]:
 
 
 def timed_options(net: Supernet, problem: Problem) -> NDArray[np.float64]:
-    """(G, O) milliseconds: what every option adds to a path of first options, and in the first row that path itself; one image.
+    """(G, O) milliseconds: what every option adds to a path of other rows' first options, which is in the first row; one image.
 
-    Raises UserError where the space has no operation graphs.
+    An option `none` is passed over for the first one, so that the path leads through all rows. Raises UserError where the space has
+    no operation graphs, or a row that the path does not lead through.
     """
     if not isinstance(net, GraphSupernet):
         raise UserError(f"latencies are timed on operation graphs, but '{problem.space.name}' has none; leave latency_target at 0")
     rows, columns = net.gate_shape
-    path = [0] * rows
+    path = [int(row.options[0] == NOTHING) for row in net.space.gates]
+    everything = gates_of(net.graph)
 
     def median(choices: Sequence[int]) -> float:
         times = latency(Network(net.graph.opened(set(enumerate(choices)), plain=True)), problem.task, device=problem.device)
@@ -316,7 +318,13 @@ def timed_options(net: Supernet, problem: Problem) -> NDArray[np.float64]:
     base = median(path)
     found = np.zeros((rows, columns))
     for row, column in net.valid.nonzero().tolist():
-        if column:
-            found[row, column] = median([*path[:row], column, *path[row + 1 :]]) - base
+        choices = [*path[:row], column, *path[row + 1 :]]
+        if (row, column) in everything and (row, column) not in gates_of(net.graph.opened(set(enumerate(choices)))):
+            raise UserError(
+                f"latency_target times an option beside the first ones of all other questions, but there "
+                f"'{net.space.gates[row].name}' of '{problem.space.name}' leads to no output; leave it at 0"
+            )
+        if column != path[row]:
+            found[row, column] = median(choices) - base
     found[0] += base
     return found

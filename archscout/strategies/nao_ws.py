@@ -80,9 +80,9 @@ class NaoWs(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_least(self, pool=2, rounds=1, new=1, items=2, report=1)
-        if self.new > self.pool:
-            raise ValueError(f"new ones take places of the pool, {self.pool}, but {self.new} came; make new smaller")
+        check_least(self, pool=2, rounds=1, new=1, items=2, fits=1, report=1)
+        if self.new >= self.pool:
+            raise ValueError(f"new ones take places of the pool, {self.pool}, but not all, and {self.new} came; make new smaller")
         _ = self._climb
 
     @property
@@ -99,19 +99,19 @@ class NaoWs(Schedule):
         """As many epochs as fit beside the scoring of the pool, which becomes smaller where that takes too long."""
         training = self._training(problem, seed)
         rng = generator(seed, "timed")
-        some = [sample(problem.space, rng) for _ in range(TIMED)]
-        ranked = [float(number) for number in range(TIMED)]
+        some = [sample(problem.space, rng) for _ in range(max(self.pool, TIMED))]
+        ranked = [float(number) for number in range(len(some))]
 
         def learn(number: int) -> None:
             training.learn(training.net.gates(some[number]), training.batch(training.weighed, number), number)
 
         step = seconds_of(learn)
         score = seconds_of(lambda number: self._score(training, some[number]))
-        fit = seconds_of(lambda number: learned(problem.space, some, ranked, replace(self._climb, epochs=2), seed)) / 2 * self.fits
+        fit = seconds_of(lambda number: learned(problem.space, some, ranked, replace(self._climb, epochs=1), seed)) * self.fits
         pool = self.pool
         while pool > _LEAST_POOL and self.rounds * (pool * score + fit * pool / self.pool) > _SCORING * seconds:
             pool = max(_LEAST_POOL, pool // 2)
-        steps = max(self.rounds, (seconds - self.rounds * (pool * score + fit)) / step)
+        steps = max(self.rounds, (seconds - self.rounds * (pool * score + fit * pool / self.pool)) / step)
         epochs = min(self.epochs, steps / training.weighed.per_pass)
         report = max(1, min(self.report, round(_REPORT_SECONDS / step)))
         return {
@@ -123,7 +123,7 @@ class NaoWs(Schedule):
 
     def memory(self, problem: Problem) -> int:
         """The results of the largest of the paths that take one option everywhere."""
-        return activations(problem.space, problem.task, self.batch, *self._size(problem), path=True)
+        return activations(problem.space, problem.task, self.of_kind(problem.task.kind).batch, *self._size(problem), path=True)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Train and score in turn, `rounds` times in all."""
@@ -169,9 +169,10 @@ class NaoWs(Schedule):
         with torch_threads(1):
             trained = learned(problem.space, list(known), list(known.values()), self._climb, derive(seed, "controller", turn))
         space, best, accept = problem.space, list(known)[: self.seeds], acceptance(problem)
-        found = climbed(space, trained, best, self.new, Known(space, met), accept, self._climb, derive(seed, "climb", turn))
+        new = min(self.new, len(pool) - 1)  # limits may have left the pool small; the best one stays
+        found = climbed(space, trained, best, new, Known(space, met), accept, self._climb, derive(seed, "climb", turn))
         others = unmet(space, generator(seed, "others", turn), accept, Known(space, [*met, *found]))
-        found += islice(others, self.new - len(found))
+        found += islice(others, new - len(found))
         pairs = float(np.mean([fit.pairs for fit in trained.fits]))
         metrics |= {"new": float(len(found))} | ({"pairs": pairs} if np.isfinite(pairs) else {})
         return [*ranked[: len(pool) - len(found)], *found], metrics

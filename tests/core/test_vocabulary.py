@@ -59,6 +59,7 @@ def test_words_come_back_where_they_are_known(words: list[str], most: int) -> No
 def test_lines_of_words_are_lines_again() -> None:
     vocabulary = Vocabulary("word", (UNKNOWN, END_OF_LINE, "a", "b"))
     assert vocabulary.text([2, 3, 1, 2, 1]) == "a b\na\n"
+    assert vocabulary.text([1, 2, 1, 1, 3]) == "\na\n\nb"
     assert vocabulary.unwritten == (0,)
 
 

@@ -172,3 +172,20 @@ def test_settings_and_kinds_that_do_not_fit(story: Path, tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"give one of these, or a \.txt file"):
         open_data(DataRequest(str(book)))
     assert open_data(DataRequest(str(book), task="language-modelling")).task.kind == LANGUAGE_MODELLING
+
+
+def test_splits_without_a_training_text_are_refused(tmp_path: Path) -> None:
+    for name in ("my.test.txt", "my.valid.txt"):
+        (tmp_path / name).write_text(LINE * 30)
+    with pytest.raises(DataError, match="are named test and valid, but none train; rename one"):
+        opened(tmp_path)
+    (tmp_path / "story.txt").write_text(LINE * 30)
+    with pytest.raises(DataError, match=r"'story.txt' is not; rename it"):
+        opened(tmp_path)
+
+
+def test_byte_order_marks_are_no_letters(tmp_path: Path) -> None:
+    for name in ("one.txt", "two.txt"):
+        (tmp_path / name).write_text("\ufeff" + LINE * 30)
+    vocabulary = opened(tmp_path).vocabulary
+    assert vocabulary is not None and not any("\ufeff" in entry for entry in vocabulary.entries)

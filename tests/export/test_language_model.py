@@ -16,6 +16,7 @@ from archscout.core.draw import sample
 from archscout.core.errors import DataError, UserError
 from archscout.core.seeds import generator
 from archscout.data._opened import DataRequest, OpenedData, open_data
+from archscout.export import folder, language_model, texts
 from archscout.export.folder import export_as, load_model, save_model
 from archscout.export.language_model import Model
 from archscout.export.texts import measured_texts, written_text
@@ -37,7 +38,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return open_data(DataRequest(str(path), vocabulary=request.param, settings=(("window", "7"),)))
 
 
-def exported(folder: Path, data: OpenedData, space: str, seed: int = 0) -> tuple[torch.nn.Module, list[str]]:
+def exported(target: Path, data: OpenedData, space: str, seed: int = 0) -> tuple[torch.nn.Module, list[str]]:
     made, notes = catalogue.make("spaces", space.split()[0], **SMALL[space]), []
     architecture = made.architecture((seed % 2, 11)) if space == "handmade-rnn" else sample(made, generator(seed))
     network = new_network(made, architecture, data.task, seed=seed)
@@ -45,7 +46,7 @@ def exported(folder: Path, data: OpenedData, space: str, seed: int = 0) -> tuple
         for weight in network.parameters():
             weight.mul_(1.5 if space == "nlp-rnn" else 4.0)  # far from even chances
     save_model(
-        folder, network, made, architecture, data.task, data.classes, data.preprocessing, note=notes.append,
+        target, network, made, architecture, data.task, data.classes, data.preprocessing, note=notes.append,
         vocabulary=data.vocabulary,
     )  # fmt: skip
     return network.eval(), notes
@@ -100,6 +101,29 @@ def test_the_folder_holds_everything_and_the_program_runs_alone(tmp_path: Path, 
     assert refused.returncode == 2 and refused.stderr.splitlines()[-1].count("cannot be measured: ") == 1
     first = done.stdout.splitlines()[0]
     assert f"{measured_texts(tmp_path, {'new': text.read_bytes()})[0]['perplexity']:.4f}" in first and str(text) in first
+
+
+def test_a_text_no_longer_than_a_window_is_read_in_one_piece(
+    tmp_path: Path, data: OpenedData, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    exported(tmp_path, data, "rnn")
+    text, before = b"a b c", None
+    for short in (2000, 3):
+        for module in (texts, language_model):
+            monkeypatch.setattr(module, "SHORT", short)
+        [row] = measured_texts(tmp_path, {"text": text})
+        assert 3 < row["tokens"] <= 7 and before in (None, row)
+        assert Model(tmp_path).perplexity(text) == pytest.approx(row["perplexity"], rel=1e-4)
+        before = row
+
+
+def test_a_network_that_does_not_describe_itself_gets_no_program(
+    tmp_path: Path, data: OpenedData, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(folder, "Described", str)
+    _, notes = exported(tmp_path, data, "rnn")
+    assert not (tmp_path / "language_model.py").exists() and (tmp_path / "vocabulary.json").is_file()
+    assert notes[0].startswith("language_model.py was not written: it cannot compute a network without a method `description`")
 
 
 def test_new_texts_that_cannot_be_measured(tmp_path: Path, data: OpenedData) -> None:

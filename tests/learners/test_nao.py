@@ -104,3 +104,8 @@ def test_it_is_a_judge_of_the_command_line(archscout: Command):
     done = archscout("bench", "correlate", "--estimator", "nao", *table, *words, "--json")
     assert -1 <= done.json["kendall"] <= 1
     archscout("bench", "correlate", "--estimator", "nao", *table, code=2).refused("two judged architectures", "estimator.table")
+
+
+def test_one_labelled_architecture_is_too_few():
+    with pytest.raises(ValueError, match="labelled is at least 2, but -1 came"):
+        Nao(labelled=-1)

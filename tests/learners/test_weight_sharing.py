@@ -95,3 +95,12 @@ def test_a_space_without_a_supernet_is_told_of(learner):
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="sampler is uniform or fair"):
         WeightSharing(sampler="lucky")
+
+
+def test_minutes_take_the_place_of_few_epochs(learner):
+    steps = list(replace(learner, epochs=0.5, minutes=0.02).fitting(PROBLEM, seed=0))
+    assert len(steps) > 20
+
+
+def test_a_supernet_of_another_device_is_another(learner):
+    assert len({learner._path(replace(PROBLEM, device=device), 0) for device in ("cpu", "cuda", "cuda:0")}) == 2

@@ -61,7 +61,7 @@ def test_without_drop_path_a_step_is_the_plain_one_to_the_bit(kind):
         torch.nn.utils.clip_grad_norm_(other.net.parameters(), 5.0)
         optimizer.step()
         assert float(loss.detach()) == found
-    assert one.kept_paths(1, 8) is None and weights(one) == weights(other)
+    assert one.noise(1, 8) == {} and weights(one) == weights(other)
 
 
 @pytest.mark.parametrize("kind", ["path", "mixture"])
@@ -79,15 +79,15 @@ def test_a_training_that_goes_on_drops_what_it_would_have_dropped(kind):
 def test_more_is_dropped_later_and_deeper_and_the_mean_is_kept():
     one = training(drop_path=0.4)
     half = one.steps // 2
-    kept = one.kept_paths(half, 4_000)
+    kept = one.noise(half, 4_000)["kept"]
     wanted = 0.4 * half / one.steps * torch.tensor(one.net.depths)
     assert kept.shape == (4_000, len(one.net.depths)) and len(set(one.net.depths)) == 5
     for depth in set(one.net.depths):
         columns = [column for column, found in enumerate(one.net.depths) if found == depth]
         assert float((kept[:, columns] == 0).float().mean()) == pytest.approx(float(wanted[columns[0]]), abs=0.004)
     assert float(kept.mean()) == pytest.approx(1, abs=0.002)
-    assert bool((one.kept_paths(0, 5) == 1).all())
-    assert torch.equal(kept, one.kept_paths(half, 4_000)) and not torch.equal(kept, one.kept_paths(half + 1, 4_000))
+    assert bool((one.noise(0, 5)["kept"] == 1).all())
+    assert torch.equal(kept, one.noise(half, 4_000)["kept"]) and not torch.equal(kept, one.noise(half + 1, 4_000)["kept"])
 
 
 def test_the_mean_over_all_drops_is_the_mixture():

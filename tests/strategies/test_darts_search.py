@@ -7,15 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from archscout.core.draw import sample
 from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder
 from archscout.core.problem import Problem
+from archscout.core.seeds import generator
 from archscout.nn.bilevel import mixed_product
 from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Training
 from archscout.spaces._genotypes import OPERATIONS
 from archscout.spaces.darts import Darts as DartsSpace
 from archscout.spaces.macro import Macro
+from archscout.spaces.nao_cell import NaoCell
 from archscout.spaces.nas201 import Nas201
 from archscout.spaces.proxyless import Proxyless
 from archscout.strategies import darts
@@ -205,9 +208,21 @@ def test_other_tasks_and_spaces_are_told_of():
     ("settings", "message"),
     [
         ({"most_skips": 2}, "most_skips bounds skip connections, but 'proxyless' has none; leave it out"),
-        ({"skip_dropout": 0.3}, "skip_dropout shuts skip connections, but this space has none; leave it out"),
+        ({"skip_dropout": 0.3}, "skip_dropout shuts skip connections behind gates, but this space has none; leave it out"),
     ],
 )
 def test_remedies_against_skip_connections_need_some(settings, message):
-    with pytest.raises(UserError, match=message):
-        next(Darts(batch=8, **settings).search(Problem(Proxyless(channels=2, depth=1), TASK), seed=0))
+    spaces = [Proxyless(channels=2, depth=1)] + [Proxyless(channels=2, depth=2, skip=True)] * ("skip_dropout" in settings)
+    for space in spaces:
+        with pytest.raises(UserError, match=message):
+            next(Darts(batch=8, **settings).search(Problem(space, TASK), seed=0))
+
+
+def test_the_alarm_of_other_cells_counts_the_edges_of_the_normal_one():
+    space, rng = NaoCell(2, 1), generator(0, "cells")
+    answers = Answers(Problem(space, TASK), supernet_of(space, TASK, seed=0), 0, most_skips=2)
+    for cell in (sample(space, rng) for _ in range(20)):
+        normal = [choice for choice, row in zip(cell.choices, space.decisions, strict=True) if not row.name.startswith("reduc")]
+        names = [row for row in space.decisions if not row.name.startswith("reduc")]
+        identities = sum(row.options[choice].startswith("identity") for choice, row in zip(normal, names, strict=True))
+        assert answers.skips(cell) == identities and answers.collapsed(cell) == (identities > 2)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from archscout.core.errors import NotFinite
 from archscout.core.problem import Problem
 from archscout.nn.bilevel import stepped, unrolled
 from archscout.nn.supernet import supernet_of
@@ -269,3 +270,16 @@ def test_settings_are_checked():
         Lpt(order=3)
     with pytest.raises(ValueError, match="share between 0 and 1"):
         Schedule(share=1.0)
+
+
+def test_a_tester_that_diverges_ends_the_search():
+    problem = Problem(Nas201(channels=2, cells=1), image_task((3, 8, 8), 3, 64))
+    rules = Lpt(batch=8, epochs=40, tester_rate=1e6, tester_channels=2, order=1)
+    with pytest.raises(NotFinite, match=r"the tester's loss was nan after \d+% of the search; a smaller tester_rate than 1000"):
+        list(rules.search(problem, seed=0))
+
+
+def test_the_memory_of_the_tester_counts():
+    problem = Problem(Nas201(), image_task((3, 32, 32), 10, 64))
+    darts, lpt, wide = (strategy.memory(problem) for strategy in (Darts(), Lpt(), Lpt(tester_channels=64)))
+    assert 1.5 * darts < lpt < wide and wide - darts == 4 * (lpt - darts)

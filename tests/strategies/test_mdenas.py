@@ -16,6 +16,7 @@ from archscout.core.seeds import derive, generator
 from archscout.nn.paths import fair_path
 from archscout.nn.supernet import supernet_of
 from archscout.nn.supernet_training import Training
+from archscout.spaces.nas101 import Nas101
 from archscout.spaces.nas201 import Nas201
 from archscout.spaces.proxyless import Proxyless
 from archscout.spaces.rnn import Rnn
@@ -233,3 +234,17 @@ def test_a_space_without_graphs_has_no_times():
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="alpha lies above 0"):
         Mdenas(alpha=0)
+
+
+def test_every_operation_of_a_cell_is_timed_where_it_leads_to_the_output(monkeypatch):
+    monkeypatch.setattr(mdenas, "latency", lambda network, task, *, device: [float(sum(w.numel() for w in network.parameters()))])
+    problem = Problem(Nas201(channels=2, cells=1), CHAIN.task)
+    times = timed_options(supernet_of(problem.space, problem.task, seed=0), problem)
+    assert (times[:, 3] > times[:, 1]).all() and times[1:, 3].min() == times[1:, 3].max() > 0
+
+
+def test_rows_that_lead_nowhere_beside_the_first_options_have_no_times():
+    space = Nas101(subspace=1)
+    net = supernet_of(space, CHAIN.task, seed=0, channels=16)
+    with pytest.raises(UserError, match="leads to no output; leave it at 0"):
+        timed_options(net, Problem(space, CHAIN.task))

@@ -174,3 +174,29 @@ def test_scores_that_are_no_numbers_come_last_and_teach_nothing(monkeypatch):
     assert all(np.isfinite(report.metrics["best"]) for report in found) and found[-1].best is not None
     monkeypatch.setattr(Training, "score", lambda training, gates, items: float("nan"))
     assert "best" not in reports(SHORT, problem)[-1].metrics
+
+
+def test_a_round_leaves_one_of_those_that_were_scored(monkeypatch):
+    monkeypatch.setattr(NaoWs, "_score", large_choices)
+    found = reports(replace(SHORT, pool=20, new=19), text_problem(nodes=2))
+    for report, before in zip(found[1:], found, strict=False):
+        assert report.state["pool"].split()[0] in before.state["met"].split() and report.best is not None
+    with pytest.raises(ValueError, match="but not all, and 20 came"):
+        replace(SHORT, pool=20, new=20)
+    with pytest.raises(ValueError, match="fits is at least 1"):
+        replace(SHORT, fits=0)
+
+
+def test_dropouts_of_a_text_are_those_of_the_step():
+    problem = text_problem()
+    schedule = Schedule(batch=8)
+    trained = {}
+    for name, space in (("without", problem.space), ("with", replace(problem.space, dropout_output=0.5))):
+        training = Training(supernet_of(space, problem.task, seed=0), Problem(space, problem.task), schedule, 0)
+        gates, batch = training.net.gates(next(iter(enumerate_space(space)))), training.batch(training.weighed, 0)
+        trained[name] = [
+            float(training.loss(training.weights, gates, batch, step=step).detach()) for step in (0, 0, 1)
+        ] + [float(training.loss(training.weights, gates, batch).detach())]  # fmt: skip
+    assert len(set(trained["without"])) == 1
+    again, same, other, plain = trained["with"]
+    assert again == same and len({again, other, plain}) == 3 and plain == trained["without"][0]
