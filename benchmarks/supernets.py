@@ -196,7 +196,7 @@ def nasi(bench: Bench) -> None:
         for seed in range(bench.asked.seeds)
     )
     for what, settings in NASI.items():
-        _nasi(bench, f"nasi ({what})", settings, published=what in ("single path, N = 5", "full, N = 1"), early=True)
+        _told(bench, f"nasi ({what})", settings, published=what in ("single path, N = 5", "full, N = 1"), early=True)
     rng = generator(0, "random cells")
     bench.summary("a random cell", [sample(bench.space, rng) for _ in range(200)], bench.own("nasi"), [])
     bench.summary("the largest cell", [bench.space.architecture([3] * 6)], bench.own("nasi"), [])
@@ -206,11 +206,7 @@ def naswot(bench: Bench) -> None:
     """The best of as many random cells as NASWOT judges while NASI searches once."""
     name, budget = "the best random cell by naswot in the time of a search by nasi", f"{NASI_SECONDS}s"
     bench.search_all((name, BY_NASWOT, {}, seed, budget, "nas201") for seed in range(bench.asked.seeds))
-    folders = [bench.searched(name, BY_NASWOT, {}, seed, budget) for seed in range(bench.asked.seeds)]
-    found = [bench.answer(folder) for folder in folders if folder is not None]
-    if len(found) == bench.asked.seeds:
-        words = command(bench.words(BY_NASWOT, {}, 0, budget))
-        bench.summary(name, [architecture for architecture, _ in found], words, [seconds for _, seconds in found])
+    _told(bench, name, {}, strategy=BY_NASWOT, budget=budget)
 
 
 def nasi_limits(bench: Bench) -> None:
@@ -263,15 +259,19 @@ def modes(bench: Bench) -> None:
         for seed in range(bench.asked.seeds)
     )
     for what, settings in MODES.items():
-        _nasi(bench, f"nasi ({what})", settings)
+        _told(bench, f"nasi ({what})", settings)
 
 
-def _nasi(bench: Bench, name: str, settings: dict[str, str], *, published: bool = False, early: bool = False) -> None:
-    folders = [bench.searched(name, "nasi", settings, seed, "10h") for seed in range(bench.asked.seeds)]
+def _told(
+    bench: Bench, name: str, settings: dict[str, str], *, strategy: str = "nasi", budget: str = "10h", published: bool = False,
+    early: bool = False,
+) -> None:  # fmt: skip
+    """Summaries of searches, once all have been made. early: also of their answers at 40 % of the reports."""
+    folders = [bench.searched(name, strategy, settings, seed, budget) for seed in range(bench.asked.seeds)]
     found = [bench.answer(folder) for folder in folders if folder is not None]
     if len(found) < bench.asked.seeds:
         return
-    words = command(bench.words("nasi", settings, 0, "10h"))
+    words = command(bench.words(strategy, settings, 0, budget))
     bench.summary(name, [a for a, _ in found], words, [seconds for _, seconds in found], published)
     if early:
         answers = [bench.answer(folder, 0.4)[0] for folder in folders if folder is not None]
@@ -383,11 +383,11 @@ def one_shot(bench: Bench) -> None:
     """True one-shot searches at about equal time."""
     minutes = f"{bench.asked.search_minutes:g}"
     asked: dict[str, tuple[str, str, dict[str, str], str]] = {}
-    for what, (strategy, settings) in ONE_SHOT.items():
+    for what in bench.asked.methods or ONE_SHOT:
+        strategy, settings = ONE_SHOT[what]
         long = "strategy.epochs" in settings
         title = what if long else f"{what}, {minutes} minutes"
         asked[title] = (what, strategy, {**SMALL, **settings}, "1" if long else f"{minutes}m")
-    asked = {title: words for title, words in asked.items() if not bench.asked.methods or words[0] in bench.asked.methods}
     seeds = range(bench.asked.one_shot_seeds)
     bench.search_all((*words[:3], seed, words[3], "nas201") for seed in seeds for words in asked.values())
     for title, (what, strategy, given, budget) in asked.items():

@@ -87,6 +87,11 @@ class OperationGraph:
                 return None
 
     @cached_property
+    def gates(self) -> frozenset[Pair]:
+        """The (row, column) gates that something in a supernet stands behind."""
+        return frozenset(gate for operation in self.operations for gate in operation.gates)
+
+    @cached_property
     def params(self) -> int:
         """Trainable parameters."""
         total = 0

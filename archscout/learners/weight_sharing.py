@@ -120,8 +120,8 @@ class WeightSharing(Schedule):
     def _path(self, problem: Problem, seed: int) -> Path:
         """Of the supernet: named by all that its weights depend on."""
         settings = asdict(replace(self, keep="", images=2, statistics="batch"))
-        facts = [sorted(settings.items()), repr(problem.space), problem.task.fingerprint, seed, version("archscout")]
-        facts.append(problem.device.split(":")[0])
+        device = problem.device.split(":")[0]
+        facts = [sorted(settings.items()), repr(problem.space), problem.task.fingerprint, seed, version("archscout"), device]
         name = blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
         folder = Path(self.keep) if self.keep else cache_folder() / "supernets"
         return folder / f"{problem.space.name}-{name}.safetensors"

@@ -110,8 +110,7 @@ class GraphSupernet(Supernet):
     def __init__(self, space: SharedSpace, graph: OperationGraph, *, seed: int = 0, init: Init = "default") -> None:
         super().__init__(space)
         self.graph = graph
-        self._every = frozenset(gate for operation in self.graph.operations for gate in operation.gates)
-        rows = {row for row, _ in self._every}
+        rows = {row for row, _ in graph.gates}
         if idle := [row.name for number, row in enumerate(space.gates) if number not in rows and len(row.options) > 1]:
             raise UserError(
                 f"in a supernet of this size nothing depends on {len(idle)} of its {len(space.gates)} questions, such as "
@@ -136,7 +135,7 @@ class GraphSupernet(Supernet):
         weights: by name in place of the module's own. statistics: of the normalisations; those of the batch without them.
         kept: (B, P) factors for the terms of `depths`: 0 where drop-path drops one; None for 1 throughout.
         """
-        program = self._program(self._every if execute == "all" else opened(gates))
+        program = self._program(self.graph.gates if execute == "all" else opened(gates))
         found = dict(self.named_parameters()) if weights is None else weights
         factors = None if kept is None else dict(zip(self._droppable, kept.unbind(1), strict=True))
         gates = gates.to(next(iter(found.values())))
@@ -187,7 +186,7 @@ class GraphSupernet(Supernet):
                 parameter.copy_(fresh[name])
 
     def _planned(self, gates: frozenset[Pair]) -> Program:
-        return Program(self.graph if gates >= self._every else self.graph.opened(gates))
+        return Program(self.graph if gates >= self.graph.gates else self.graph.opened(gates))
 
 
 def opened(gates: Tensor) -> frozenset[Pair]:

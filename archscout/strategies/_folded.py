@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from time import monotonic
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch import Tensor
 from archscout.core.architecture import Architecture
 from archscout.core.draw import Accept, neighbours, sample
 from archscout.core.errors import UserError
-from archscout.core.operations import OperationGraph
 from archscout.core.problem import Problem
 from archscout.core.protocols import SharedSpace, Snapshot, Space, Strategy
 from archscout.core.seeds import derive, generator
@@ -167,9 +167,14 @@ class Answers:
             values[row, _places(decision.options, (NOTHING,))] = 0.0
         return values
 
+    @cached_property
+    def _watched(self) -> frozenset[int]:
+        """The rows whose skip connections count."""
+        rows = enumerate(self._space.gates)
+        return frozenset(n for n, row in rows if not row.name.startswith(_REDUCTION) and _places(row.options, _SKIPS))
+
     def _counted(self, architecture: Architecture) -> list[tuple[int, int]]:
-        rows = [not row.name.startswith(_REDUCTION) and bool(_places(row.options, _SKIPS)) for row in self._space.gates]
-        return [gate for gate in self._space.opened(architecture) if rows[gate[0]]]
+        return [gate for gate in self._space.opened(architecture) if gate[0] in self._watched]
 
     def _is(self, gate: tuple[int, int], names: tuple[str, ...]) -> bool:
         return self._space.gates[gate[0]].options[gate[1]].split()[0] in names
@@ -208,11 +213,6 @@ def skip_places(net: Supernet) -> Tensor:
     for row, decision in enumerate(net.space.gates):
         places[row, _places(decision.options, _SKIPS)] = 1.0
     return places
-
-
-def gates_of(graph: OperationGraph) -> set[tuple[int, int]]:
-    """The gates that something in a supernet stands behind."""
-    return {gate for operation in graph.operations for gate in operation.gates}
 
 
 def _places(options: tuple[str, ...], names: tuple[str, ...]) -> list[int]:
@@ -279,9 +279,8 @@ class SkipDropout:
     def __init__(self, net: Supernet, chance: float, seed: int, device: str = "cpu") -> None:
         places = skip_places(net)
         if isinstance(net, GraphSupernet):  # a skip that goes by all options alike, as in `proxyless`, has no gate
-            terms = gates_of(net.graph)
-            for gate in places.nonzero().tolist():
-                places[tuple(gate)] = float(tuple(gate) in terms)
+            for row, column in places.nonzero().tolist():
+                places[row, column] = float((row, column) in net.graph.gates)
         self._skips = places.to(device)
         if chance and not bool(self._skips.any()):
             raise UserError("skip_dropout shuts skip connections behind gates, but this space has none; leave it out")

@@ -52,7 +52,7 @@ from archscout.nn.paths import fair_path
 from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.strategies._desk import Desk
-from archscout.strategies._folded import NOTHING, Answers, gates_of, seconds_per_report
+from archscout.strategies._folded import NOTHING, Answers, seconds_per_report
 
 _MEMORY = 0.9
 _TRIES = 1_000
@@ -309,7 +309,6 @@ def timed_options(net: Supernet, problem: Problem) -> NDArray[np.float64]:
         raise UserError(f"latencies are timed on operation graphs, but '{problem.space.name}' has none; leave latency_target at 0")
     rows, columns = net.gate_shape
     path = [int(row.options[0] == NOTHING) for row in net.space.gates]
-    everything = gates_of(net.graph)
 
     def median(choices: Sequence[int]) -> float:
         times = latency(Network(net.graph.opened(set(enumerate(choices)), plain=True)), problem.task, device=problem.device)
@@ -319,7 +318,7 @@ def timed_options(net: Supernet, problem: Problem) -> NDArray[np.float64]:
     found = np.zeros((rows, columns))
     for row, column in net.valid.nonzero().tolist():
         choices = [*path[:row], column, *path[row + 1 :]]
-        if (row, column) in everything and (row, column) not in gates_of(net.graph.opened(set(enumerate(choices)))):
+        if (row, column) in net.graph.gates - net.graph.opened(set(enumerate(choices))).gates:
             raise UserError(
                 f"latency_target times an option beside the first ones of all other questions, but there "
                 f"'{net.space.gates[row].name}' of '{problem.space.name}' leads to no output; leave it at 0"

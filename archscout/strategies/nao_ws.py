@@ -12,8 +12,8 @@ Deviations: all of a pool are scored on the same batches, with the statistics of
 on a batch of its own, and for texts reads a 35th of the validation part only), so that scores differ by architecture alone. The
 pool, and its new part, are smaller: budgets are minutes. The controller is trained as in `nao`. The answer is not re-ranked by
 short trainings here: the run's comparison trains it beside others. Texts are trained with the rate, clipping and batch of DARTS'
-recurrent search (20, 0.25, 16). Scores of different rounds are of different weights, so the controller learns from those of the last
-alone.
+recurrent search (20, 0.25, 16). Scores of different rounds are of different weights, so the controller learns from those of the
+last alone.
 
 Such scores are known to rank badly (Yu, Sciuto, Jaggi, Musat and Salzmann 2020, arXiv 1902.08142: in a small space NAO's pick was
 from its random start), see `learners/weight_sharing.py`.
