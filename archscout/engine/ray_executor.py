@@ -44,7 +44,7 @@ _LOSSES = 3
 _QUICK_SECONDS = 0.05
 """What candidates that go to a worker in one call may take together."""
 _FALSE_STARTS = 3
-"""Workers that fail to start, one after another, after which the cluster is taken to be unfit."""
+"""Workers, or servers of a client, that fail to start, one after another, after which the cluster is taken to be unfit."""
 
 
 class Asked(NamedTuple):
@@ -347,18 +347,22 @@ def connect(address: str) -> None:
     found: list[BaseException | None] = []
 
     def join() -> None:
-        try:
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
-            found.append(None)
-        except BaseException as error:
-            found.append(error)
+        for left in reversed(range(_FALSE_STARTS)):
+            try:
+                ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
+                return found.append(None)
+            except BaseException as error:
+                # The server of clients forks while its threads run: the child that it starts for a client sometimes dies at once.
+                if not left or not isinstance(error, ConnectionAbortedError):
+                    return found.append(error)
 
     # Where nobody answers, Ray waits for minutes, deaf to signals. In the main thread it would also take SIGTERM for itself.
     thread = Thread(target=join, daemon=True)
     thread.start()
     thread.join(_CONNECT_SECONDS if address == "auto" else _JOIN_SECONDS)
     if not found or found[0] is not None:
-        why = f" ({_line(found[0])})" if found and not isinstance(found[0], ConnectionError) else ""
+        plain = not found or type(found[0]) is ConnectionError
+        why = "" if plain else f" ({_line(found[0])})"
         raise UserError(f"no Ray cluster answers at '{address}'{why}; {nobody}")
 
 
@@ -429,4 +433,5 @@ def _kept(job: Job) -> Path | None:
 
 
 def _line(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    """Its end, where an error of another process says what it was."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"

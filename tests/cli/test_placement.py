@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,24 @@ def test_where_no_cluster_answers(what: str, archscout: Command, small_data: Pat
     done.refused(f"no Ray cluster answers at '{address}'", "ray start --head")
     assert time.monotonic() - begun < 20 * SLOWNESS
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("times", "said"), [(2, None), (3, r"'ray://far' \(ConnectionAbortedError: .*it died\); start one")])
+def test_a_server_that_dies_as_it_starts_is_asked_again(times: int, said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the client's own server on the cluster: it forks with threads, and its child may die at once."""
+    ray = pytest.importorskip("ray")
+    from archscout.engine import ray_executor
+
+    deaths = iter(range(times))
+
+    def init(*_: object, **__: object) -> None:
+        for _death in deaths:
+            raise ConnectionAbortedError("Initialization failure from server:\nTraceback:\nRuntimeError: it died")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray_executor, "_answers", lambda address: True)
+    with pytest.raises(UserError, match=said) if said else nullcontext():
+        ray_executor.connect("ray://far")
 
 
 @pytest.mark.parametrize(
