@@ -12,6 +12,7 @@ from archscout.nn.course import AnyRecipe
 
 TIMED = 3
 """How often `seconds_of` does something."""
+_REPORT_SECONDS = 10.0
 
 
 @dataclass
@@ -54,6 +55,11 @@ class Clock:
         small = max(0.0, self._recipe.small_share - progress) / max(1e-9, 1 - progress)
         full = (1 - small) * self.seconds(full=True)
         return full + small * self.seconds(full=False) if small else full
+
+
+def steps_per_report(step: float) -> int:
+    """How many steps of so many seconds go by between two reports of a long training, one every ten seconds."""
+    return max(1, round(_REPORT_SECONDS / step))
 
 
 def seconds_of(work: Callable[[int], object]) -> float:

@@ -22,6 +22,7 @@ from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.batches import Stream, halved
 from archscout.nn.measure import acceptance
+from archscout.nn.pace import steps_per_report
 from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
 from archscout.nn.supernet_training import (
     Schedule,
@@ -40,7 +41,7 @@ _FADING = 0.1
 """What is left of the dropout of skip connections at the end of a search."""
 _STARTS = 16
 _LEAST = 1e-12
-_REPORT_SECONDS, _FASTEST_RATE = 10.0, 0.03
+_FASTEST_RATE = 0.03
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,7 @@ class GateSearch(Schedule):
         asked = self.epochs * a_pass
         steps = max(1.0, min(asked, seconds / each))
         rate = max(self.gate_rate, min(_FASTEST_RATE, self.gate_rate * asked / steps))
-        report = max(1, round(_REPORT_SECONDS / each))
-        return {"epochs": float(f"{steps / a_pass:.4g}"), "gate_rate": float(f"{rate:.3g}"), "report": report}
+        return {"epochs": float(f"{steps / a_pass:.4g}"), "gate_rate": float(f"{rate:.3g}"), "report": steps_per_report(each)}
 
     def memory(self, problem: Problem) -> int:
         """The results of one pass through the mixture, and of its backward pass where that is differentiated."""

@@ -18,10 +18,9 @@ from archscout.core.moves import Progress, Search
 from archscout.core.problem import FEW_SHOT, Problem, TaskKind
 from archscout.core.protocols import Snapshot
 from archscout.nn.at_nas import AcrossTasks, MetaTraining, paced
+from archscout.nn.pace import steps_per_report
 from archscout.nn.supernet import activations
 from archscout.nn.threads import Threads
-
-_REPORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class AtNas(AcrossTasks):
             loss, counted = loss + training.learn(), counted + 1
             if training.breeds():
                 training.breed()
-            if training.step % self.report == 0:
+            if training.step % self.report == 0 or training.done:
                 metrics = {"step": float(training.step), "loss": loss / counted, "generation": float(training.generation)}
                 known = [training.fitness[a] for a in training.population if a in training.fitness]
                 metrics |= {"fittest": max(known)} if known else {}
@@ -76,7 +75,7 @@ class AtNas(AcrossTasks):
         """As many iterations as fit beside the generations, and a report every ten seconds."""
         with Threads(torch.get_num_threads()) as threads:
             found, step = paced(problem, self, seconds, seed, threads)
-        return {**found, "report": max(1, min(self.report, round(_REPORT_SECONDS / step)))}
+        return {**found, "report": steps_per_report(step)}
 
     def memory(self, problem: Problem) -> int:
         """The results of one path for an episode, several times."""

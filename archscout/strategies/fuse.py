@@ -51,7 +51,7 @@ from archscout.core.seeds import derive, generator
 from archscout.nn.baseline_tasks import BaselineTask, read_baselines
 from archscout.nn.batches import ImageSplit, Stream, halved
 from archscout.nn.measure import acceptance
-from archscout.nn.pace import seconds_of
+from archscout.nn.pace import seconds_of, steps_per_report
 from archscout.nn.recipe import new_network
 from archscout.nn.supernet import activations
 from archscout.nn.supernet_training import kept, kept_optimizer, put_back, put_back_optimizer
@@ -62,7 +62,6 @@ _SLACK = 0.03
 _MEASURING = 0.3
 """Share of the time that the target's networks and the distances may take."""
 _LEAST_STEPS = 10
-_REPORT_SECONDS = 10.0
 _DISTINCT = 20
 _FISHER_COST = 3.0
 """Of an image whose gradient is squared, in images of training."""
@@ -140,8 +139,7 @@ class Fuse:
         least = min(asked, _LEAST_STEPS)
         steps = min(asked, max(least, int((seconds / self.turns / self.rounds - judge) / step)))
         turns = min(self.turns, max(1, int(seconds / (self.rounds * (steps * step + judge)))))
-        report = max(1, min(self.report, round(_REPORT_SECONDS / step)))
-        return {**found, "epochs": float(f"{steps / data.weighed.per_pass:.4g}"), "turns": turns, "report": report}
+        return {**found, "epochs": float(f"{steps / data.weighed.per_pass:.4g}"), "turns": turns, "report": steps_per_report(step)}
 
     def memory(self, problem: Problem) -> int:
         """The results of the candidates' passes; 0 for spaces without supernets, which are not counted."""

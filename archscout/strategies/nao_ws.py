@@ -37,7 +37,7 @@ from archscout.core.protocols import Snapshot
 from archscout.core.seeds import derive, generator
 from archscout.nn.controller import learned
 from archscout.nn.measure import acceptance
-from archscout.nn.pace import TIMED, seconds_of
+from archscout.nn.pace import TIMED, seconds_of, steps_per_report
 from archscout.nn.supernet import activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.nn.text_course import begin_with_frequencies
@@ -48,7 +48,6 @@ from archscout.strategies._fresh import Known, architectures_of, texts_of, unmet
 _SMALL = 8, 1
 _SCORING, _LEAST_POOL = 0.3, 20
 """Share of the time that scoring and the controller may take before the pool is made smaller, and how small it may become."""
-_REPORT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,11 @@ class NaoWs(Schedule):
             pool = max(_LEAST_POOL, pool // 2)
         steps = max(self.rounds, (seconds - self.rounds * (pool * score + fit * pool / self.pool)) / step)
         epochs = min(self.epochs, steps / training.weighed.per_pass)
-        report = max(1, min(self.report, round(_REPORT_SECONDS / step)))
         return {
             "epochs": float(f"{epochs:.4g}"),
             "pool": pool,
             "new": min(self.new, max(1, pool // 2)) if pool < self.pool else self.new,
-            "report": report,
+            "report": steps_per_report(step),
         }
 
     def memory(self, problem: Problem) -> int:
