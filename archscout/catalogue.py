@@ -15,6 +15,7 @@ from dataclasses import Field, asdict, fields, is_dataclass
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -102,6 +103,9 @@ def make(room: str, name: str, **settings: Any) -> Any:
         if setting in settings and settings[setting] not in options:
             listed = ", ".join(map(str, options))
             raise UserError(f"the setting '{setting}' of '{name}' is one of {listed}, but '{settings[setting]}' came")
+    for setting, value in settings.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise UserError(f"the setting '{setting}' of '{name}' is a finite number, but {value} came")
     try:
         return made(**settings)
     except (TypeError, ValueError) as error:

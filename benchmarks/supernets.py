@@ -496,7 +496,7 @@ def lpt_toy(bench: Bench) -> None:
             bank = training.judged_data
             images, labels = bank.take(np.arange(len(bank)))
             with torch.no_grad():
-                picked = tester.test(tester.weights, tester.creator, (bank.normalise(images), labels)).numpy()
+                picked = tester.tested(tester.weights, tester.creator, (bank.normalise(images), labels))[0].numpy()
             mislabelled = wrong[bank.rows]
             gaps.append(float(picked[mislabelled].mean() - picked[~mislabelled].mean()))
         what = f"lpt, 200 steps, 8 x 8 images, 20 % wrong labels, meaning {meaning:g}, {len(gaps)} seeds"

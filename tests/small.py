@@ -49,7 +49,7 @@ STRATEGIES: Mapping[str, list[dict[str, Any]]] = {
     "nao-ws": [{"epochs": 2, "pool": 6, "new": 3, "rounds": 2, "fits": 3, "items": 16, "report": 2}],
     "nasi": [
         {"steps": 4, "estimator": "full"},
-        {"steps": 4, "estimator": "single-path", "images": "noise", "limit": 1, "limit_rule": "quantile"},
+        {"steps": 4, "estimator": "single-path", "images": "noise", "limit": 1000.0, "limit_rule": "quantile"},
     ],
 }
 META: Mapping[str, dict[str, Any]] = {

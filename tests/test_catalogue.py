@@ -76,6 +76,30 @@ def test_settings_that_do_not_fit_are_the_users_fault():
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_setting_is_a_finite_number(value):
+    with pytest.raises(UserError, match=rf"the setting 'limit' of 'nasi' is a finite number, but {value} came"):
+        catalogue.make("strategies", "nasi", limit=value)
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "settings"),
+    [
+        *(("strategies", name, setting) for name in ("darts", "lpt", "mdenas", "nao-ws") for setting in (
+            "last_rate", "momentum", "weight_decay", "clip", "channels", "depth",
+        )),
+        *(("strategies", "darts", setting) for setting in ("gate_rate", "gate_decay", "partial")),
+        *(("strategies", "lpt", setting) for setting in ("meaning", "practice", "tester_rate", "creator_rate", "creator_decay")),
+        *(("strategies", "mdenas", setting) for setting in ("latency_target", "warm_up", "steps_per_trial")),
+        *(("strategies", "nasi", setting) for setting in ("limit", "penalty", "channels", "depth")),
+        *(("learners", "weight-sharing", setting) for setting in ("clip", "minutes", "channels", "depth")),
+    ],
+)  # fmt: skip
+def test_a_negative_setting_of_a_supernet_is_the_users_fault(room, name, settings):
+    with pytest.raises(UserError, match=rf"the settings of '{name}' do not fit: {settings} is at least [01], but -1 came"):
+        catalogue.make(room, name, **{settings: -1})
+
+
 def test_settings_arrive():
     made = catalogue.make("strategies", "regularized-evolution", population=7)
     assert made.population == 7

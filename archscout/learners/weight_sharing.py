@@ -27,6 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from archscout.core.checks import check_least
 from archscout.core.draw import sample
 from archscout.core.evidence import Observation
 from archscout.core.fitting import fitted
@@ -74,8 +75,7 @@ class WeightSharing(Schedule):
             raise ValueError(
                 f"sampler is uniform or fair and statistics batch or recalibrated, but {self.sampler}, {self.statistics}"
             )
-        if self.images < 2 or self.minutes < 0:
-            raise ValueError(f"images is at least 2 and minutes not negative, but {self.images} and {self.minutes} came")
+        check_least(self, images=2, minutes=0, channels=0, depth=0)
 
     def fit(self, problem: Problem, history: Sequence[Observation] = (), *, seed: int) -> Estimator:
         """Train the supernet, or go on where a training was cut; the history is not needed."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from time import monotonic
+from typing import Any
 
 from archscout.nn.course import AnyRecipe
 
@@ -57,9 +58,9 @@ class Clock:
         return full + small * self.seconds(full=False) if small else full
 
 
-def steps_per_report(step: float) -> int:
-    """How many steps of so many seconds go by between two reports of a long training, one every ten seconds."""
-    return max(1, round(_REPORT_SECONDS / step))
+def steps_per_report(settings: Any, step: float) -> int:
+    """How many steps of so many seconds go by between two reports: ten seconds, where `settings.report` has its default."""
+    return max(1, round(_REPORT_SECONDS / step)) if settings.report == type(settings).report else int(settings.report)
 
 
 def seconds_of(work: Callable[[int], object]) -> float:

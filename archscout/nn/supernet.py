@@ -250,6 +250,9 @@ def _sized(space: Space, channels: int, depth: int) -> SharedSpace:
         raise UserError(
             f"the space '{space.name}' has no supernet, which this method needs; choose one that has, such as nas201 or darts"
         )
-    sized = space.sized(channels, depth)
+    try:
+        sized = space.sized(channels, depth)
+    except ValueError as error:
+        raise UserError(f"there is no supernet of '{space.name}' with {channels} channels and depth {depth}: {error}") from error
     assert isinstance(sized, SharedSpace) and sized.gates == space.gates, "a size should change no question"
     return sized

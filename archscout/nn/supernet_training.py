@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from archscout.core.checks import check_least
 from archscout.core.errors import NotFinite, UserError
 from archscout.core.problem import LANGUAGE_MODELLING, Problem, TaskKind
 from archscout.core.seeds import derive
@@ -62,6 +63,7 @@ class Schedule:
             )
         if not 0 <= self.drop_path < 1:
             raise ValueError(f"drop_path is at least 0 and less than 1, but {self.drop_path} came")
+        check_least(self, last_rate=0, momentum=0, weight_decay=0, clip=0)
 
     def of_kind(self, kind: TaskKind) -> Self:
         """The schedule for a kind of task: for texts, what has the default of images becomes as in DARTS, in batches of 16."""

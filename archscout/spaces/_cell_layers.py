@@ -78,7 +78,7 @@ def factorised(builder: GraphBuilder, x: int, channels: int, *, affine: bool = T
     """Halve the extent by two 1 x 1 convolutions, one of them a pixel further down and right."""
     x = builder.relu(x)
     even = builder.conv(x, channels // 2, stride=2, name="even")
-    odd = builder.conv(builder.shift(x), channels // 2, stride=2, name="odd")
+    odd = builder.conv(builder.shift(x), channels - channels // 2, stride=2, name="odd")
     return builder.batch_norm(builder.concat(even, odd), affine=affine)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from archscout.core.architecture import Architecture
+from archscout.core.checks import check_least
 from archscout.core.draw import Accept, neighbours, sample
 from archscout.core.errors import UserError
 from archscout.core.problem import Problem
@@ -71,13 +72,9 @@ class GateSearch(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.warm_up < 1 or not 0 <= self.skip_dropout < 1 or self.report < 1:
-            raise ValueError(
-                "warm_up and skip_dropout lie between 0 and 1 and report is at least 1, "
-                f"but {self.warm_up}, {self.skip_dropout} and {self.report} came"
-            )
-        if self.partial < 1:
-            raise ValueError(f"partial is at least 1, but {self.partial} came")
+        if not 0 <= self.warm_up < 1 or not 0 <= self.skip_dropout < 1:
+            raise ValueError(f"warm_up and skip_dropout lie between 0 and 1, but {self.warm_up} and {self.skip_dropout} came")
+        check_least(self, gate_rate=0, gate_decay=0, channels=0, depth=0, partial=1, report=1)
 
     @property
     def owns_loop(self) -> bool:
@@ -97,7 +94,7 @@ class GateSearch(Schedule):
         asked = self.epochs * a_pass
         steps = max(1.0, min(asked, seconds / each))
         rate = max(self.gate_rate, min(_FASTEST_RATE, self.gate_rate * asked / steps))
-        return {"epochs": float(f"{steps / a_pass:.4g}"), "gate_rate": float(f"{rate:.3g}"), "report": steps_per_report(each)}
+        return {"epochs": float(f"{steps / a_pass:.4g}"), "gate_rate": float(f"{rate:.3g}"), "report": steps_per_report(self, each)}
 
     def memory(self, problem: Problem) -> int:
         """The results of one pass through the mixture, and of its backward pass where that is differentiated."""

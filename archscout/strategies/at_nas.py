@@ -75,7 +75,7 @@ class AtNas(AcrossTasks):
         """As many iterations as fit beside the generations, and a report every ten seconds."""
         with Threads(torch.get_num_threads()) as threads:
             found, step = paced(problem, self, seconds, seed, threads)
-        return {**found, "report": steps_per_report(step)}
+        return {**found, "report": steps_per_report(self, step)}
 
     def memory(self, problem: Problem) -> int:
         """The results of one path for an episode, several times."""

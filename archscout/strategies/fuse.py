@@ -139,7 +139,8 @@ class Fuse:
         least = min(asked, _LEAST_STEPS)
         steps = min(asked, max(least, int((seconds / self.turns / self.rounds - judge) / step)))
         turns = min(self.turns, max(1, int(seconds / (self.rounds * (steps * step + judge)))))
-        return {**found, "epochs": float(f"{steps / data.weighed.per_pass:.4g}"), "turns": turns, "report": steps_per_report(step)}
+        epochs = float(f"{steps / data.weighed.per_pass:.4g}")
+        return {**found, "epochs": epochs, "turns": turns, "report": steps_per_report(self, step)}
 
     def memory(self, problem: Problem) -> int:
         """The results of the candidates' passes; 0 for spaces without supernets, which are not counted."""

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from archscout.core.checks import check_least
 from archscout.core.errors import NotFinite
 from archscout.core.moves import Progress, Search
 from archscout.core.operations import GraphBuilder, OperationGraph
@@ -77,16 +78,12 @@ class Lpt(GateSearch):
         super().__post_init__()
         if self.order not in (1, 2):
             raise ValueError(f"order is 1 or 2, but {self.order} came")
-        if min(self.meaning, self.practice) < 0 or self.tester_channels < 1:
-            raise ValueError(
-                "meaning and practice are not negative and tester_channels is at least 1, "
-                f"but {self.meaning}, {self.practice} and {self.tester_channels} came"
-            )
+        check_least(self, meaning=0, practice=0, tester_channels=1, tester_rate=0, creator_rate=0, creator_decay=0)
 
     def memory(self, problem: Problem) -> int:
-        """The learner's, and the results of the three passes through the tester that a step of it keeps."""
+        """The learner's, and the results of the two passes through the tester that a step of it keeps."""
         tester, _ = encoder(problem.task, self.tester_channels)
-        return super().memory(problem) + 3 * bytes_of_results(tester, self.batch)
+        return super().memory(problem) + 2 * bytes_of_results(tester, self.batch)
 
     def search(self, problem: Problem, *, seed: int, state: Snapshot | None = None) -> Search:
         """Learn for `epochs`, with a report every few steps."""
@@ -140,9 +137,8 @@ class Lpt(GateSearch):
                 learner=lambda weights: training.loss(weights, logits.gates() * drop, train, "all", step),
                 learner_tested=lambda weights: F.cross_entropy(learner(weights, bank), bank[1], reduction="none"),
                 tester=lambda weights: tester.loss(weights, train),
-                tester_tested=lambda weights: tester.losses(weights, bank),
+                tested=lambda weights, creator: tester.tested(weights, creator, bank),
                 tester_valid=lambda weights: tester.loss(weights, valid),
-                weights_of_test=lambda weights, creator: tester.test(weights, creator, bank),
             ),
             learner={name: weight.detach() for name, weight in training.weights.items()},
             tester={name: weight.detach() for name, weight in tester.weights.items()},
@@ -159,16 +155,15 @@ class Lpt(GateSearch):
 class Losses(NamedTuple):
     """The losses of a batch as functions of named weights; those of the learner also depend on the gates, by closure.
 
-    learner, tester: on the training batch. learner_tested, tester_tested: (N,) one per image of the test bank. tester_valid: on the
-    validation batch. weights_of_test: f (N,), of the tester's weights and the creator's.
+    learner, tester: on the training batch. tester_valid: on the validation batch. learner_tested: (N,) one per image of the test
+    bank. tested: f (N,), the weights of the test, of the tester's weights and the creator's; and the tester's losses there (N,).
     """
 
     learner: Callable[[Tensors], Tensor]
     learner_tested: Callable[[Tensors], Tensor]
     tester: Callable[[Tensors], Tensor]
-    tester_tested: Callable[[Tensors], Tensor]
+    tested: Callable[[Tensors, Tensors], tuple[Tensor, Tensor]]
     tester_valid: Callable[[Tensors], Tensor]
-    weights_of_test: Callable[[Tensors, Tensors], Tensor]
 
 
 class Moves(NamedTuple):
@@ -199,7 +194,7 @@ class Lesson:
         """f (N,): the weights of the test as the tester that studied for it gives them, without a gradient."""
         tester = self.tester_studied()
         with torch.no_grad():
-            return self._losses.weights_of_test(tester, self._creator)
+            return self._losses.tested(tester, self._creator)[0]
 
     def by_gates(self, gates: Sequence[Tensor]) -> list[Tensor]:
         """g_A, for every tensor of gate logits."""
@@ -217,7 +212,7 @@ class Lesson:
             learner = self._losses.learner_tested(weights)
 
         def objective(weights: Tensors) -> Tensor:
-            hard = self._per_test(learner, self._losses.weights_of_test(weights, creator))
+            hard = self._per_test(learner, self._losses.tested(weights, creator)[0])
             meaning: float = self._rules.meaning
             return meaning * self._losses.tester_valid(weights) - hard
 
@@ -252,9 +247,9 @@ class Lesson:
         return stepped(weights, gradient(loss(at), at), rate, momentum=moves.momentum, buffers=buffers, decay=moves.decay)
 
     def _practice(self, weights: Tensors, creator: Tensors) -> Tensor:
-        test = self._losses.weights_of_test(weights, creator)
+        test, losses = self._losses.tested(weights, creator)
         practice: float = self._rules.practice
-        return practice * (test * self._losses.tester_tested(weights)).mean()
+        return practice * (test * losses).mean()
 
     @staticmethod
     def _per_test(losses: Tensor, test: Tensor) -> Tensor:
@@ -288,19 +283,19 @@ class Tester:
         [found] = self._program.run(weights, x)
         return found
 
-    def losses(self, weights: Tensors, batch: Batch) -> Tensor:
-        """The cross-entropy of every image (B,)."""
-        logits = F.linear(self.encode(weights, batch[0]), weights["head.weight"], weights["head.bias"])
-        return F.cross_entropy(logits, batch[1], reduction="none")
-
     def loss(self, weights: Tensors, batch: Batch) -> Tensor:
-        """Its mean."""
-        return self.losses(weights, batch).mean()
+        """The mean cross-entropy."""
+        return self._losses(weights, self.encode(weights, batch[0]), batch[1]).mean()
 
-    def test(self, weights: Tensors, creator: Tensors, batch: Batch) -> Tensor:
-        """f: how much every image of the bank belongs to the test (B,), 0..1."""
-        logits = F.linear(self.encode(weights, batch[0]), creator["creator.weight"], creator["creator.bias"])
-        return torch.softmax(logits, 1)[:, 1]
+    def tested(self, weights: Tensors, creator: Tensors, batch: Batch) -> tuple[Tensor, Tensor]:
+        """f, how much every image of the bank belongs to the test (B,), 0..1; and the cross-entropy of every image (B,)."""
+        features = self.encode(weights, batch[0])
+        logits = F.linear(features, creator["creator.weight"], creator["creator.bias"])
+        return torch.softmax(logits, 1)[:, 1], self._losses(weights, features, batch[1])
+
+    @staticmethod
+    def _losses(weights: Tensors, features: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(F.linear(features, weights["head.weight"], weights["head.bias"]), labels, reduction="none")
 
     def move_creator(self, found: Sequence[Tensor]) -> None:
         """A step of C down a gradient; one that is not finite is left out."""

@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from archscout.core.architecture import Architecture, Decision
+from archscout.core.checks import check_least
 from archscout.core.draw import legal, sample
 from archscout.core.errors import UserError
 from archscout.core.moves import Progress, Search
@@ -91,11 +92,11 @@ class Mdenas(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.alpha <= 1 or not 0 <= self.floor <= 1 or min(self.warm_up, self.steps_per_trial) < 0:
-            raise ValueError(
-                "alpha lies above 0 and at most at 1, floor between 0 and 1, warm_up and steps_per_trial are not negative, "
-                f"but {self.alpha}, {self.floor}, {self.warm_up} and {self.steps_per_trial} came"
-            )
+        if not 0 < self.alpha <= 1 or not 0 <= self.floor <= 1:
+            raise ValueError(f"alpha lies above 0 and at most at 1, floor between 0 and 1, but {self.alpha} and {self.floor} came")
+        check_least(self, warm_up=0, steps_per_trial=0, channels=0, depth=0, latency_target=0)
+        if self.latency_target and not self.supernet:
+            raise ValueError("latency_target is for paths of the supernet; leave it out, or take supernet=true")
 
     @property
     def owns_loop(self) -> bool:

@@ -80,7 +80,7 @@ class NaoWs(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_least(self, pool=2, rounds=1, new=1, items=2, fits=1, report=1)
+        check_least(self, pool=2, rounds=1, new=1, items=2, fits=1, channels=0, depth=0, report=1)
         if self.new >= self.pool:
             raise ValueError(f"new ones take places of the pool, {self.pool}, but not all, and {self.new} came; make new smaller")
         _ = self._climb
@@ -117,7 +117,7 @@ class NaoWs(Schedule):
             "epochs": float(f"{epochs:.4g}"),
             "pool": pool,
             "new": min(self.new, max(1, pool // 2)) if pool < self.pool else self.new,
-            "report": steps_per_report(step),
+            "report": steps_per_report(self, step),
         }
 
     def memory(self, problem: Problem) -> int:

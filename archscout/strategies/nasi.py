@@ -39,6 +39,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from archscout.core.checks import check_least
+from archscout.core.errors import UserError
 from archscout.core.kinds import check_kind
 from archscout.core.moves import Progress, Search
 from archscout.core.problem import Problem
@@ -87,11 +89,11 @@ class Nasi:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 2:
             raise ValueError(f"steps is at least 1 and batch at least 2, but {self.steps} and {self.batch} came")
-        if not self.temperature > 0 or not 0 <= self.quantile <= 1 or self.penalty < 0:
+        if not self.temperature > 0 or not 0 <= self.quantile <= 1:
             raise ValueError(
-                "the temperature is above 0, the quantile between 0 and 1 and the penalty not negative, "
-                f"but {self.temperature}, {self.quantile} and {self.penalty} came"
+                f"the temperature is above 0 and the quantile between 0 and 1, but {self.temperature} and {self.quantile} came"
             )
+        check_least(self, penalty=0, limit=0, channels=0, depth=0)
 
     @property
     def owns_loop(self) -> bool:
@@ -134,7 +136,7 @@ class Nasi:
             trace, gradient = self._gradient(net, x.to(problem.device), y.to(problem.device), noise, limit)
             traces.add(trace)
             norm = ascent.add(gradient)
-            best = answers.of(gating.softmax(ascent.mean, net.valid))
+            best = answers.of(gating.softmax(ascent.mean, net.valid)) if ascent.peak else None
             metrics = {
                 "trace": trace,
                 "limit": limit,
@@ -143,6 +145,11 @@ class Nasi:
                 "skipped": float(ascent.skipped),
             }
             yield Progress(best, metrics, {"step": step + 1, **ascent.state(), **traces.state()})
+        if not ascent.peak:
+            raise UserError(
+                f"none of {self.steps} steps had a gradient to follow: {ascent.skipped} were not finite, and where a trace is "
+                "above the limit a penalty of 1 leaves nothing of it; give a larger limit, or another penalty"
+            )
         return answers.of(gating.softmax(ascent.mean, net.valid))
 
     def _depth(self, problem: Problem) -> int:

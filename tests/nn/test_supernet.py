@@ -94,6 +94,18 @@ def test_partial_channels_make_a_step_cheaper():
         assert activations(space, task, 8, partial=4) < 0.6 * activations(space, task, 8)
 
 
+@pytest.mark.parametrize("partial", [3, 5, 6])
+def test_operations_may_see_an_odd_number_of_channels(partial):
+    net = supernet_of(Darts(layers=3), replace(SMALL, shape=(3, 8, 8)), seed=0, channels=16, partial=partial)
+    found = net(torch.zeros(2, 3, 8, 8), torch.full(net.gate_shape, 0.1))
+    assert found.shape == (2, SMALL.classes)
+
+
+def test_a_size_that_a_space_cannot_have_is_the_users_fault():
+    with pytest.raises(UserError, match=r"no supernet of 'darts' with 7 channels and depth 0: .*even"):
+        supernet_of(Darts(), SMALL, seed=0, channels=7)
+
+
 def test_channels_are_not_parted_where_they_cannot_be():
     with pytest.raises(
         UserError, match="one of 4 channels and two at the least, but an edge has 4; lower partial, or raise channels"

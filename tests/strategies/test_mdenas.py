@@ -234,6 +234,8 @@ def test_a_space_without_graphs_has_no_times():
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="alpha lies above 0"):
         Mdenas(alpha=0)
+    with pytest.raises(ValueError, match="latency_target is for paths of the supernet; leave it out, or take supernet=true"):
+        Mdenas(supernet=False, latency_target=5.0)
 
 
 def test_every_operation_of_a_cell_is_timed_where_it_leads_to_the_output(monkeypatch):

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from archscout import catalogue
+from archscout.core.errors import UserError
 from archscout.core.operations import GraphBuilder
 from archscout.core.problem import Problem
 from archscout.nn import gates as gating
@@ -207,6 +208,15 @@ def test_noise_for_images_is_normal_and_another_in_every_step():
 def test_none_can_be_left_out_of_answers():
     answer, _ = searched(replace(SHORT, steps=5, penalty=2.0, limit=1e-6, limit_rule="fixed", exclude_none=True))
     assert 0 not in answer.choices
+
+
+def test_where_no_step_has_a_gradient_there_is_no_answer():
+    """All traces lie above the limit, and a penalty of 1 leaves nothing of a trace there."""
+    problem = Problem(Nas201(), TASK)
+    search = replace(SHORT, steps=3, penalty=1.0, limit=1e-6, limit_rule="fixed").search(problem, seed=0)
+    with pytest.raises(UserError, match=r"none of 3 steps had a gradient to follow: 0 were not finite, and .* give a larger limit"):
+        for report in search:
+            assert report.best is None and report.metrics["over"] == 1.0
 
 
 def test_settings_are_checked():
