@@ -13,7 +13,7 @@
     traces          the trace of 50 networks: random labels against true ones, noise against images; and against accuracy
     mdenas-table    multinomial distribution learning by table, 12-epoch accuracies, all kinds of bookkeeping, beside random search
     one-shot        `darts` (first and second order) and `lpt`, as long as takes a core a quarter of an hour, and `mdenas`, for
-                    --search-minutes, C = 8 and one cell a stage
+                    --search-minutes, beside uniform paths and then the best of random cells; C = 8 and one cell a stage
     small-space     27 networks of three edges, each trained alone, against the shared weights of their supernet
     lpt-toy         200 steps of LPT on 8 x 8 images with 20 % wrong labels: seconds, and whom the test creator picks
     weight-sharing  Kendall's tau of shared weights after --search-minutes of training, beside MACs
@@ -74,6 +74,8 @@ from archscout.strategies.nasi import _Ascent as Ascent
 from archscout.strategies.nasi import _Traces as Limits
 from archscout.testing.tasks import image_task
 
+BY_WEIGHTS, TRAINED = "random --estimator weight-sharing", 0.8
+"""The best of random cells by shared weights, and the part of the time in which these are trained."""
 SHALLOW = {"strategy.estimator": "full", "strategy.depth": "1"}
 BY_NASWOT, NASI_SECONDS = "random --estimator naswot", 130
 """The best of random cells by NASWOT, and how long a search by NASI took on the machine that makes the rows."""
@@ -83,24 +85,30 @@ NASI = {
     "single path, N = 5, without none": {"strategy.exclude_none": "true"},
 }
 LIMITS = (
-    ("running-mean", 1000.0), ("fixed", 1000.0), ("fixed", 100.0), ("fixed", 10.0), ("ema", 1000.0), ("quantile", 1000.0),
+    *product(
+        (("running-mean", 1000.0), ("fixed", 1000.0), ("fixed", 100.0), ("fixed", 10.0), ("ema", 1000.0), ("quantile", 1000.0)),
+        (1.0, 2.0),
+    ),
+    (("fixed", 1000.0), 0.0), (("fixed", 0.01), 2.0),
 )  # fmt: skip
+"""Rules of the limit with their starts, and penalties; the last two climb the trace alone, and go down it alone."""
 MODES = {
     f"{size}, {what}": {**settings, **mode}
     for size, settings in (("single path, N = 5", {}), ("full, N = 1", SHALLOW))
     for what, mode in (("random labels", {"strategy.labels": "random"}), ("noise for images", {"strategy.images": "noise"}))
 }
 SMALL = {"strategy.channels": "8", "strategy.depth": "1"}
-FIRST = {"strategy.batch": "32", "strategy.order": "1", "strategy.epochs": "10.23", "strategy.gate_rate": "0.00147"}
-SECOND = {"strategy.batch": "32", "strategy.order": "2", "strategy.epochs": "4.02", "strategy.gate_rate": "0.00373"}
+FIRST = {**SMALL, "strategy.batch": "32", "strategy.order": "1", "strategy.epochs": "10.23", "strategy.gate_rate": "0.00147"}
+SECOND = {**SMALL, "strategy.batch": "32", "strategy.order": "2", "strategy.epochs": "4.02", "strategy.gate_rate": "0.00373"}
 ONE_SHOT = {
     "darts, first order, 10.23 epochs": ("darts", FIRST),
     "darts, second order, 4.02 epochs": ("darts", SECOND),
-    "lpt, 1.6 epochs": ("lpt", {"strategy.batch": "32", "strategy.epochs": "1.6", "strategy.gate_rate": "0.0094"}),
+    "lpt, 1.6 epochs": ("lpt", {**SMALL, "strategy.batch": "32", "strategy.epochs": "1.6", "strategy.gate_rate": "0.0094"}),
     "darts, first order, 10.23 epochs, 1 of 4 channels": ("darts", {**FIRST, "strategy.partial": "4"}),
-    "mdenas, last": ("mdenas", {}),
-    "mdenas, mean": ("mdenas", {"strategy.bookkeeping": "mean"}),
-    "mdenas, detrended": ("mdenas", {"strategy.bookkeeping": "detrended"}),
+    "mdenas, last": ("mdenas", SMALL),
+    "mdenas, mean": ("mdenas", {**SMALL, "strategy.bookkeeping": "mean"}),
+    "mdenas, detrended": ("mdenas", {**SMALL, "strategy.bookkeeping": "detrended"}),
+    "the best random cell by uniform shared weights": (BY_WEIGHTS, {"estimator.channels": "8", "estimator.depth": "1"}),
 }
 """Where epochs are given they take about a quarter of an hour of a core, with logits as fast as the plan would make them then: so
 all seeds have as many steps, whatever else the machine does."""
@@ -225,16 +233,23 @@ def nasi_limits(bench: Bench) -> None:
         with np.load(path) as found:
             recorded.append((found["traces"], found["gradients"], float(found["seconds"])))
     net = supernet_of(bench.space, task, seed=0)
-    for (rule, start), penalty in product(LIMITS, (1.0, 2.0)):
+    for (rule, start), penalty in LIMITS:
         answers = []
         for seed, (traces, gradients, _) in enumerate(recorded):
             ascent, limits = Ascent(net.gate_shape), Limits(start, rule, quantile=0.75)
             for trace, gradient in zip(traces, gradients, strict=True):
                 ascent.add(torch.from_numpy(gradient) * (1.0 if trace <= limits.limit else 1.0 - penalty))
                 limits.add(float(trace))
-            answers.append(Answers(problem, net, seed).of(gating.softmax(ascent.mean, net.valid)))
+            if ascent.peak:
+                answers.append(Answers(problem, net, seed).of(gating.softmax(ascent.mean, net.valid)))
         what = f"nasi (single path, N = 5), limit: {rule} from {start:g}, penalty {penalty:g}"
+        if not answers:
+            continue
         bench.summary(what, answers, bench.own("nasi-limits"), [])
+        for name, options in (("3 x 3 convolutions", (3,)), ("skip connections and none", (0, 1))):
+            counts = [sum(choice in options for choice in architecture.choices) for architecture in answers]
+            claim = f"nas201: {name} of six edges, {what}, {len(answers)} of {len(recorded)} searches had a gradient"
+            bench.write([claimed(claim, mean(counts), min(counts), max(counts))], bench.own("nasi-limits"), 0)
     seconds = [seconds for _, _, seconds in recorded]
     claim = f"nas201: seconds of a search by nasi (single path, N = 5), {len(seconds)} seeds, one after another"
     bench.write([claimed(claim, mean(seconds), min(seconds), max(seconds))], bench.own("nasi-limits"), sum(seconds))
@@ -385,9 +400,11 @@ def one_shot(bench: Bench) -> None:
     asked: dict[str, tuple[str, str, dict[str, str], str]] = {}
     for what in bench.asked.methods or ONE_SHOT:
         strategy, settings = ONE_SHOT[what]
+        if strategy == BY_WEIGHTS:
+            settings = {**settings, "estimator.minutes": f"{TRAINED * bench.asked.search_minutes:g}"}
         long = "strategy.epochs" in settings
         title = what if long else f"{what}, {minutes} minutes"
-        asked[title] = (what, strategy, {**SMALL, **settings}, "1" if long else f"{minutes}m")
+        asked[title] = (what, strategy, settings, "1" if long else f"{minutes}m")
     seeds = range(bench.asked.one_shot_seeds)
     bench.search_all((*words[:3], seed, words[3], "nas201") for seed in seeds for words in asked.values())
     for title, (what, strategy, given, budget) in asked.items():
@@ -395,7 +412,7 @@ def one_shot(bench: Bench) -> None:
         if len(done) < len(seeds):
             continue
         words, seconds = command(bench.words(strategy, given, 0, budget)), [bench.answer(folder)[1] for folder in done]
-        if strategy == "mdenas":
+        if strategy not in ("darts", "lpt"):
             found = {title: [bench.answer(folder)[0] for folder in done]}
         else:
             logits = [_last_logits(folder) for folder in done]

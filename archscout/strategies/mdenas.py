@@ -49,6 +49,7 @@ from archscout.core.seeds import derive, generator
 from archscout.nn import gates as gating
 from archscout.nn.measure import acceptance, latency
 from archscout.nn.network import Network
+from archscout.nn.pace import seconds_of
 from archscout.nn.paths import fair_path
 from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
@@ -104,12 +105,18 @@ class Mdenas(Schedule):
         return self.supernet
 
     def paced(self, problem: Problem, seconds: float, *, seed: int) -> Mapping[str, Any]:
-        """As many trials as the settings say, of as many steps as fit; fewer trials where not even one step each fits."""
+        """As many trials as the settings say, of as many steps as fit; fewer trials where not even one step each fits.
+
+        Paths become dearer as options that compute nothing are left behind: a trial is priced half way from those that are drawn
+        first to the dearest.
+        """
         few, more = (
             seconds_per_report(replace(self, steps_per_trial=steps, epochs=1e3, warm_up=0), problem, seed, reports=_TIMED_TRIALS)
             for steps in (1, 1 + _TIMED_STEPS)
         )
         step = max((more - few) / _TIMED_STEPS, 1e-6)
+        dearer = max(1.0, (1 + self._dearest(problem, seed) / step) / 2)
+        few, step = few * dearer, step * dearer
         rounds = self.warm_up * max(len(row.options) for row in _rows(problem))
         trials = max(1, min(round(self.epochs), int(seconds / few) - rounds))
         steps = max(1, int((seconds / (trials + rounds) - few) / step) + 1)
@@ -117,6 +124,17 @@ class Mdenas(Schedule):
             "epochs": float(trials),
             "steps_per_trial": steps if self.steps_per_trial == 0 else min(steps, self.steps_per_trial),
         }
+
+    def _dearest(self, problem: Problem, seed: int) -> float:
+        """Seconds of a step of the path that computes most, of those that take one option everywhere; 0 where all cost the same."""
+        training = self._training(problem, seed)
+        net, rows = training.net, training.net.space.gates
+        if not isinstance(net, GraphSupernet):
+            return 0.0
+        paths = [[min(option, len(row.options) - 1) for row in rows] for option in range(net.gate_shape[1])]
+        path = max(paths, key=lambda options: net.graph.opened(list(enumerate(options)), plain=True).macs)
+        gates = self._gates(np.array(path), net.gate_shape)
+        return seconds_of(lambda number: training.learn(gates, training.batch(training.weighed, number), number))
 
     def memory(self, problem: Problem) -> int:
         """The results of the largest of the paths that take one option everywhere."""
@@ -151,10 +169,9 @@ class Mdenas(Schedule):
                 yield Progress(likeliest, {"entropy": learned.entropy()})
 
     def _shared(self, problem: Problem, seed: int, state: Snapshot | None) -> Search:
-        net = supernet_of(
-            problem.space, problem.task, seed=derive(seed, "weights"), channels=self.channels, depth=self.depth
-        ).to(problem.device)  # fmt: skip
-        training, answers = Training(net, problem, self, seed), Answers(problem, net, seed)
+        training = self._training(problem, seed)
+        net = training.net
+        answers = Answers(problem, net, seed)
         options = [len(row.options) for row in net.space.gates]
         learned, times = Multinomial(options, self), np.zeros(net.gate_shape)
         first = 0
@@ -192,6 +209,11 @@ class Mdenas(Schedule):
             best = answers.of(self._weights(learned, net.gate_shape))
             yield Progress(best, metrics, {"step": step + 1, "times": times, **training.state(), **learned.state()})
         return answers.of(self._weights(learned, net.gate_shape))
+
+    def _training(self, problem: Problem, seed: int) -> Training:
+        weights = derive(seed, "weights")
+        net = supernet_of(problem.space, problem.task, seed=weights, channels=self.channels, depth=self.depth)
+        return Training(net.to(problem.device), problem, self, seed)
 
     @staticmethod
     def _gates(path: NDArray[np.int64], shape: tuple[int, int]) -> Tensor:
