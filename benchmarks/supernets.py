@@ -556,6 +556,23 @@ def speed(bench: Bench) -> None:
         rows.append(claimed(f"difference of the second step's loss, {what}", second))
         bench.write(rows, bench.own("speed"), sum(fast + slow for fast, slow in [*times, *path]))
     _partial(bench)
+    _steps(bench)
+
+
+def _steps(bench: Bench) -> None:
+    """Steps of the searches by gradient, in turn, beside those of `darts` of first order; a report's snapshot counts in all."""
+    task = image_task((3, 32, 32), 10, 640)
+    problem = Problem(catalogue.make("spaces", "nas201"), task)
+    rules = {"batch": 32, "channels": 8, "depth": 1, "report": 1, "epochs": 1000.0}
+    names = ("darts", {"order": 1}), ("darts", {"order": 2}), ("lpt", {})
+    searches = [catalogue.make("strategies", name, **rules, **more).search(problem, seed=0) for name, more in names]
+    times = [[_seconds(lambda search=search: next(search)) for search in searches] for _ in range(1 + bench.asked.pairs)][1:]
+    for place, what in ((1, "darts, second order"), (2, "lpt")):
+        ratios = sorted(row[place] / row[0] for row in times)
+        dearer = sum(row[place] for row in times) / sum(row[0] for row in times)
+        claim = f"a step of {what}, nas201, C = 8, N = 1, 32 images: times as dear as one of darts, first order"
+        quarter = len(ratios) // 4
+        bench.write([claimed(claim, dearer, ratios[quarter], ratios[-1 - quarter])], bench.own("speed"), sum(map(sum, times)))
 
 
 def _partial(bench: Bench) -> None:
