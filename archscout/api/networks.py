@@ -127,12 +127,12 @@ def _read_images(path: Path, preprocessing: Mapping[str, Any]) -> tuple[Any, lis
 
 
 def _predict_texts(folder: Path, path: Path) -> list[dict[str, Any]]:
-    from archscout.data._text import is_text, read_text
+    from archscout.data._text import read_text, texts_in
     from archscout.export.texts import measured_texts
 
     if not path.exists():
         raise UserError(f"there is no text or folder '{path}'; give the path to a text or to a folder of texts")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and is_text(p))
+    files = [path] if path.is_file() else texts_in(path)
     if not files:
         raise UserError(f"the folder '{path}' holds no texts; give .txt files, perhaps packed as .xz or .gz")
     return measured_texts(folder, {str(file): read_text(file) for file in files})

@@ -63,6 +63,12 @@ def is_text(path: Path) -> bool:
     return name.endswith(ENDINGS) and not path.name.startswith(".")
 
 
+def texts_in(folder: Path) -> list[Path]:
+    """The texts below a folder, in the order of their paths, but for what is hidden: `.ipynb_checkpoints` holds copies."""
+    shown = (path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in shown if is_text(path) and path.is_file())
+
+
 def bare_name(path: Path) -> str:
     """A file's name without the endings of texts and of packed files."""
     name = path.name

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archscout.core.errors import DataError
 from archscout.data._contents import Place
-from archscout.data._text import TextSource, bare_name, check_settings, is_text
+from archscout.data._text import TextSource, bare_name, check_settings, texts_in
 
 _NAMES = {"train": "train", "training": "train", "test": "test", **dict.fromkeys(("valid", "validation", "val", "dev"), "valid")}
 
@@ -42,7 +42,7 @@ class Text:
 def _parts(path: Path) -> tuple[tuple[str, tuple[Path, ...]], ...]:
     if not path.is_dir():
         return (("all", (path,)),)
-    files = sorted(file for file in path.rglob("*") if file.is_file() and is_text(file))
+    files = texts_in(path)
     if not files:
         raise DataError(f"the folder '{path}' holds no texts; give a folder of .txt files, perhaps packed as .xz or .gz")
     splits: dict[str, list[Path]] = {}

@@ -96,6 +96,15 @@ def test_a_folder_of_texts_is_one_text_in_the_order_of_names(story: Path, tmp_pa
     assert set(data.vocabulary.text(data.test.ids[:-1].tolist()).split()) <= {UNKNOWN, "zeta"}
 
 
+def test_copies_in_hidden_folders_are_not_read(tmp_path: Path) -> None:
+    copies = tmp_path / ".ipynb_checkpoints"
+    copies.mkdir()
+    (tmp_path / "story.txt").write_text(LINE * 40)
+    alone = opened(tmp_path).fingerprint
+    (copies / "story-checkpoint.txt").write_text(LINE * 40)
+    assert opened(tmp_path).fingerprint == alone
+
+
 def test_files_named_as_splits_are_splits(tmp_path: Path) -> None:
     (tmp_path / "my.train.txt").write_text(LINE * 30)
     (tmp_path / "my.val.txt").write_text("dog mat " * 20)
