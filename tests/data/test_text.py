@@ -19,11 +19,9 @@ from archscout.nn.tokens import one_token_batch
 LINE = "the cat sat on the mat and the dog\n"
 
 
-def opened(path: Path, vocabulary: str = "word", **settings: object) -> OpenedData:
-    settings = {"window": 4, **settings}
-    return open_data(
-        DataRequest(str(path), vocabulary=vocabulary, settings=tuple((name, str(value)) for name, value in settings.items()))
-    )
+def opened(path: Path, vocabulary: str = "word", task: str = "auto", **settings: object) -> OpenedData:
+    written = tuple((name, str(value)) for name, value in {"window": 4, **settings}.items())
+    return open_data(DataRequest(str(path), task=task, vocabulary=vocabulary, settings=written))
 
 
 @pytest.fixture
@@ -115,6 +113,20 @@ def test_files_named_as_splits_are_splits(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("more")
     with pytest.raises(DataError, match=r"'notes.txt' is not; rename it"):
         opened(tmp_path)
+
+
+def test_folders_named_as_splits_are_splits_but_for_what_lies_deeper(tmp_path: Path) -> None:
+    for name, text in (("train/a.txt", LINE * 30), ("train/dev/a.txt", "dog mat " * 20), ("train/b.test.txt", "mat dog " * 20)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    data = opened(tmp_path, task="language-modelling")
+    assert data.vocabulary is not None and data.test is not None
+    starts = [data.vocabulary.text(split.ids[:2].tolist()) for split in (*data.task.splits.values(), data.test)]
+    assert starts == ["the cat", "dog mat", "mat dog"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("more")
+    with pytest.raises(DataError, match=r"'other/notes.txt' is not; rename it"):
+        opened(tmp_path, task="language-modelling")
 
 
 def test_named_texts_and_a_missing_training_part(tmp_path: Path) -> None:
