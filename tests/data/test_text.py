@@ -161,6 +161,12 @@ def test_texts_that_make_no_task(tmp_path: Path, name: str, content: bytes, mess
     assert "\n" not in str(refused.value)
 
 
+def test_a_text_without_a_word_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(" ".join(f"word{number}" for number in range(3000)))
+    with pytest.raises(DataError, match=r"words that come twice .* 'list' has none; give a longer text or --vocabulary byte"):
+        opened(tmp_path / "list.txt")
+
+
 def test_bytes_that_are_no_text_can_be_learned_as_bytes(tmp_path: Path) -> None:
     (tmp_path / "story.txt").write_bytes(bytes(range(256)) * 10)
     assert opened(tmp_path / "story.txt", vocabulary="byte").task.classes == 257
