@@ -178,6 +178,11 @@ def test_settings_and_kinds_that_do_not_fit(story: Path, tmp_path: Path) -> None
             opened(story, **settings)
     with pytest.raises(UserError, match=r"--set data.words takes a value of type int, but 'many' came"):
         opened(story, words="many")
+    for vocabulary in ("byte", "auto"):
+        with pytest.raises(
+            DataError, match=r"data\.words says .* 'story' is read byte by byte; leave it out, or give --vocabulary"
+        ):
+            opened(story, vocabulary, words=3)
     with pytest.raises(DataError, match=r"data\.path says again what --data"):
         open_data(DataRequest(str(story), settings=(("path", "elsewhere"),)))
     with pytest.raises(DataError, match="make a task of image-classification, but language-modelling was asked for"):
@@ -189,6 +194,7 @@ def test_settings_and_kinds_that_do_not_fit(story: Path, tmp_path: Path) -> None
         ("a number of channels", DataRequest(str(story), channels=3)),
         ("a label file", DataRequest(str(story), labels=tmp_path / "labels.csv")),
         ("a limit of images per class", DataRequest(str(story), limit_per_class=3)),
+        ("an augmentation", DataRequest(str(story), augment="banana")),
     ):
         with pytest.raises(DataError, match=f"{what} goes with images, but .* is a text; leave it out"):
             open_data(request)
