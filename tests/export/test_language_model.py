@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from archscout.core.draw import sample
 from archscout.core.errors import DataError, UserError
 from archscout.core.seeds import generator
 from archscout.data._opened import DataRequest, OpenedData, open_data
+from archscout.data._text import read_text
 from archscout.export import folder, language_model, texts
 from archscout.export.folder import export_as, load_model, save_model
 from archscout.export.language_model import Model
@@ -102,6 +106,15 @@ def test_the_folder_holds_everything_and_the_program_runs_alone(tmp_path: Path, 
     assert refused.returncode == 2 and refused.stderr.splitlines()[-1].count("cannot be measured: ") == 1
     first = done.stdout.splitlines()[0]
     assert f"{measure_of(tmp_path)('new', text.read_bytes())['perplexity']:.4f}" in first and str(text) in first
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [("BOOK.TXT.XZ", lzma.compress), ("BOOK.TXT.GZ", gzip.compress), ("book.txt.xz", lzma.compress), ("BOOK.TXT", bytes)],
+)
+def test_the_program_unpacks_what_archscout_does(tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / name).write_bytes(pack(LINE.encode()))
+    assert language_model._read(tmp_path / name) == read_text(tmp_path / name) == LINE.encode()
 
 
 def test_a_text_no_longer_than_a_window_is_read_in_one_piece(
