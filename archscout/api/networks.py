@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from archscout.core.errors import RunError, UserError
+from archscout.core.errors import DataError, RunError, UserError
 from archscout.engine.resolve import genotype_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def predict(
             if few else "--support is for few-shot networks, and this one has its classes; leave it out"
         )  # fmt: skip
     if (folder / "vocabulary.json").is_file():
-        return _predict_texts(folder, path), []
+        return _predict_texts(folder, path)
     preprocessing = _preprocessing(folder)
     images, names, skipped = _read_images(path, preprocessing)
     if support is None:
@@ -126,16 +126,28 @@ def _read_images(path: Path, preprocessing: Mapping[str, Any]) -> tuple[Any, lis
     return images, [str(file) for file in files if str(file) not in left_out], skipped
 
 
-def _predict_texts(folder: Path, path: Path) -> list[dict[str, Any]]:
-    from archscout.data._text import is_text, read_text
-    from archscout.export.texts import measured_texts
+def _predict_texts(folder: Path, path: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """The perplexities of a text, or of the texts of a folder that can be measured; and which of these were skipped."""
+    from archscout.data._text import read_text, texts_in
+    from archscout.export.texts import measure_of
 
     if not path.exists():
         raise UserError(f"there is no text or folder '{path}'; give the path to a text or to a folder of texts")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and is_text(p))
+    files, measured = [path] if path.is_file() else texts_in(path), measure_of(folder)
     if not files:
         raise UserError(f"the folder '{path}' holds no texts; give .txt files, perhaps packed as .xz or .gz")
-    return measured_texts(folder, {str(file): read_text(file) for file in files})
+    rows: list[dict[str, Any]] = []
+    skipped: list[tuple[str, str]] = []
+    for file in files:
+        try:
+            rows.append(measured(str(file), read_text(file)))
+        except DataError as error:
+            if path.is_file():
+                raise
+            skipped.append((str(file), str(error)))
+    if not rows:
+        raise UserError(f"no text in the folder '{path}' can be measured; {skipped[0][1]}")
+    return rows, skipped
 
 
 def _preprocessing(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from archscout.api.judging import size_of
 from archscout.api.opening import open_request, tell
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UserError
-from archscout.core.kinds import check_kind
+from archscout.core.kinds import check_kind, kinds_of
 from archscout.core.problem import IMAGE_CLASSIFICATION, Task
 from archscout.core.protocols import Space
 from archscout.engine.request import Request
@@ -77,12 +77,14 @@ def train_one(
     known = published(recipe)
     epochs = known.epochs if epochs is None else epochs
     request = Request(
-        data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment or known.augment or "auto",
+        data=data, data_dir=str(data_dir) if data_dir else None, image_size=image_size, augment=augment or "auto",
         device=device, seed=seed, settings=dict(settings or {}), task=task, vocabulary=vocabulary, formats=formats,
         ways=ways, shots=shots, queries=queries,
     )  # fmt: skip
     request.check()
     owner, found = _sized_by(known, architecture, space, request.settings)
+    if not augment and known.augment and IMAGE_CLASSIFICATION in kinds_of(owner):
+        request = replace(request, augment=known.augment)
     device = device_of(device)
     named = "" if recipe == "default" else f"-{recipe}"
     opened = open_request(request, progress=True)

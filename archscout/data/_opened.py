@@ -105,7 +105,7 @@ def open_data(request: DataRequest, progress: Progress | None = None) -> OpenedD
         raise DataError(f"the data '{request.source}' make a task of {kind.name}, but {request.task} was asked for")
     if isinstance(found, TextSource):
         _check_of_text(request)
-        return _opened_text(found)
+        return _opened_text(found, request)
     return open_found(found, request, progress)
 
 
@@ -226,12 +226,18 @@ def _check_of_text(request: DataRequest) -> None:
     given = [what for what, value in own.items() if value != "auto"]
     given += ["a label file"] if request.labels is not None else []
     given += ["a limit of images per class"] if request.limit_per_class is not None else []
+    given += ["an augmentation"] if request.augment not in ("auto", "none") else []
     if given:
         raise DataError(f"{given[0]} goes with images, but '{request.source}' is a text; leave it out")
 
 
-def _opened_text(source: TextSource) -> OpenedData:
+def _opened_text(source: TextSource, request: DataRequest) -> OpenedData:
     opened = open_text(source)
+    if opened.vocabulary.level == "byte" and "words" in dict(request.settings):
+        raise DataError(
+            f"--set data.words says how many words are told apart, but '{source.name}' is read byte by byte; leave it out, or give "
+            "--vocabulary word"
+        )
     return OpenedData(
         opened.task, opened.test, opened.vocabulary.labels(), settings_record(opened.vocabulary, source.window), Augmentation(),
         opened.counts, [], opened.notes, opened.bytes, opened.task.fingerprint, opened.vocabulary,

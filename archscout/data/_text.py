@@ -63,6 +63,12 @@ def is_text(path: Path) -> bool:
     return name.endswith(ENDINGS) and not path.name.startswith(".")
 
 
+def texts_in(folder: Path) -> list[Path]:
+    """The texts below a folder, in the order of their paths, but for what is hidden: `.ipynb_checkpoints` holds copies."""
+    shown = (path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in shown if is_text(path) and path.is_file())
+
+
 def bare_name(path: Path) -> str:
     """A file's name without the endings of texts and of packed files."""
     name = path.name
@@ -104,6 +110,11 @@ def open_text(source: TextSource) -> OpenedText:
                 f"'{source.name}' has {total:,} {vocabulary.level}s and {len(ids[split]):,} of them for the {split} split, too few "
                 f"for {_LEAST_WINDOWS} windows of {source.window}; give a longer text{other} or a smaller --set data.window"
             )
+    if len(vocabulary) < 2:
+        raise DataError(
+            f"a vocabulary takes words that come twice or more, but the training text of '{source.name}' has none; give a "
+            "longer text or --vocabulary byte"
+        )
     splits = {split: text_split(source, split) for split in ids}
     fingerprint = digest([*vocabulary.entries, source.window, *(f"{split}:{array_digest(part)}" for split, part in ids.items())])
     test = splits.pop("test", None)

@@ -7,7 +7,7 @@ written into the store first, so that a resumed job decides nothing again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -189,8 +189,10 @@ class Job:
 
     @cached_property
     def handmade(self) -> Any:
-        """The space of the hand-made baselines."""
-        return catalogue.make("spaces", self.customs.handmade)
+        """The space of the hand-made baselines; they are trained with the dropouts of the searched space, where both have them."""
+        made = catalogue.make("spaces", self.customs.handmade)
+        names = [setting.name for setting in fields(made) if setting.name.startswith("dropout_")]
+        return replace(made, **{name: getattr(self.space, name) for name in names if hasattr(self.space, name)})
 
     @cached_property
     def arena(self) -> JointSpace:

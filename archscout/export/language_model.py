@@ -177,8 +177,8 @@ class Model:
 
 
 def _read(path: Path) -> bytes:
-    packed = path.read_bytes()
-    return lzma.decompress(packed) if path.suffix == ".xz" else gzip.decompress(packed) if path.suffix == ".gz" else packed
+    packed, ending = path.read_bytes(), path.suffix.lower()
+    return lzma.decompress(packed) if ending == ".xz" else gzip.decompress(packed) if ending == ".gz" else packed
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,27 @@ SHORT = 2000
 """Texts of up to so many tokens are read in one piece; longer ones in windows of the task's length, several columns at a time."""
 
 
-def measured_texts(folder: Path, texts: Mapping[str, bytes]) -> list[dict[str, Any]]:
-    """For each text: its name, its tokens, the unknown ones among them, the perplexity of all but the first token.
+def measure_of(folder: Path) -> Callable[[str, bytes], dict[str, Any]]:
+    """What measures a text, given its name and bytes: name, tokens, unknown ones, the perplexity of all tokens but the first.
 
-    Of a long text fewer than a window's tokens at the end are left out. Raises DataError, UserError.
+    Of a long text fewer than a window's tokens at the end are left out. Raises UserError; the measure raises DataError.
     """
     network, info = load_model(folder)
     vocabulary, window = vocabulary_of(info), int(info["task"]["shape"][0])
-    rows = []
-    for name, text in texts.items():
+
+    def measured(name: str, text: bytes) -> dict[str, Any]:
         ids = vocabulary.encode(tokens_of(vocabulary, text, name))
         if len(ids) < 2:
             raise DataError(f"a perplexity needs a text of two tokens or more, but '{name}' has {len(ids)}")
         split = TokenSplit(ids, len(ids) - 1 if len(ids) <= max(SHORT, window) else window)
-        rows.append(
-            {
-                "file": name,
-                "tokens": len(ids),
-                "unknown": int((ids == vocabulary.numbers.get(UNKNOWN, -1)).sum()),
-                "perplexity": LANGUAGE_MODELLING.measured(float(np.mean(likelihoods(network, split)))),
-            }
-        )
-    return rows
+        return {
+            "file": name,
+            "tokens": len(ids),
+            "unknown": int((ids == vocabulary.numbers.get(UNKNOWN, -1)).sum()),
+            "perplexity": LANGUAGE_MODELLING.measured(float(np.mean(likelihoods(network, split)))),
+        }
+
+    return measured
 
 
 def written_text(folder: Path, count: int, start: str = "", temperature: float = 0.8, seed: int = 0) -> str:

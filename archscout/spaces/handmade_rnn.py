@@ -30,15 +30,17 @@ _DECISIONS = (
 class HandmadeRnn:
     """LSTM and GRU language models of any size.
 
-    dropout_input, dropout_output: behind the embedding and before the decoder; the same units for all steps. The share of recurrent
-    weights that is dropped belongs to the training (`recipe.weight_drop`).
+    dropout_embedding, dropout_input, dropout_output: on the embedded tokens, once more on these where the layer reads them, before
+    the decoder; the same units for all steps. The share of recurrent weights that is dropped belongs to the training
+    (`recipe.weight_drop`).
     """
 
+    dropout_embedding: float = 0.0
     dropout_input: float = 0.0
     dropout_output: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(0 <= share < 1 for share in (self.dropout_input, self.dropout_output)):
+        if not all(0 <= share < 1 for share in (self.dropout_embedding, self.dropout_input, self.dropout_output)):
             raise ValueError("the shares of dropout lie between 0 and 1")
 
     @property
@@ -66,7 +68,8 @@ class HandmadeRnn:
 
         family, size = architecture.choices
         names: tuple[Family, ...] = ("lstm", "gru")
-        return GatedModel(names[family], task.classes, size + 1, (self.dropout_input, self.dropout_output))
+        first = self.dropout_embedding + self.dropout_input - self.dropout_embedding * self.dropout_input  # two masks are one
+        return GatedModel(names[family], task.classes, size + 1, (first, self.dropout_output))
 
     def counts(self, architecture: Architecture, task: Task) -> Mapping[str, int]:
         """The parameters, and the MACs of one window of L tokens."""

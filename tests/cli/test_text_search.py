@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from commandline import Command, end_of, landed, until
 
+from archscout.api import predict
 from archscout.core.errors import ArchscoutError, UserError
 from archscout.report.facts import from_json
 
@@ -106,6 +107,24 @@ def test_predict_gives_perplexities(told: Path, story: Path, tmp_path: Path, cal
     assert other["perplexity"] > json.loads(call("predict", told, "--data", story, "--json"))[0]["perplexity"]
     header, first, _ = call("predict", told, "--data", tmp_path).splitlines()
     assert header == "file,tokens,unknown,perplexity" and first.startswith(f"{tmp_path / 'a.txt'},13,2,")
+
+
+def test_predict_skips_texts_that_cannot_be_measured(told: Path, tmp_path: Path, call: Callable[..., str]) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes("anna hört the dog\n".encode("latin-1"))
+    (tmp_path / "torn.txt.xz").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"no text in the folder .* can be measured; .* needs a text of two tokens or more"):
+        call("predict", told, "--data", tmp_path)
+    (tmp_path / "good.txt").write_text("anna sees the dog\n")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "good-checkpoint.txt").write_text("anna sees the dog\n")
+    rows, skipped = predict(told, tmp_path)
+    assert [row["file"] for row in rows] == [str(tmp_path / "good.txt")]
+    wanted = {"empty.txt": "needs a text of two tokens", "latin.txt": "is not UTF-8", "torn.txt.xz": "cannot be read"}
+    assert [Path(file).name for file, _ in skipped] == sorted(wanted)
+    assert all(wanted[Path(file).name] in reason for file, reason in skipped)
+    with pytest.raises(UserError, match="needs a text of two tokens or more"):
+        predict(told, tmp_path / "empty.txt")
 
 
 def test_sample_writes_a_text(archscout: Command, told: Path, call: Callable[..., str], tmp_path: Path) -> None:

@@ -19,11 +19,9 @@ from archscout.nn.tokens import one_token_batch
 LINE = "the cat sat on the mat and the dog\n"
 
 
-def opened(path: Path, vocabulary: str = "word", **settings: object) -> OpenedData:
-    settings = {"window": 4, **settings}
-    return open_data(
-        DataRequest(str(path), vocabulary=vocabulary, settings=tuple((name, str(value)) for name, value in settings.items()))
-    )
+def opened(path: Path, vocabulary: str = "word", task: str = "auto", **settings: object) -> OpenedData:
+    written = tuple((name, str(value)) for name, value in {"window": 4, **settings}.items())
+    return open_data(DataRequest(str(path), task=task, vocabulary=vocabulary, settings=written))
 
 
 @pytest.fixture
@@ -96,6 +94,15 @@ def test_a_folder_of_texts_is_one_text_in_the_order_of_names(story: Path, tmp_pa
     assert set(data.vocabulary.text(data.test.ids[:-1].tolist()).split()) <= {UNKNOWN, "zeta"}
 
 
+def test_copies_in_hidden_folders_are_not_read(tmp_path: Path) -> None:
+    copies = tmp_path / ".ipynb_checkpoints"
+    copies.mkdir()
+    (tmp_path / "story.txt").write_text(LINE * 40)
+    alone = opened(tmp_path).fingerprint
+    (copies / "story-checkpoint.txt").write_text(LINE * 40)
+    assert opened(tmp_path).fingerprint == alone
+
+
 def test_files_named_as_splits_are_splits(tmp_path: Path) -> None:
     (tmp_path / "my.train.txt").write_text(LINE * 30)
     (tmp_path / "my.val.txt").write_text("dog mat " * 20)
@@ -106,6 +113,20 @@ def test_files_named_as_splits_are_splits(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("more")
     with pytest.raises(DataError, match=r"'notes.txt' is not; rename it"):
         opened(tmp_path)
+
+
+def test_folders_named_as_splits_are_splits_but_for_what_lies_deeper(tmp_path: Path) -> None:
+    for name, text in (("train/a.txt", LINE * 30), ("train/dev/a.txt", "dog mat " * 20), ("train/b.test.txt", "mat dog " * 20)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    data = opened(tmp_path, task="language-modelling")
+    assert data.vocabulary is not None and data.test is not None
+    starts = [data.vocabulary.text(split.ids[:2].tolist()) for split in (*data.task.splits.values(), data.test)]
+    assert starts == ["the cat", "dog mat", "mat dog"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("more")
+    with pytest.raises(DataError, match=r"'other/notes.txt' is not; rename it"):
+        opened(tmp_path, task="language-modelling")
 
 
 def test_named_texts_and_a_missing_training_part(tmp_path: Path) -> None:
@@ -140,6 +161,12 @@ def test_texts_that_make_no_task(tmp_path: Path, name: str, content: bytes, mess
     assert "\n" not in str(refused.value)
 
 
+def test_a_text_without_a_word_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(" ".join(f"word{number}" for number in range(3000)))
+    with pytest.raises(DataError, match=r"words that come twice .* 'list' has none; give a longer text or --vocabulary byte"):
+        opened(tmp_path / "list.txt")
+
+
 def test_bytes_that_are_no_text_can_be_learned_as_bytes(tmp_path: Path) -> None:
     (tmp_path / "story.txt").write_bytes(bytes(range(256)) * 10)
     assert opened(tmp_path / "story.txt", vocabulary="byte").task.classes == 257
@@ -151,6 +178,11 @@ def test_settings_and_kinds_that_do_not_fit(story: Path, tmp_path: Path) -> None
             opened(story, **settings)
     with pytest.raises(UserError, match=r"--set data.words takes a value of type int, but 'many' came"):
         opened(story, words="many")
+    for vocabulary in ("byte", "auto"):
+        with pytest.raises(
+            DataError, match=r"data\.words says .* 'story' is read byte by byte; leave it out, or give --vocabulary"
+        ):
+            opened(story, vocabulary, words=3)
     with pytest.raises(DataError, match=r"data\.path says again what --data"):
         open_data(DataRequest(str(story), settings=(("path", "elsewhere"),)))
     with pytest.raises(DataError, match="make a task of image-classification, but language-modelling was asked for"):
@@ -162,6 +194,7 @@ def test_settings_and_kinds_that_do_not_fit(story: Path, tmp_path: Path) -> None
         ("a number of channels", DataRequest(str(story), channels=3)),
         ("a label file", DataRequest(str(story), labels=tmp_path / "labels.csv")),
         ("a limit of images per class", DataRequest(str(story), limit_per_class=3)),
+        ("an augmentation", DataRequest(str(story), augment="banana")),
     ):
         with pytest.raises(DataError, match=f"{what} goes with images, but .* is a text; leave it out"):
             open_data(request)

@@ -13,10 +13,11 @@ from archscout.core.errors import ArchscoutError, LimitError
 from archscout.core.evidence import Estimate, Failure, Observation
 from archscout.core.problem import IMAGE_CLASSIFICATION, Problem, Task
 from archscout.engine.customs import IMAGES
+from archscout.engine.job import Job
 from archscout.engine.plan import RUNG_FACTOR, _contest, check_limits
 from archscout.engine.request import Request
 from archscout.engine.stages import RANDOM, SEARCHED, Contestant, _distance, _spread, decide
-from archscout.testing.tasks import image_task
+from archscout.testing.tasks import image_task, token_task
 
 
 def architecture(*choices: int) -> Architecture:
@@ -102,6 +103,20 @@ def test_a_latency_that_no_network_has_is_told_with_what_the_smallest_takes() ->
     check_limits(job(10_000.0))
     with pytest.raises(LimitError, match=r"--max-latency 1e-06ms cannot be met: the smallest network of 'nas201' .* takes .* ms"):
         check_limits(job(1e-6))
+
+
+@pytest.mark.parametrize(("space", "first"), [("rnn", 0.75), ("nlp-rnn", 0.5), ("handmade-rnn", 0.75)])
+def test_rivals_are_trained_with_the_dropouts_of_the_searched_networks(space: str, first: float) -> None:
+    shares = {"dropout_embedding": "0.5", "dropout_input": "0.5", "dropout_output": "0.25"}
+    if space == "nlp-rnn":
+        del shares["dropout_embedding"]
+    request = Request("none", space=space, settings={f"space.{name}": share for name, share in shares.items()})
+    opened: Any = SimpleNamespace(task=token_task())
+    store: Any = SimpleNamespace()
+    job = Job(request, opened, store)
+    for family in (0, 1):
+        network = job.handmade.build(job.handmade.architecture((family, 7)), job.task)
+        assert [dropout.p for dropout in network.dropouts] == [first, 0.25]
 
 
 def test_equals_go_to_the_earlier() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +19,11 @@ from archscout.core.draw import sample
 from archscout.core.errors import DataError, UserError
 from archscout.core.seeds import generator
 from archscout.data._opened import DataRequest, OpenedData, open_data
+from archscout.data._text import read_text
 from archscout.export import folder, language_model, texts
 from archscout.export.folder import export_as, load_model, save_model
 from archscout.export.language_model import Model
-from archscout.export.texts import measured_texts, written_text
+from archscout.export.texts import measure_of, written_text
 from archscout.nn.recipe import new_network
 
 SMALL = {
@@ -60,7 +64,8 @@ def test_the_program_agrees_with_the_network(tmp_path: Path, data: OpenedData, s
     network, _ = exported(tmp_path, data, space, seed)
     model = Model(tmp_path)
     short, long = (LINE * 3).encode(), (LINE * 400).encode()
-    measured = measured_texts(tmp_path, {"short": short, "long": long})
+    measure = measure_of(tmp_path)
+    measured = [measure("short", short), measure("long", long)]
     for text, row in zip((short, long), measured, strict=True):
         assert model.perplexity(text) == pytest.approx(row["perplexity"], rel=1e-4)
     assert data.vocabulary is not None
@@ -100,7 +105,16 @@ def test_the_folder_holds_everything_and_the_program_runs_alone(tmp_path: Path, 
     )
     assert refused.returncode == 2 and refused.stderr.splitlines()[-1].count("cannot be measured: ") == 1
     first = done.stdout.splitlines()[0]
-    assert f"{measured_texts(tmp_path, {'new': text.read_bytes()})[0]['perplexity']:.4f}" in first and str(text) in first
+    assert f"{measure_of(tmp_path)('new', text.read_bytes())['perplexity']:.4f}" in first and str(text) in first
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [("BOOK.TXT.XZ", lzma.compress), ("BOOK.TXT.GZ", gzip.compress), ("book.txt.xz", lzma.compress), ("BOOK.TXT", bytes)],
+)
+def test_the_program_unpacks_what_archscout_does(tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / name).write_bytes(pack(LINE.encode()))
+    assert language_model._read(tmp_path / name) == read_text(tmp_path / name) == LINE.encode()
 
 
 def test_a_text_no_longer_than_a_window_is_read_in_one_piece(
@@ -111,7 +125,7 @@ def test_a_text_no_longer_than_a_window_is_read_in_one_piece(
     for short in (2000, 3):
         for module in (texts, language_model):
             monkeypatch.setattr(module, "SHORT", short)
-        [row] = measured_texts(tmp_path, {"text": text})
+        row = measure_of(tmp_path)("text", text)
         assert 3 < row["tokens"] <= 7 and before in (None, row)
         assert Model(tmp_path).perplexity(text) == pytest.approx(row["perplexity"], rel=1e-4)
         before = row
@@ -129,17 +143,17 @@ def test_a_network_that_does_not_describe_itself_gets_no_program(
 def test_new_texts_that_cannot_be_measured(tmp_path: Path, data: OpenedData) -> None:
     exported(tmp_path, data, "handmade-rnn")
     with pytest.raises(DataError, match="needs a text of two tokens or more, but 'short' has 0"):
-        measured_texts(tmp_path, {"short": b""})
+        measure_of(tmp_path)("short", b"")
     with pytest.raises(UserError, match="a sample has 1 token or more and a temperature from 0 on"):
         written_text(tmp_path, 3, temperature=-1.0)
     record = json.loads((tmp_path / "vocabulary.json").read_text())
     assert data.vocabulary is not None
     if data.vocabulary.level == "word":
         with pytest.raises(DataError, match=r"the text 'bad' is not UTF-8 \(byte 0xff at position 2\)"):
-            measured_texts(tmp_path, {"bad": b"a \xff b"})
+            measure_of(tmp_path)("bad", b"a \xff b")
     record["entries"][0] = "closed" if data.vocabulary.level == "word" else "00"
     (tmp_path / "vocabulary.json").write_text(json.dumps(record))
     with pytest.raises(DataError, match=r"is not in the vocabulary, which has no <unk>"):
-        measured_texts(tmp_path, {"new": b"zebras \xc3\xbc zebras"})
+        measure_of(tmp_path)("new", b"zebras \xc3\xbc zebras")
     with pytest.raises(ValueError, match=r"is not in the vocabulary, which has no <unk>"):
         Model(tmp_path).perplexity(b"zebras \xc3\xbc zebras")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,18 @@ def test_lengths_are_drawn_as_published() -> None:
     assert halved == pytest.approx(0.05 * 0.95 + 0.95 * 0.03, abs=0.01)
     assert lengths.mean() == pytest.approx(0.975 * 35, abs=0.7)
     assert drawn_length(3, rng) >= 3
+
+
+@pytest.mark.parametrize("length", [1, 3, 5, 8, 10])
+def test_a_pass_of_short_windows_has_as_many_steps_as_it_says(length: int) -> None:
+    stream = TokenStream(split(40_000, length), 1, seed=0, varied=True)
+    steps = next(step for step in count(1) if stream.at(step)[2])
+    assert stream.per_pass == pytest.approx(steps, rel=0.025)
+
+
+@pytest.mark.parametrize("length", [11, 12, 20, 35, 70])
+def test_a_pass_of_usual_windows_leaves_the_rounding_out(length: int) -> None:
+    assert TokenStream(split(40_000, length), 4, seed=0, varied=True).per_pass == round(9999 / (0.975 * length))
 
 
 @given(st.integers(1, 400), st.integers(1, 5))

@@ -71,7 +71,7 @@ def test_the_state_of_an_lstm_goes_on() -> None:
             assert torch.allclose(net(tokens[:, 4:], states), whole[:, 4:], atol=1e-6)
 
 
-@pytest.mark.parametrize("place", ["dropout_input", "dropout_output"])
+@pytest.mark.parametrize("place", ["dropout_embedding", "dropout_input", "dropout_output"])
 @pytest.mark.parametrize("family", [0, 1])
 def test_dropouts_belong_to_training_and_differ_from_row_to_row(family: int, place: str) -> None:
     space = catalogue.make("spaces", "handmade-rnn", **{place: 0.5})
