@@ -23,6 +23,7 @@ trained on (the reference validates on what it trains on), and illegal tokens ha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,5 +87,10 @@ class Nao(ControllerSettings):
                 "searched; search that space, or choose another table"
             )
         scores = table.objective(self.dataset).scores
-        rows = generator(seed, "labelled").permutation(np.flatnonzero(np.isfinite(scores)))[: self.labelled]
-        return {table.architecture(problem.space, int(row)): float(scores[row]) for row in rows}
+        known: dict[Architecture, float] = {}
+        for row in generator(seed, "labelled").permutation(np.flatnonzero(np.isfinite(scores))):
+            if len(known) == self.labelled:
+                break
+            with suppress(UserError):  # a row that lies outside of a part of the space
+                known[table.architecture(problem.space, int(row))] = float(scores[row])
+        return known

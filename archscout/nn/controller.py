@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Literal
 
@@ -277,8 +277,7 @@ def learned(
     whole, told = np.concatenate([tokens, others]), np.concatenate([targets, found.predict(others)])
     counted = np.ones(len(whole))
     counted[: len(tokens)] = max(1.0, len(others) / len(tokens))
-    again = train(encoding, whole, told, replace(settings, held_out=0.0), seed, start=found.members, weights=counted)
-    return Trained(again.members, found.fits)
+    return train(encoding, whole, told, settings, seed, start=found.members, weights=counted, unjudged=len(others))
 
 
 def written(space: Space, architectures: Sequence[Architecture]) -> Tokens:
@@ -308,31 +307,36 @@ def train(
     *,
     start: Sequence[Controller] = (),
     weights: Floats | None = None,
+    unjudged: int = 0,
 ) -> Trained:
     """Controllers trained on sequences (N, L) and targets (N,) in 0..1.
 
     start: controllers from whose weights to go on, one a member. weights: (N,) how much the prediction of a sequence counts; what
-    is 0 is reconstructed only. Equal arguments give equal weights, on one thread.
+    is 0 is reconstructed only. unjudged: so many of the last have targets that nobody measured: they are not held out, and no fit
+    is told of them. Equal arguments give equal weights, on one thread; what is held out follows from seed and judged ones alone.
     """
+    judged = len(tokens) - unjudged
     members, fits = [], []
     for number in range(settings.members):
         with seeded(derive(seed, "controller", number)):
             controller = Controller(encoding, settings)
             if start:
                 controller.load_state_dict(start[number].state_dict())
-            fits.append(_trained(controller, tokens, targets, settings, derive(seed, "training", number), weights))
+            fits.append(_trained(controller, tokens, targets, settings, derive(seed, "training", number), weights, judged))
         members.append(controller.eval())
     return Trained(members, fits)
 
 
 def _trained(
-    controller: Controller, tokens: Tokens, targets: Floats, settings: ControllerSettings, seed: int, weights: Floats | None
-) -> Fit:
+    controller: Controller, tokens: Tokens, targets: Floats, settings: ControllerSettings, seed: int, weights: Floats | None,
+    judged: int,
+) -> Fit:  # fmt: skip
     rng = generator(seed, "batches")
-    order = rng.permutation(len(tokens))
-    held = int(settings.held_out * len(tokens))
+    order = rng.permutation(judged)
+    held = int(settings.held_out * judged)
     held = held if held >= _LEAST_HELD_OUT else 0
-    aside, kept = order[:held], order[held:]
+    aside, learned_from = order[:held], order[held:]
+    kept = np.concatenate([learned_from, np.arange(judged, len(tokens))])
     size = max(1, min(settings.batch, ceil(len(kept) / 5)))
     parameters = list(controller.parameters())
     optimizer = torch.optim.Adam(parameters, settings.rate, weight_decay=settings.decay, fused=True)
@@ -367,7 +371,7 @@ def _trained(
                 break
     if best_state is not None:
         controller.load_state_dict(best_state)
-    return _fit(controller.eval(), tokens[kept], targets[kept], tokens[aside], targets[aside], epoch)
+    return _fit(controller.eval(), tokens[learned_from], targets[learned_from], tokens[aside], targets[aside], epoch)
 
 
 def _loss(controller: Controller, tokens: Tensor, wanted: Tensor, counted: Tensor, settings: ControllerSettings) -> Tensor:

@@ -46,6 +46,7 @@ from archscout.strategies._climbing import ClimbSettings, Moves, climbed
 from archscout.strategies._fresh import Known, architectures_of, texts_of, unmet
 
 _SMALL = 8, 1
+_TIMED_EPOCHS = 3
 _SCORING, _LEAST_POOL = 0.3, 20
 """Share of the time that scoring and the controller may take before the pool is made smaller, and how small it may become."""
 
@@ -107,7 +108,12 @@ class NaoWs(Schedule):
 
         step = seconds_of(learn)
         score = seconds_of(lambda number: self._score(training, some[number]))
-        fit = seconds_of(lambda number: learned(problem.space, some, ranked, replace(self._climb, epochs=1), seed)) * self.fits
+
+        def fitted(rules: ClimbSettings) -> float:
+            return seconds_of(lambda number: learned(problem.space, some, ranked, rules, seed))
+
+        once, more = (fitted(replace(self._climb, epochs=epochs)) for epochs in (1, 1 + _TIMED_EPOCHS))
+        fit = once + max(0.0, more - once) / _TIMED_EPOCHS * (self.fits - 1)
         pool = self.pool
         while pool > _LEAST_POOL and self.rounds * (pool * score + fit * pool / self.pool) > _SCORING * seconds:
             pool = max(_LEAST_POOL, pool // 2)
