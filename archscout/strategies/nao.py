@@ -14,7 +14,7 @@ with them it finds far better cells in NAS-Bench-101 (`benchmarks/nao.py`). Roun
 or budgets small. Decoded candidates are encoded again, and those of the best prediction are kept (`rescore`). Steps are measured in
 rows of the mean gradient (`relative`), whose own length differs from one training to the next. Controllers learn the rank of a
 value (`targets`). Where tokens are options of decisions the predictor reads all states of a memory in place of their mean
-(`reads`): so it orders unknown cells of NAS-Bench-201 far better; those of NAS-Bench-101, which have tokens of their own, worse.
+(`reads`): so it orders unknown cells of NAS-Bench-201 far better. Those of NAS-Bench-101 have tokens of their own, and the mean.
 Steps grow until enough is found, `furthest` times at the most, however many tokens they change; row norms are not logged. Where
 climbing finds too few new architectures, random ones fill the round. Architectures that could not be judged teach nothing.
 """

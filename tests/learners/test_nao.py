@@ -15,6 +15,7 @@ from archscout.core.seeds import generator
 from archscout.learners._predicted import _trained
 from archscout.learners.nao import Nao
 from archscout.nn.controller import ordered_pairs
+from archscout.spaces.nas101 import Nas101
 from archscout.spaces.nas201 import Nas201
 from archscout.testing.estimators import CHECKS
 from archscout.testing.tasks import image_task
@@ -96,6 +97,13 @@ def test_it_learns_from_the_rows_of_a_table():
     assert one == other and 0 <= one.estimate(problem, problem.space.architecture([3] * 6), seed=0).value <= 1
     with pytest.raises(UserError, match="holds architectures of the space 'nas101', but 'nas201' is searched"):
         Nao(table="nas101").fit(problem, (), seed=0)
+
+
+def test_it_learns_from_the_rows_that_lie_in_a_part_of_a_space():
+    problem = Problem(Nas101(subspace=1), image_task((3, 8, 8), 3, 64))
+    judge = Nao(**LABELLED | {"table": "nas101"}).fit(problem, (), seed=0)
+    cell = sample(problem.space, generator(0))
+    assert 0 <= judge.estimate(problem, cell, seed=0).value <= 1
 
 
 def test_it_is_a_judge_of_the_command_line(archscout: Command):
