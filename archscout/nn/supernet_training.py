@@ -42,6 +42,8 @@ class Schedule:
     batch: images, or windows of text, a step. share: of the training data that the weights see; the gates (or scores) see the rest.
     drop_path: probability with which, at the end, an operation of the last cell is dropped for an image when weights are trained
         (never an identity; what is kept is scaled up); it rises linearly from 0 during the training, and from cell to cell.
+
+    The values are those for images; one that is left at its default is another one for texts (`of_kind`).
     """
 
     epochs: float = 50.0
