@@ -549,12 +549,7 @@ def speed(bench: Bench) -> None:
         what = f"C = {channels}, N = {cells}, 64 images"
         rows = []
         for step, found in (("a step of weights and gates through the mixture", times), ("a step of a path", path)):
-            ratios = sorted(slow / fast for fast, slow in found)
-            gain = sum(slow for _, slow in found) / sum(fast for fast, _ in found)
-            quarter = len(ratios) // 4
-            rows.append(
-                claimed(f"{step}, {what}: times faster than a plain module list", gain, ratios[quarter], ratios[-1 - quarter])
-            )
+            rows.append(_ratio(f"{step}, {what}: times faster than a plain module list", found))
             rows.append(claimed(f"{step}, {what}: seconds", mean(fast for fast, _ in found)))
         rows.append(claimed(f"difference of the second step's loss, {what}", second))
         bench.write(rows, bench.own("speed"), sum(fast + slow for fast, slow in [*times, *path]))
@@ -571,11 +566,16 @@ def _steps(bench: Bench) -> None:
     searches = [catalogue.make("strategies", name, **rules, **more).search(problem, seed=0) for name, more in names]
     times = [[_seconds(lambda search=search: next(search)) for search in searches] for _ in range(1 + bench.asked.pairs)][1:]
     for place, what in ((1, "darts, second order"), (2, "lpt")):
-        ratios = sorted(row[place] / row[0] for row in times)
-        dearer = sum(row[place] for row in times) / sum(row[0] for row in times)
         claim = f"a step of {what}, nas201, C = 8, N = 1, 32 images: times as dear as one of darts, first order"
-        quarter = len(ratios) // 4
-        bench.write([claimed(claim, dearer, ratios[quarter], ratios[-1 - quarter])], bench.own("speed"), sum(map(sum, times)))
+        bench.write([_ratio(claim, [(row[0], row[place]) for row in times])], bench.own("speed"), sum(map(sum, times)))
+
+
+def _ratio(claim: str, times: Sequence[tuple[float, float]]) -> dict[str, object]:
+    """How much longer the second of two things takes in all, between the quartiles of the pairs."""
+    ratios = sorted(slow / fast for fast, slow in times)
+    quarter = len(ratios) // 4
+    gain = sum(slow for _, slow in times) / sum(fast for fast, _ in times)
+    return claimed(claim, gain, ratios[quarter], ratios[-1 - quarter])
 
 
 def _partial(bench: Bench) -> None:

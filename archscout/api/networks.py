@@ -112,12 +112,12 @@ def _read_support(folder: Path, preprocessing: Mapping[str, Any]) -> tuple[Any, 
 
 def _read_images(path: Path, preprocessing: Mapping[str, Any]) -> tuple[Any, list[str], list[tuple[str, str]]]:
     """The images of a file or folder as a network takes them, their names, and what was skipped."""
+    from archscout.data._contents import files_in
     from archscout.data._opened import prepare_files
 
     if not path.exists():
         raise UserError(f"there is no image or folder '{path}'; give the path to an image or to a folder of images")
-    hidden = {p for p in path.rglob("*") if any(part.startswith(".") for part in p.relative_to(path).parts)}
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and p not in hidden)
+    files = [path] if path.is_file() else files_in(path)
     images, skipped = prepare_files(files, preprocessing)
     left_out = {path for path, _ in skipped}
     if not len(images):

@@ -116,6 +116,12 @@ def array_digest(*arrays: NDArray[np.generic]) -> str:
     return hashed.hexdigest()
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The files below a folder, in the order of their paths, but for what is hidden: `.ipynb_checkpoints` holds copies."""
+    shown = (path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return sorted(path for path in shown if path.is_file())
+
+
 def file_identity(paths: Iterable[Path]) -> str:
     """Text that changes when one of the files changes: names, sizes and times of change."""
     stats = [(path.resolve(), os.stat(path)) for path in paths]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from archscout.core.errors import DataError
 from archscout.core.problem import LANGUAGE_MODELLING, Task
 from archscout.core.vocabulary import UNKNOWN, Level, Tokens, Vocabulary, learned, words_of
-from archscout.data._contents import SPLITS, array_digest, digest
+from archscout.data._contents import SPLITS, array_digest, digest, files_in
 from archscout.nn.tokens import TokenSplit
 
 ENDINGS = (".txt", ".text", ".md", ".tokens")
@@ -64,9 +64,8 @@ def is_text(path: Path) -> bool:
 
 
 def texts_in(folder: Path) -> list[Path]:
-    """The texts below a folder, in the order of their paths, but for what is hidden: `.ipynb_checkpoints` holds copies."""
-    shown = (path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    return sorted(path for path in shown if is_text(path) and path.is_file())
+    """The texts below a folder, in the order of their paths."""
+    return [file for file in files_in(folder) if is_text(file)]
 
 
 def bare_name(path: Path) -> str:

@@ -226,10 +226,14 @@ def activations(
         return 4 * batch * folded.length * (2 * folded.vocabulary + _RESULTS * lanes * folded.size)
     graphs = [folded]
     if path:
-        most = max(len(row.options) for row in sized.gates)
-        paths = ([(n, min(option, len(row.options) - 1)) for n, row in enumerate(sized.gates)] for option in range(most))
-        graphs = [folded.opened(gates, plain=True) for gates in paths]
+        graphs = [folded.opened(gates, plain=True) for gates in even_paths(sized)]
     return max(bytes_of_results(graph, batch) for graph in graphs)
+
+
+def even_paths(space: SharedSpace) -> list[list[Pair]]:
+    """The (row, column) gates of the paths that take the same option in every row, or the last one where there are fewer."""
+    most = max(len(row.options) for row in space.gates)
+    return [[(n, min(option, len(row.options) - 1)) for n, row in enumerate(space.gates)] for option in range(most)]
 
 
 def bytes_of_results(graph: OperationGraph, batch: int) -> int:

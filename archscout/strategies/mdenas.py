@@ -51,7 +51,7 @@ from archscout.nn.measure import acceptance, latency
 from archscout.nn.network import Network
 from archscout.nn.pace import seconds_of
 from archscout.nn.paths import fair_path
-from archscout.nn.supernet import GraphSupernet, Supernet, activations, supernet_of
+from archscout.nn.supernet import GraphSupernet, Supernet, activations, even_paths, supernet_of
 from archscout.nn.supernet_training import Schedule, Training
 from archscout.strategies._desk import Desk
 from archscout.strategies._folded import NOTHING, Answers, seconds_per_report
@@ -128,12 +128,12 @@ class Mdenas(Schedule):
     def _dearest(self, problem: Problem, seed: int) -> float:
         """Seconds of a step of the path that computes most, of those that take one option everywhere; 0 where all cost the same."""
         training = self._training(problem, seed)
-        net, rows = training.net, training.net.space.gates
+        net = training.net
         if not isinstance(net, GraphSupernet):
             return 0.0
-        paths = [[min(option, len(row.options) - 1) for row in rows] for option in range(net.gate_shape[1])]
-        path = max(paths, key=lambda options: net.graph.opened(list(enumerate(options)), plain=True).macs)
-        gates = self._gates(np.array(path), net.gate_shape)
+        graph = net.graph
+        path = max(even_paths(net.space), key=lambda gates: graph.opened(gates, plain=True).macs)
+        gates = self._gates(np.array(path)[:, 1], net.gate_shape)
         return seconds_of(lambda number: training.learn(gates, training.batch(training.weighed, number), number))
 
     def memory(self, problem: Problem) -> int:

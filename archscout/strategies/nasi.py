@@ -87,13 +87,11 @@ class Nasi:
     init: Init = "kaiming-normal"
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2:
-            raise ValueError(f"steps is at least 1 and batch at least 2, but {self.steps} and {self.batch} came")
         if not self.temperature > 0 or not 0 <= self.quantile <= 1:
             raise ValueError(
                 f"the temperature is above 0 and the quantile between 0 and 1, but {self.temperature} and {self.quantile} came"
             )
-        check_least(self, penalty=0, limit=0, channels=0, depth=0)
+        check_least(self, steps=1, batch=2, penalty=0, limit=0, channels=0, depth=0)
 
     @property
     def owns_loop(self) -> bool:
